@@ -1,0 +1,29 @@
+"""Errors whose message is one sentence for the user: what is wrong, and what is available instead."""
+
+
+class Cones2Error(ValueError):
+    """Base of every error that bad input causes."""
+
+
+class ResidualError(Cones2Error):
+    """A residual file or its use is wrong."""
+
+
+class PromptError(Cones2Error):
+    """A subject cannot be found in the prompt."""
+
+
+class LayoutError(Cones2Error):
+    """A layout, colour table, mask or box is wrong."""
+
+
+class ConfigError(Cones2Error):
+    """A guidance_config.json is wrong."""
+
+
+class ModelError(Cones2Error):
+    """A model is missing, damaged or of an unsupported kind."""
+
+
+class Cancelled(Exception):
+    """The user stopped a run; nothing is broken."""

@@ -1,0 +1,125 @@
+"""Weight maps: the W[position, token] of the layout guidance term, for a layer's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import LayoutError
+from .layout import Layout, Region, coverage
+
+DEFAULT_NEGATIVE = -1e8  # published weight outside a region: the token is masked out there
+
+NegativeMode = Literal["outside", "others"]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightImage:
+    """Full-size weights of one subject: image [H, W] float32, the conditioning rows it steers, and
+    the regions that must survive at every grid."""
+
+    image: Tensor
+    rows: tuple[int, ...]
+    regions: tuple[Region, ...]
+
+
+@dataclass(eq=False)
+class WeightMaps:
+    """W for any layer grid.
+
+    images: one per subject; their rows are disjoint. Rows not listed weigh 0 everywhere.
+    """
+
+    images: tuple[WeightImage, ...]
+    _cache: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Conditioning rows (tokens, the start token is 0) that `at` has a column for."""
+        return tuple(row for image in self.images for row in image.rows)
+
+    def at(self, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+        """Weights for a layer that attends over a `height` × `width` grid: [height·width, rows] float32."""
+        key = (height, width, torch.device(device))
+        if key not in self._cache:
+            columns = [
+                column for image in self.images for column in [_at_grid(image, height, width)] * len(image.rows)
+            ]
+            self._cache[key] = torch.stack(columns, dim=-1).to(device)
+        return self._cache[key]
+
+
+def weight_maps(
+    layout: Layout,
+    occurrences: Sequence[Sequence[Sequence[int]]],
+    weight_negative: float = DEFAULT_NEGATIVE,
+    negative: NegativeMode = "outside",
+) -> WeightMaps:
+    """Weight maps of a layout whose k-th region steers the tokens `occurrences[k]` (rows per occurrence).
+
+    A subject weighs its region's weight inside. Outside it weighs `weight_negative`: everywhere
+    (negative="outside", as published) or only in other subjects' regions and 0 on the background
+    (negative="others", the paper's figure 4). Regions that steer the same tokens are united and
+    the larger weight wins; different subjects may overlap and each keeps its region.
+    Raises LayoutError when two regions share some, but not all, of their tokens.
+    """
+    grouped: dict[tuple[int, ...], list[Region]] = {}
+    for region, rows_of_occurrences in zip(layout.regions, occurrences, strict=True):
+        rows = tuple(sorted({row for rows in rows_of_occurrences for row in rows}))
+        grouped.setdefault(rows, []).append(region)
+    _check_disjoint(grouped)
+    return WeightMaps(
+        tuple(
+            WeightImage(_weight_image(regions, layout, weight_negative, negative), rows, tuple(regions))
+            for rows, regions in grouped.items()
+        )
+    )
+
+
+def _check_disjoint(grouped: dict[tuple[int, ...], list[Region]]) -> None:
+    owner: dict[int, str] = {}
+    for rows, regions in grouped.items():
+        for row in rows:
+            if row in owner:
+                raise LayoutError(f'"{owner[row]}" and "{regions[0].subject}" share the token at row {row} of the prompt')
+            owner[row] = regions[0].subject
+
+
+def _weight_image(own: Sequence[Region], layout: Layout, weight_negative: float, negative: NegativeMode) -> Tensor:
+    inside = torch.stack([region.mask for region in own])
+    weights = torch.tensor([region.weight for region in own])
+    best = torch.where(inside, weights[:, None, None], -torch.inf).amax(0)
+    outside = torch.full(best.shape, weight_negative)
+    if negative == "others":
+        others = [region.mask for region in layout.regions if all(region is not mine for mine in own)]
+        claimed = torch.stack(others).any(0) if others else torch.zeros_like(inside[0])
+        outside = torch.where(claimed, outside, 0.0)
+    return torch.where(inside.any(0), best, outside)
+
+
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear resize with aligned corners, as published: [H, W] to [height, width]."""
+    return F.interpolate(image[None, None], (height, width), mode="bilinear", align_corners=True)[0, 0]
+
+
+def _at_grid(subject: WeightImage, height: int, width: int) -> Tensor:
+    grid = resize(subject.image, height, width)
+    for region in subject.regions:
+        row, column = _best_cell(region.mask, height, width)
+        grid[row, column] = max(float(grid[row, column]), region.weight)
+    return grid.flatten()
+
+
+def _best_cell(mask: Tensor, height: int, width: int) -> tuple[int, int]:
+    """The cell with the greatest share inside the mask; among equals the one nearest its centroid."""
+    share = coverage(mask, height, width)
+    tied = (share >= share.max() - 1e-9).nonzero().double()
+    scale = torch.tensor([height / mask.shape[0], width / mask.shape[1]], dtype=torch.float64)
+    centroid = (mask.nonzero().double().mean(0) + 0.5) * scale
+    row, column = tied[((tied + 0.5 - centroid) ** 2).sum(-1).argmin()].long().tolist()
+    return row, column

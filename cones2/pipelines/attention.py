@@ -1,0 +1,119 @@
+"""Cross-attention of a diffusers UNet under layout guidance: installed for a run, always taken out again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from ..guidance import LayoutGuidance, guided_attention
+
+# (layer name, q, k [B, heads, N or L, d], mask or None, (height, width) of the layer)
+Observer = Callable[[str, Tensor, Tensor, Tensor | None, tuple[int, int]], None]
+
+
+@dataclass
+class ForwardState:
+    """What the patched layers do in the current forward pass.
+
+    guidance: None for plain attention. sigma: noise level of the bias, a number or [images].
+    guided: the batch entries of the positive prompt. observer: called by each layer.
+    """
+
+    guidance: LayoutGuidance | None = None
+    sigma: float | Tensor = 0.0
+    guided: slice = field(default_factory=lambda: slice(None))
+    observer: Observer | None = None
+
+    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int]) -> Tensor | None:
+        """Mask [B, 1, N, L] of one layer; entries that are not guided get 0. None when nothing is."""
+        if self.guidance is None:
+            return None
+        bias = q.new_zeros(q.shape[0], 1, q.shape[2], k.shape[2])
+        bias[self.guided] = self.guidance.bias(q[self.guided], k[self.guided], grid, self.sigma)
+        return bias
+
+
+class GuidedAttnProcessor:
+    """A diffusers attention processor for one cross-attention layer (`attn2`)."""
+
+    def __init__(self, name: str, state: ForwardState) -> None:
+        self.name = name
+        self.grid = (0, 0)  # set before each forward of the layer
+        self._state = state
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        if attn.norm_cross:
+            context = attn.norm_encoder_hidden_states(context)
+        q = self._split(attn.to_q(hidden_states), attn.heads)
+        k = self._split(attn.to_k(context), attn.heads)
+        v = self._split(attn.to_v(context), attn.heads)
+        bias = self._state.bias(q, k, self.grid)
+        if self._state.observer is not None:
+            self._state.observer(self.name, q, k, bias, self.grid)
+        out = guided_attention(q, k, v, bias).transpose(1, 2).flatten(2)
+        out = attn.to_out[1](attn.to_out[0](out))
+        if attn.residual_connection:
+            out = out + hidden_states
+        return out / attn.rescale_output_factor  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _split(x: Tensor, heads: int) -> Tensor:
+        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+@contextmanager
+def guided_unet(unet: nn.Module, state: ForwardState) -> Iterator[ForwardState]:
+    """Patch every cross-attention layer of a UNet2DConditionModel to read `state` while in the block.
+
+    The original processors are back afterwards, also after an exception.
+    Raises ModelError when the UNet has no cross-attention over image positions.
+    """
+    layers = list(_cross_attention_layers(unet))
+    if not layers:
+        raise ModelError(f"{type(unet).__name__} has no cross-attention layers: layout guidance needs an SD 1.x or 2.x UNet")
+    originals = [(attn, attn.processor) for _, _, attn in layers]
+    hooks = []
+    try:
+        for name, transformer, attn in layers:
+            processor = GuidedAttnProcessor(name, state)
+            hooks.append(transformer.register_forward_pre_hook(_grid_reader(processor), with_kwargs=True))
+            attn.set_processor(processor)
+        yield state
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for attn, processor in originals:
+            attn.set_processor(processor)
+
+
+def _cross_attention_layers(unet: nn.Module) -> Iterator[tuple[str, nn.Module, Any]]:
+    """(name, enclosing transformer, attention) of each layer that attends from image to text."""
+    for name, module in unet.named_modules():
+        for index, block in enumerate(getattr(module, "transformer_blocks", None) or ()):
+            if getattr(block, "attn2", None) is not None:
+                yield f"{name}.transformer_blocks.{index}.attn2", module, block.attn2
+
+
+def _grid_reader(processor: GuidedAttnProcessor) -> Callable[[nn.Module, Any, dict[str, Any]], None]:
+    """A pre-hook that notes (height, width): position counts alone cannot tell 72 × 128 from 96 × 96."""
+
+    def read(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden: torch.Tensor = args[0] if args else kwargs["hidden_states"]
+        processor.grid = (hidden.shape[-2], hidden.shape[-1])
+
+    return read

@@ -1,0 +1,124 @@
+"""Stable Diffusion 1.x and 2.x from a diffusers folder or a single-file checkpoint, never from the network."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ModelError
+from .single_file import load_single_file
+from .stable_diffusion import PredictionType, StableDiffusion
+
+_PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
+
+
+def load_model(
+    path: Path | str,
+    tokenizer: Path | str | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    prediction_type: PredictionType | None = None,
+) -> StableDiffusion:
+    """The components of a model, in evaluation mode.
+
+    path: a diffusers folder (subfolders tokenizer, text_encoder, unet, vae, scheduler) or a
+    checkpoint file (.safetensors, .ckpt). tokenizer: a folder with a CLIP tokenizer, used instead
+    of the model's own; a single file has none and falls back to the one of a ComfyUI install.
+    prediction_type: overrides what the model says.
+    Raises ModelError naming the missing or unsupported part.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ModelError(f"there is no model at {path}")
+    if path.is_dir():
+        _check_folder(path)
+        parts = _load_folder(path, Path(tokenizer) if tokenizer else path / "tokenizer")
+    else:
+        parts = load_single_file(path, _load_tokenizer(_tokenizer_folder(path, tokenizer)))
+    for name in ("text_encoder", "unet", "vae"):
+        parts[name] = parts[name].to(device, dtype).eval().requires_grad_(False)
+    if prediction_type is not None:
+        parts["prediction_type"] = prediction_type
+    if parts["prediction_type"] not in ("epsilon", "v_prediction"):
+        raise ModelError(f"{path} predicts {parts['prediction_type']}: only epsilon and v_prediction are supported")
+    return StableDiffusion(**parts)
+
+
+def _check_folder(path: Path) -> None:
+    missing = [part for part in _PARTS if not (path / part).is_dir()]
+    if missing:
+        present = sorted(child.name for child in path.iterdir() if child.is_dir())
+        raise ModelError(
+            f"{path} is not a diffusers model folder: it lacks {', '.join(missing)} (it has {', '.join(present) or 'no folders'})"
+        )
+    if (path / "text_encoder_2").is_dir():
+        raise ModelError(f"{path} is an SDXL model: the command line samples SD 1.x and 2.x, use the ComfyUI nodes for SDXL")
+
+
+def _load_folder(path: Path, tokenizer: Path) -> dict[str, Any]:
+    from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    vae_class = AutoencoderTiny if _class_name(path / "vae") == "AutoencoderTiny" else AutoencoderKL
+    try:
+        scheduler = DDIMScheduler.from_pretrained(path / "scheduler", local_files_only=True)
+        return {
+            "tokenizer": _load_tokenizer(tokenizer),
+            "text_encoder": CLIPTextModel.from_pretrained(path / "text_encoder", local_files_only=True),
+            "unet": UNet2DConditionModel.from_pretrained(path / "unet", local_files_only=True),
+            "vae": vae_class.from_pretrained(path / "vae", local_files_only=True),
+            "alphas_cumprod": _finite_snr(scheduler.alphas_cumprod),
+            "prediction_type": scheduler.config.prediction_type,
+        }
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
+
+
+def _class_name(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "config.json").read_text())["_class_name"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def _finite_snr(alphas_cumprod: Tensor) -> Tensor:
+    """Zero-terminal-SNR models end in ᾱ = 0, an infinite σ: keep it at 4500 as ComfyUI does."""
+    return alphas_cumprod.clamp(min=4.9e-8)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import CLIPTokenizer
+
+    try:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder} holds no CLIP tokenizer (vocab.json, merges.txt): {_first_line(error)}") from error
+
+
+def _tokenizer_folder(checkpoint: Path, given: Path | str | None) -> Path:
+    """Where a single-file checkpoint's tokenizer is: as given, else in a ComfyUI install."""
+    if given is not None:
+        return Path(given)
+    for root in _host_candidates():
+        folder = root / "comfy" / "sd1_tokenizer"
+        if (folder / "vocab.json").is_file():
+            return folder
+    raise ModelError(
+        f"{checkpoint.name} is a single file without a tokenizer: "
+        "give a folder with vocab.json and merges.txt as --tokenizer DIR, or set COMFYUI_PATH to a ComfyUI install"
+    )
+
+
+def _host_candidates() -> list[Path]:
+    configured = os.environ.get("COMFYUI_PATH")
+    pack = Path(__file__).resolve().parents[2]
+    return [*([Path(configured)] if configured else []), pack.parents[1], Path.home() / "comfy" / "ComfyUI"]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

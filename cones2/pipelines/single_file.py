@@ -1,0 +1,209 @@
+"""Single-file checkpoints in the original (LDM) layout: SD 1.x and 2.x of any depth and width.
+
+Configurations are read off the weights, so nothing needs to be looked up anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ModelError
+from ..schedule import scaled_linear_alphas
+
+StateDict = Mapping[str, Tensor]
+
+_UNET = "model.diffusion_model."
+_VAE = "first_stage_model."
+_CLIP = "cond_stage_model.transformer.text_model."
+_OPEN_CLIP = "cond_stage_model.model."
+# SD 2.1's velocity models are told from its noise models by this bias's spread, as ComfyUI does.
+_VELOCITY_MARK = _UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
+_SD1_HEADS = 8
+_SD2_HEAD_WIDTH = 64
+
+
+def load_single_file(path: Path, tokenizer: Any) -> dict[str, Any]:
+    """Components of a checkpoint file, ready for StableDiffusion(**parts).
+
+    Raises ModelError for files that are no SD 1.x or 2.x checkpoint.
+    """
+    state = _read(path)
+    if _UNET + "label_emb.0.0.weight" in state:
+        raise ModelError(f"{path.name} is an SDXL checkpoint: the command line samples SD 1.x and 2.x, use the ComfyUI nodes for SDXL")
+    for prefix, part in ((_UNET, "UNet"), (_VAE, "VAE"), ("cond_stage_model.", "text encoder")):
+        if not any(key.startswith(prefix) for key in state):
+            raise ModelError(f"{path.name} is no Stable Diffusion 1.x or 2.x checkpoint: it has no {part} ({prefix}…)")
+    is_sd2 = _OPEN_CLIP + "token_embedding.weight" in state
+    if is_sd2:
+        tokenizer.pad_token = "!"
+    try:
+        return {
+            "tokenizer": tokenizer,
+            "text_encoder": _open_clip_text(state) if is_sd2 else _clip_text(state),
+            "unet": _unet(state, is_sd2),
+            "vae": _vae(state),
+            "alphas_cumprod": scaled_linear_alphas(),
+            "prediction_type": _prediction_type(state),
+        }
+    except (KeyError, RuntimeError, IndexError) as error:
+        raise ModelError(f"{path.name} cannot be converted: {str(error).strip().splitlines()[0]}") from error
+
+
+def _read(path: Path) -> StateDict:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both readers raise many kinds; all mean an unreadable file
+        raise ModelError(f"{path.name} cannot be read as a checkpoint: {str(error).strip().splitlines()[0]}") from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def _prediction_type(state: StateDict) -> str:
+    mark = state.get(_VELOCITY_MARK)
+    velocity = "v_pred" in state or (mark is not None and float(mark.float().std(unbiased=False)) > 0.09)
+    return "v_prediction" if velocity else "epsilon"
+
+
+def _unet(state: StateDict, is_sd2: bool) -> Any:
+    from diffusers import UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    unet = UNet2DConditionModel(**_unet_config(state, is_sd2))
+    unet.load_state_dict(convert_ldm_unet_checkpoint(dict(state), unet.config))
+    return unet
+
+
+def _unet_config(state: StateDict, is_sd2: bool) -> dict[str, Any]:
+    levels = _unet_levels(state)
+    channels = [channel for channel, _, _ in levels]
+    attends = [attention for _, _, attention in levels]
+    first = state[_UNET + "input_blocks.0.0.weight"]
+    to_k = next(value for key, value in state.items() if key.startswith(_UNET) and key.endswith("attn2.to_k.weight"))
+    proj_in = next(value for key, value in state.items() if key.startswith(_UNET) and key.endswith(".proj_in.weight"))
+    return {
+        "sample_size": 96 if is_sd2 else 64,
+        "in_channels": first.shape[1],
+        "out_channels": state[_UNET + "out.2.weight"].shape[0],
+        "block_out_channels": tuple(channels),
+        "layers_per_block": levels[0][1],
+        "down_block_types": tuple("CrossAttnDownBlock2D" if here else "DownBlock2D" for here in attends),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if here else "UpBlock2D" for here in reversed(attends)),
+        "cross_attention_dim": to_k.shape[1],
+        "attention_head_dim": [channel // _SD2_HEAD_WIDTH for channel in channels] if is_sd2 else _SD1_HEADS,
+        "use_linear_projection": proj_in.ndim == 2,
+    }
+
+
+def _unet_levels(state: StateDict) -> list[tuple[int, int, bool]]:
+    """(channels, residual blocks, cross-attention?) of each resolution, from fine to coarse."""
+    levels: list[tuple[int, int, bool]] = []
+    channels, blocks, attention, index = 0, 0, False, 1
+    while any(key.startswith(f"{_UNET}input_blocks.{index}.") for key in state):
+        prefix = f"{_UNET}input_blocks.{index}."
+        if prefix + "0.op.weight" in state:
+            levels.append((channels, blocks, attention))
+            blocks, attention = 0, False
+        else:
+            channels = state[prefix + "0.out_layers.3.weight"].shape[0]
+            blocks += 1
+            attention = attention or prefix + "1.proj_in.weight" in state
+        index += 1
+    return [*levels, (channels, blocks, attention)]
+
+
+def _vae(state: StateDict) -> Any:
+    from diffusers import AutoencoderKL
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+    channels = []
+    while (key := f"{_VAE}encoder.down.{len(channels)}.block.0.conv1.weight") in state:
+        channels.append(state[key].shape[0])
+    if not channels:
+        raise ModelError("the checkpoint's VAE is not an AutoencoderKL (no first_stage_model.encoder.down…)")
+    blocks = _count(state, _VAE + "encoder.down.0.block.{}.conv1.weight")
+    vae = AutoencoderKL(
+        block_out_channels=tuple(channels),
+        layers_per_block=blocks,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        latent_channels=state[_VAE + "post_quant_conv.weight"].shape[1],
+        scaling_factor=0.18215,
+    )
+    vae.load_state_dict(convert_ldm_vae_checkpoint(dict(state), vae.config))
+    return vae
+
+
+def _clip_text(state: StateDict) -> Any:
+    from transformers import CLIPTextModel
+
+    weights = {key.removeprefix(_CLIP): value for key, value in state.items() if key.startswith(_CLIP)}
+    width = weights["embeddings.token_embedding.weight"].shape[1]
+    model = CLIPTextModel(_text_config(weights, width // 64, "quick_gelu"))
+    _load_text(model, weights)
+    return model
+
+
+def _open_clip_text(state: StateDict) -> Any:
+    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+    from transformers import CLIPTextModel
+
+    blocks = _count(state, _OPEN_CLIP + "transformer.resblocks.{}.ln_1.weight")
+    # SD 2 reads the last but one layer's output: the last layer is left out of the model
+    kept = {key: value for key, value in state.items() if f".resblocks.{blocks - 1}." not in key}
+    width = state[_OPEN_CLIP + "token_embedding.weight"].shape[1]
+    without_projection = {key: value for key, value in kept.items() if not key.endswith("text_projection")}
+    converted = convert_open_clip_checkpoint(_ModelOfWidth(width), without_projection)
+    weights = {key.removeprefix("text_model."): value for key, value in converted.items()}
+    model = CLIPTextModel(_text_config(weights, width // 64, "gelu"))
+    _load_text(model, weights)
+    return model
+
+
+class _ModelOfWidth:
+    """All that diffusers' converter asks of a text model: `model.config.hidden_size`."""
+
+    def __init__(self, width: int) -> None:
+        self.config = SimpleNamespace(hidden_size=width)
+
+
+def _text_config(weights: StateDict, heads: int, activation: str) -> Any:
+    from transformers import CLIPTextConfig
+
+    embedding = weights["embeddings.token_embedding.weight"]
+    return CLIPTextConfig(
+        vocab_size=embedding.shape[0],
+        hidden_size=embedding.shape[1],
+        intermediate_size=weights["encoder.layers.0.mlp.fc1.weight"].shape[0],
+        num_hidden_layers=_count(weights, "encoder.layers.{}.layer_norm1.weight"),
+        num_attention_heads=heads,
+        hidden_act=activation,
+        bos_token_id=0,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
+
+
+def _load_text(model: Any, weights: StateDict) -> None:
+    """Load into either naming of CLIPTextModel: transformers 5 dropped the "text_model." prefix."""
+    prefix = "text_model." if any(key.startswith("text_model.") for key in model.state_dict()) else ""
+    missing, _ = model.load_state_dict({prefix + key: value for key, value in weights.items()}, strict=False)
+    lacking = [key for key in missing if not key.endswith("position_ids")]
+    if lacking:
+        raise ModelError(f"the checkpoint's text encoder lacks {', '.join(lacking[:3])}")
+
+
+def _count(state: StateDict, pattern: str) -> int:
+    count = 0
+    while pattern.format(count) in state:
+        count += 1
+    return count
