@@ -1,0 +1,19 @@
+"""A base directory for one host process: empty model folders, and the pack under a name of its own."""
+
+import os
+from pathlib import Path
+
+from .discovery import PACK
+
+PACK_FOLDER = "any name, even this one"
+FOLDERS = ("input", "output", "temp", "user", "custom_nodes", "models/residuals", "models/checkpoints")
+
+
+def make_workspace(base: Path, checkpoints: Path) -> Path:
+    """Lay out `base`; checkpoints and pack are links, so nothing is copied and the pack's own name is unused."""
+    for folder in FOLDERS:
+        (base / folder).mkdir(parents=True, exist_ok=True)
+    (base / "models" / "checkpoints").rmdir()
+    os.symlink(checkpoints, base / "models" / "checkpoints", target_is_directory=True)
+    os.symlink(PACK, base / "custom_nodes" / PACK_FOLDER, target_is_directory=True)
+    return base
