@@ -7,6 +7,9 @@ from types import ModuleType
 from typing import Any
 
 import hostkit
+import comfy.cldm.cldm
+import comfy.controlnet
+import comfy.ops
 import comfy.sample
 import comfy.samplers
 import nodes
@@ -29,7 +32,7 @@ def module(name: str) -> ModuleType:
 
 def long_prompt(tokens: int) -> str:
     """PROMPT followed by filler up to `tokens` tokens (each word of both is one token)."""
-    words = (PROMPT + ", " + FILLER * 20).replace(",", " ,").split()
+    words = (PROMPT + ", " + FILLER * 40).replace(",", " ,").split()
     return " ".join(words[:tokens])
 
 
@@ -153,3 +156,16 @@ class Calls:
     def _wrapper(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         self.count += 1
         return executor(*args, **kwargs)
+
+
+def controlnet(model: Any) -> Any:
+    """CONTROL_NET of random weights in the shape of the model's own UNet."""
+    config = {key: value for key, value in model.model.model_config.unet_config.items() if key != "out_channels"}
+    config |= {"hint_channels": 3, "dtype": torch.float32, "device": "cpu", "operations": comfy.ops.manual_cast}
+    network = comfy.cldm.cldm.ControlNet(**config)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for weight in network.parameters():
+            scale = 0.3 * weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.0
+            weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
+    return comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"), manual_cast_dtype=torch.float32)
