@@ -42,7 +42,7 @@ def check_guidance_configs(path: str | Path, tokenise: Tokenise | None) -> list[
 
 
 def open_layout_picture(path: Path) -> Image.Image:
-    """The decoded layout picture. Raises LayoutError for a file that is no picture or too large."""
+    """The decoded layout picture. Raises LayoutError when it is no picture or too large, Cones2Error when it is missing."""
     data = read_limited(path, _PICTURE_BYTES, "layout picture")
     try:
         image = Image.open(io.BytesIO(data))
