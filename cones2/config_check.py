@@ -42,7 +42,10 @@ def check_guidance_configs(path: str | Path, tokenise: Tokenise | None) -> list[
 
 
 def open_layout_picture(path: Path) -> Image.Image:
-    """The decoded layout picture. Raises LayoutError when it is no picture or too large, Cones2Error when it is missing."""
+    """The decoded layout picture.
+
+    Raises LayoutError when it is no picture or too large, Cones2Error when it is missing.
+    """
     data = read_limited(path, _PICTURE_BYTES, "layout picture")
     try:
         image = Image.open(io.BytesIO(data))
