@@ -35,20 +35,20 @@ class Checkpoints:
     host: Host
     folder: Path
 
-    def make(self, name: str) -> str:
-        """Ensure checkpoint `name` exists; its file name, as CheckpointLoaderSimple lists it."""
-        path = self.folder / f"{name}.safetensors"
+    def make(self, *names: str) -> str:
+        """Ensure checkpoints exist; the file name of the last, as CheckpointLoaderSimple lists it."""
         with open(self.folder / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                self._write(name, path)
-        return path.name
+            missing = [name for name in names if not (self.folder / f"{name}.safetensors").exists()]
+            if missing:
+                self._write(missing)
+        return f"{names[-1]}.safetensors"
 
-    def _write(self, name: str, path: Path) -> None:
-        command = [str(self.host.python), str(GENERATOR), name, str(path)]
+    def _write(self, names: list[str]) -> None:
+        command = [str(self.host.python), str(GENERATOR), str(self.folder), *names]
         done = subprocess.run(command, env=self.host.environment(), capture_output=True, text=True, timeout=300)
         if done.returncode:
-            raise RuntimeError(f"could not write the checkpoint {name}:\n{done.stderr[-2000:]}")
+            raise RuntimeError(f"could not write the checkpoints {names}:\n{done.stderr[-2000:]}")
 
 
 def open_checkpoints(host: Host) -> Checkpoints:

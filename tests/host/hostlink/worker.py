@@ -50,8 +50,8 @@ class HostWorker:
 
     def __call__(self, file: str, function: str, needs: tuple[str, ...] = (), **arguments: Any) -> Any:
         """The function's result; `needs` names the synthetic checkpoints it opens with hostkit.checkpoint."""
-        for name in needs:
-            self.checkpoints.make(name)
+        if needs:
+            self.checkpoints.make(*needs)
         request = {"file": str(DRIVERS / file), "function": function, "arguments": arguments}
         assert self._process.stdin
         self._process.stdin.write(json.dumps(request) + "\n")
