@@ -88,6 +88,11 @@ class StableDiffusion:
         return int(self.unet.config.cross_attention_dim)
 
     @property
+    def default_size(self) -> int:
+        """Side in pixels of the square pictures the model was made for."""
+        return int(self.unet.config.sample_size) * self.vae_factor
+
+    @property
     def tokenise(self) -> Tokenise:
         """Phrase → (token id, BPE piece) without special tokens."""
         return hf_tokenise(self.tokenizer)
