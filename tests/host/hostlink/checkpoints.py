@@ -13,17 +13,12 @@ from .discovery import INSIDE, Host
 
 GENERATOR = INSIDE / "synthetic.py"
 KEEP_DAYS = 7
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/cones2-tests/<version of the generator>`."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cones2-tests"
-    return base / hashlib.sha256(GENERATOR.read_bytes()).hexdigest()[:12]
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cones2-tests"
 
 
 def drop_old_versions(current: Path) -> None:
     """Remove checkpoints of other generator versions that nobody used for a week."""
-    for folder in current.parent.iterdir():
+    for folder in current.parent.glob("checkpoints-*"):
         if folder != current and time.time() - folder.stat().st_mtime > KEEP_DAYS * 86400:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -53,7 +48,7 @@ class Checkpoints:
 
 def open_checkpoints(host: Host) -> Checkpoints:
     """The cache for this version of the generator, swept of old versions."""
-    folder = cache_folder()
+    folder = CACHE / f"checkpoints-{hashlib.sha256(GENERATOR.read_bytes()).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     os.utime(folder)
     drop_old_versions(folder)
