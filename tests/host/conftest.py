@@ -1,9 +1,12 @@
 """Fixtures that run the pack on a real ComfyUI; without one every test here is skipped."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hostlink.browser import NO_BROWSER, NO_PLAYWRIGHT, Browser, find_chromium, install_playwright
 from hostlink.checkpoints import Checkpoints, open_checkpoints
 from hostlink.discovery import NO_HOST, Host, find_host
 from hostlink.server import HostServer
@@ -38,15 +41,17 @@ def checkpoints(host: Host) -> Checkpoints:
 def in_host(host: Host, checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostWorker]:
     """Calls functions of tests/host/drivers inside one host process that has loaded the pack."""
     base = make_workspace(tmp_path_factory.mktemp("worker"), checkpoints.folder)
-    with HostWorker(host, base, checkpoints) as worker:
-        yield worker
+    worker = HostWorker(host, base, checkpoints)
+    yield worker
+    worker.close()
 
 
 @pytest.fixture
 def in_fresh_host(host: Host, checkpoints: Checkpoints, tmp_path: Path) -> Iterator[HostWorker]:
     """As `in_host`, in a process of the test's own."""
-    with HostWorker(host, make_workspace(tmp_path, checkpoints.folder), checkpoints) as worker:
-        yield worker
+    worker = HostWorker(host, make_workspace(tmp_path, checkpoints.folder), checkpoints)
+    yield worker
+    worker.close()
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +60,25 @@ def host_server(host: Host, checkpoints: Checkpoints, tmp_path_factory: pytest.T
     server = HostServer(host, make_workspace(tmp_path_factory.mktemp("server"), checkpoints.folder))
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium; skips where there is none."""
+    chromium = find_chromium()
+    if chromium is None or shutil.which("npm") is None:
+        pytest.skip(NO_BROWSER)
+    try:
+        node_modules = install_playwright()
+    except subprocess.SubprocessError:
+        pytest.skip(NO_PLAYWRIGHT)
+    page = Browser(chromium, node_modules, tmp_path_factory.mktemp("browser"))
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="session")
+def frontend(browser: Browser, host_server: HostServer) -> Browser:
+    """The frontend of `host_server`, open in the browser."""
+    browser.open(host_server.url)
+    return browser

@@ -31,10 +31,10 @@ def test_driver_errors_reach_the_test(in_host: HostWorker) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_synthetic_checkpoint_samples(in_host: HostWorker, name: str) -> None:
-    found = in_host("harness.py", "sampled", needs=(name,), name=name)
+    found = in_host("harness.py", "sampled", needs=tuple(KINDS), name=name)
     assert (found["kind"], found["prediction"]) == KINDS[name]
     assert found["latent"]["finite"] and found["picture"]["finite"]
-    assert 0.05 < found["latent"]["std"] < 10, found["latent"]
+    assert 0.05 < found["latent"]["std"] < 60, found["latent"]
     assert found["repeatable"]
     assert found["prompt_effect"] > 1e-3
 

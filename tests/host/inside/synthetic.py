@@ -1,6 +1,6 @@
 """Writes small random checkpoints that ComfyUI's own loader accepts. Runs in the host's Python.
 
-`python synthetic.py NAME FILE` writes one of `SPECS` to FILE. The shapes come from the host's model
+`python synthetic.py FOLDER NAME…` writes those of `SPECS` as FOLDER/NAME.safetensors. The shapes come from the host's model
 classes, built on the meta device, so that only the sizes are decided here.
 """
 
@@ -107,25 +107,26 @@ def random_state(module: torch.nn.Module, prefix: str, generator: torch.Generato
 
 def steer_output(unet: dict, velocity: bool) -> None:
     """Make the prediction sane: a noise network answers mostly with its normalised input, so that sampling ends
-    near unit size instead of blowing up; the random part, which depends on the prompt, is a quarter of it.
+    near unit size instead of blowing up; the random part, which depends on the prompt, is a tenth of it.
 
-    The input travels through the last skip connection as +x and -x: silu(x) - silu(-x) = x.
+    The input travels through the last skip connection as +x and -x: silu(x) - silu(-x) = x. The rest of the
+    first normalisation group (ten channels) stays zero.
     """
-    unet["out.2.weight"] *= 0.25
+    unet["out.2.weight"] *= 0.1
     if velocity:
         return
     last = max(int(name.split(".")[1]) for name in unet if name.startswith("output_blocks."))
     block = f"output_blocks.{last}"
     for name in ("input_blocks.0.0.weight", f"{block}.0.skip_connection.weight", f"{block}.0.out_layers.3.weight"):
-        unet[name][:8] = 0
+        unet[name][:10] = 0
     if f"{block}.1.proj_out.weight" in unet:
-        unet[f"{block}.1.proj_out.weight"][:8] = 0
-    unet["out.2.weight"][:, :8] = 0
+        unet[f"{block}.1.proj_out.weight"][:10] = 0
+    unet["out.2.weight"][:, :10] = 0
     for i in range(8):
         sign = 1.0 if i < 4 else -1.0
         unet["input_blocks.0.0.weight"][i, i % 4, 1, 1] = sign
         unet[f"{block}.0.skip_connection.weight"][i, 320 + i, 0, 0] = 1.0
-        unet["out.2.weight"][i % 4, i, 1, 1] = sign
+        unet["out.2.weight"][i % 4, i, 1, 1] = sign * 0.8**0.5  # eight of the group's ten channels carry it
 
 
 def unet_state(spec: Spec, generator: torch.Generator) -> dict:
@@ -163,4 +164,5 @@ def write_checkpoint(name: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_checkpoint(sys.argv[1], Path(sys.argv[2]))
+    for name in sys.argv[2:]:
+        write_checkpoint(name, Path(sys.argv[1]) / f"{name}.safetensors")

@@ -1,0 +1,35 @@
+// Functions that run inside the frontend's page; serve.js calls them by name.
+'use strict'
+window.cones2Tests = (() => {
+  const graph = () => app.rootGraph
+
+  // Open a workflow file; what the frontend could not make of it.
+  async function load (workflow) {
+    await app.loadGraphData(workflow, true, true, 'test')
+    const missing = graph().nodes.filter((node) => node.has_errors || !LiteGraph.registered_node_types[node.type])
+    return { nodes: graph().nodes.length, missing: missing.map((node) => node.type), dialogs: dialogs() }
+  }
+
+  // The text of what lies over the canvas.
+  const dialogs = () => [...document.querySelectorAll('[role=dialog], .p-toast-message')].map((box) => box.innerText.slice(0, 300))
+
+  // What the Run button would send, and the file that Save would write.
+  async function prompt () {
+    const { output, workflow } = await app.graphToPrompt()
+    return { output, workflow }
+  }
+
+  // Press Run and wait for the end: "success" or the sentence of the error.
+  function run () {
+    const api = window.comfyAPI.api.api
+    const ended = new Promise((resolve) => {
+      api.addEventListener('execution_success', () => resolve('success'), { once: true })
+      api.addEventListener('execution_error', (event) => resolve(event.detail.exception_message), { once: true })
+    })
+    return Promise.all([ended, app.queuePrompt(0, 1)]).then(([status]) => status)
+  }
+
+  const fitView = () => app.extensionManager.command.execute('Comfy.Canvas.FitView')
+
+  return { load, prompt, run, fitView, dialogs }
+})()
