@@ -95,7 +95,7 @@ Rows = dict[str, tuple[int, ...]]
 
 
 def naive_attention(
-    q: Tensor, k: Tensor, v: Tensor, extra: dict, layout: Any, rows: Rows, own: int, sigma: float, strength: float = STRENGTH
+    q: Tensor, k: Tensor, v: Tensor, extra: dict, layout: Any, rows: Rows, own: int, sigma: float
 ) -> Tensor:
     """The published formula written out for one prompt, head by head, with all scores formed.
 
@@ -108,23 +108,26 @@ def naive_attention(
     for subject, columns in rows.items():
         weight[:, list(columns)] = _weights(layout, grid)[subject].double()[:, None]
     std = torch.stack([image[..., :own].std() for image in scores])
-    term = strength * weight * torch.log1p(torch.tensor(sigma).double() ** 2)
+    term = STRENGTH * weight * torch.log1p(torch.tensor(sigma).double() ** 2)
     repeated = term.repeat(1, extra.get("repeats", 1))
     full = F.pad(repeated, (0, scores.shape[-1] - repeated.shape[-1]))
     out = ((scores + full * std[:, None, None, None]) * q.shape[-1] ** -0.5).softmax(-1) @ v
     return out.transpose(1, 2).flatten(2).float()
 
 
-def naive_model(model: Any, layout: Any, rows: Rows, own: int = 77, index: int = 0, strength: float = STRENGTH) -> Any:
-    """A clone whose cross-attention is written out as published for the conditionings of list `index`."""
+def naive_model(model: Any, layout: Any, rows: Rows, own: int = 77, value_factor: float = 1.0) -> Any:
+    """A clone whose cross-attention is written out as published for the positive conditioning.
+
+    value_factor: what a foreign attention function does to the values.
+    """
 
     def replaced(q: Tensor, k: Tensor, v: Tensor, extra: dict) -> Tensor:
         sigma = float(extra["sigmas"][0])
-        extra = extra | {"repeats": extra.get("context_rows", k.shape[1]) // own}
+        extra, v = extra | {"repeats": k.shape[1] // own}, v * value_factor
         out = []
         for chunk, parts in zip(extra["cond_or_uncond"], zip(*(x.chunk(len(extra["cond_or_uncond"])) for x in (q, k, v)))):
-            if chunk == index:
-                out.append(naive_attention(*parts, extra, layout, rows, own, sigma, strength))
+            if chunk == 0:
+                out.append(naive_attention(*parts, extra, layout, rows, own, sigma))
             else:
                 out.append(plain_attention(*parts, extra))
         return torch.cat(out)
