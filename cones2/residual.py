@@ -28,6 +28,7 @@ MAX_TOKENS = 75
 MAX_WIDTH = 8192
 MAX_FILE_BYTES = 4 << 20  # 75 rows of the widest encoder fit several times
 _MAX_METADATA_BYTES = 64 << 10
+_ANCHOR_TOLERANCE = 0.02  # rounding to half precision changes less, another encoder or layer far more
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _TEXTUAL_INVERSION_KEYS = {"clip_l", "clip_g", "emb_params", "string_to_param"}
 
@@ -135,6 +136,34 @@ def check_width(residual: Residual, width: int) -> None:
             f'the residual "{residual.subject}" is {width_label(residual.width)} '
             f"but this model's text conditioning is {width_label(width)}"
         )
+
+
+def encoder_anchor(conditioning: Tensor) -> str:
+    """What tells text encoders apart: 16 numbers of the start token's row, for the metadata "encoder_anchor".
+
+    conditioning: [..., L, d] of any prompt. The start token sees no other token, so its row depends
+    on the encoder (and its layer) alone.
+    """
+    return " ".join(f"{value:.4g}" for value in _anchor_values(conditioning))
+
+
+def from_other_encoder(residual: Residual, conditioning: Tensor) -> bool | None:
+    """Whether the residual was learned with another text encoder, or another layer of it, than made
+    this conditioning [..., L, d]; None when its metadata does not tell."""
+    try:
+        known = torch.tensor([float(part) for part in residual.metadata.get("encoder_anchor", "").split()])
+    except ValueError:
+        return None
+    here = torch.tensor(_anchor_values(conditioning))
+    if known.shape != here.shape:
+        return None
+    return float((known - here).norm()) > _ANCHOR_TOLERANCE * float(here.norm())
+
+
+def _anchor_values(conditioning: Tensor) -> list[float]:
+    row = conditioning.reshape(-1, *conditioning.shape[-2:])[0, 0].float()
+    chosen: list[float] = row[torch.linspace(0, row.shape[0] - 1, 16).long()].tolist()
+    return chosen
 
 
 def add_residuals(conditioning: Tensor, placements: Sequence[tuple[Residual, Sequence[Sequence[int]]]]) -> Tensor:
