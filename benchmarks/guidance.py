@@ -48,9 +48,10 @@ def main() -> None:
         for heads, side, width, layers in shapes:
             row = _measure_attention(heads, side, width, args)
             extra_seconds += layers * row["extra"] if model.startswith("SD1.5") else 0
+            memory = f"{row['ours_memory']:.1f}, {row['naive_memory']:.1f}"
             print(
                 f"| {model} | {heads} × {side * side} × {width} | {row['ours']:.2f} | {row['naive']:.2f} "
-                f"| {row['ours_memory']:.1f}, {row['naive_memory']:.1f} | {row['ours_memory'] / row['naive_memory']:.0%} |"
+                f"| {memory} | {row['ours_memory'] / row['naive_memory']:.0%} |"
             )
     if args.forwards:
         _measure_forward(args, extra_seconds)
@@ -141,7 +142,9 @@ class _LiveBytes(TorchDispatchMode):
         self._seen: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        known = {tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+        known = {
+            tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)
+        }
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
@@ -188,8 +191,9 @@ def _measure_forward(args: argparse.Namespace, extra_seconds: float) -> None:
     measured = statistics.median(b / a for a, b in zip(plain, guided, strict=True))
     seconds = statistics.median(plain)
     print(
-        f"\nOne SD1.5 UNet forward, cond + uncond batched, 512 px: {seconds:.2f} s plain; guided {measured:.3f}× measured, "
-        f"{1 + 2 * extra_seconds / seconds:.3f}× computed from the attention calls' extra time (both batch entries masked)."
+        f"\nOne SD1.5 UNet forward, cond + uncond batched, 512 px: {seconds:.2f} s plain; "
+        f"guided {measured:.3f}× measured, {1 + 2 * extra_seconds / seconds:.3f}× computed from the attention calls' "
+        "extra time (both batch entries masked)."
     )
 
 

@@ -1,6 +1,6 @@
 """Layout guidance: the additive term of Cones 2 (section 3.3, equation 6) on cross-attention scores.
 
-    scores = (Q Kᵀ + g · W · log(1 + σ²) · std(Q Kᵀ)) · d_head^-½
+scores = (Q Kᵀ + g · W · log(1 + σ²) · std(Q Kᵀ)) · d_head^-½
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _squared_scores(q: Tensor, k: Tensor) -> Tensor:
     positions, tokens, width = q.shape[-2], k.shape[-2], q.shape[-1]
     if 3 * positions * tokens > 2 * (positions + tokens) * width:
         return ((q.mT @ q) * (k.mT @ k)).sum((-3, -2, -1))
-    pairs = zip(q.split(2, dim=1), k.split(2, dim=1), strict=True)
+    pairs = zip(torch.split(q, 2, 1), torch.split(k, 2, 1), strict=True)
     return torch.stack([(q_pair @ k_pair.mT).square_().sum((-3, -2, -1)) for q_pair, k_pair in pairs]).sum(0)
 
 

@@ -179,7 +179,8 @@ def layout_from_masks(
         if not torch.isfinite(mask).all():
             raise LayoutError(f'the mask of "{subject}" holds values that are not numbers (NaN or infinity)')
         if not (mask >= 0.5).any():
-            raise LayoutError(f'the mask of "{subject}" is empty: no value reaches 0.5 (largest {float(mask.max()):.3g})')
+            largest = float(mask.max())
+            raise LayoutError(f'the mask of "{subject}" is empty: no value reaches 0.5 (largest {largest:.3g})')
     height, width = max((tuple(mask.shape) for mask in masks), key=math.prod)
     return _layout_of(
         [
