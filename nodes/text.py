@@ -9,8 +9,9 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..cones2.anchor import from_other_encoder
 from ..cones2.errors import PromptError
-from ..cones2.residual import Residual, add_residuals, check_width, from_other_encoder
+from ..cones2.residual import Residual, add_residuals, check_width
 from ..cones2.tokens import locate_subjects
 from .host import CATEGORY, ResidualSocket
 from .prompt import PROMPT_KEY, Placed, PromptRecord, check_known, knows, prompt_record, read_prompt, usual_layer
