@@ -19,17 +19,23 @@ window.cones2Tests = (() => {
     return { output, workflow }
   }
 
-  // Press Run and wait for the end: "success" or the sentence of the error.
-  function run () {
+  // Press Run, for some output nodes or all, and wait for the end: "success" or the sentence of the error.
+  function run (nodes) {
     const api = window.comfyAPI.api.api
     const ended = new Promise((resolve) => {
       api.addEventListener('execution_success', () => resolve('success'), { once: true })
       api.addEventListener('execution_error', (event) => resolve(event.detail.exception_message), { once: true })
     })
-    return Promise.all([ended, app.queuePrompt(0, 1)]).then(([status]) => status)
+    return Promise.all([ended, app.queuePrompt(0, 1, nodes ?? undefined)]).then(([status]) => status)
   }
 
   const fitView = () => app.extensionManager.command.execute('Comfy.Canvas.FitView')
 
-  return { load, prompt, run, fitView, dialogs }
+  // Nothing but the graph: no side bar, no menus, no messages.
+  function bare () {
+    if (!app.extensionManager.focusMode) app.extensionManager.command.execute('Workspace.ToggleFocusMode')
+    app.extensionManager.toast.removeAll?.()
+  }
+
+  return { load, prompt, run, fitView, dialogs, bare }
 })()

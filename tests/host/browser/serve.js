@@ -1,5 +1,5 @@
 // Chromium on a ComfyUI frontend, driven by JSON lines: {"open": url}, {"call": name, "argument": …} for a
-// function of page.js, {"screenshot": file, …}. Each answer is one JSON line on stdout.
+// function of page.js or of a script that {"addScript": file} added, {"screenshot": file, …}. Each answer is one JSON line on stdout.
 'use strict'
 const fs = require('fs')
 const path = require('path')
@@ -29,8 +29,13 @@ class Frontend {
     await this.page.request.post(`${open}/api/settings`, { data: { ...SETTINGS, ...settings } })
     await this.page.goto(open, { waitUntil: 'domcontentloaded' })
     await this.page.waitForFunction(ready, null, { timeout: 60000 })
-    await this.page.addScriptTag({ content: fs.readFileSync(path.join(__dirname, 'page.js'), 'utf8') })
+    await this.addScript({ addScript: path.join(__dirname, 'page.js') })
     this.problems.length = 0
+    return null
+  }
+
+  async addScript ({ addScript }) {
+    await this.page.addScriptTag({ content: fs.readFileSync(addScript, 'utf8') })
     return null
   }
 
@@ -51,7 +56,7 @@ class Frontend {
   }
 
   answer (request) {
-    const command = ['open', 'call', 'screenshot', 'takeProblems'].find((name) => name in request)
+    const command = ['open', 'addScript', 'call', 'screenshot', 'takeProblems'].find((name) => name in request)
     return this[command](request)
   }
 }

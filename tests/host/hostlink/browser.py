@@ -47,6 +47,10 @@ class Browser:
         """Open the frontend with frontend settings that differ from a fresh installation's."""
         self._process.request(open=url, settings=settings)
 
+    def add_script(self, path: Path) -> None:
+        """Run a script in the page; functions it adds to window.cones2Tests can be called."""
+        self._process.request(addScript=str(path))
+
     def call(self, function: str, argument: Any = None) -> Any:
         return self._process.request(call=function, argument=argument)
 
