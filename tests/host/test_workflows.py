@@ -7,18 +7,11 @@ import pytest
 from hostlink.browser import Browser
 from hostlink.checkpoints import Checkpoints
 from hostlink.server import HostServer
-from hostlink.workflows import WORKFLOWS, quick, read_workflow, supply_files
+from hostlink.workflows import WORKFLOWS, quick, read_workflow
 from PIL import Image
 
 NOTES = {"MarkdownNote", "Note"}
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-
-
-@pytest.fixture(scope="module")
-def supplied(host_server: HostServer, frontend: Browser) -> Browser:
-    """The frontend, with the files the notes ask for in place."""
-    supply_files(host_server.base)
-    return frontend
 
 
 def test_there_are_workflows() -> None:
@@ -36,23 +29,24 @@ def test_has_a_note_and_a_thumbnail(path: Path) -> None:
 
 
 @each_workflow
-def test_loads_and_round_trips(supplied: Browser, path: Path) -> None:
+def test_loads_and_round_trips(frontend: Browser, path: Path) -> None:
     workflow = read_workflow(path)
-    loaded = supplied.call("load", workflow)
+    loaded = frontend.call("load", workflow)
     assert loaded["missing"] == []
+    assert set(loaded["marked"]) <= {"CheckpointLoaderSimple"}  # the user's own checkpoint is not here
     assert loaded["nodes"] == len(workflow["nodes"])
-    first = supplied.call("prompt")
-    supplied.call("load", first["workflow"])
-    second = supplied.call("prompt")
+    first = frontend.call("prompt")
+    frontend.call("load", first["workflow"])
+    second = frontend.call("prompt")
     assert first["output"] == second["output"]
     executed = [node for node in workflow["nodes"] if node["type"] not in NOTES]
     assert len(first["output"]) == len(executed)
 
 
 @each_workflow
-def test_executes(supplied: Browser, host_server: HostServer, checkpoints: Checkpoints, path: Path) -> None:
-    supplied.call("load", read_workflow(path))
-    prompt = quick(supplied.call("prompt")["output"], checkpoints.make("sd15"))
+def test_executes(frontend: Browser, host_server: HostServer, checkpoints: Checkpoints, path: Path) -> None:
+    frontend.call("load", read_workflow(path))
+    prompt = quick(frontend.call("prompt")["output"], checkpoints.make("sd15"))
     run = host_server.run(prompt)
     assert (run.status, run.error) == ("success", "")
     saved = next(key for key, node in prompt.items() if node["class_type"] == "SaveImage")

@@ -6,8 +6,13 @@ window.cones2Tests = (() => {
   // Open a workflow file; what the frontend could not make of it.
   async function load (workflow) {
     await app.loadGraphData(workflow, true, true, 'test')
-    const missing = graph().nodes.filter((node) => node.has_errors || !LiteGraph.registered_node_types[node.type])
-    return { nodes: graph().nodes.length, missing: missing.map((node) => node.type), dialogs: dialogs() }
+    const typesWhere = (test) => graph().nodes.filter(test).map((node) => node.type)
+    return {
+      nodes: graph().nodes.length,
+      missing: typesWhere((node) => !LiteGraph.registered_node_types[node.type]),
+      marked: typesWhere((node) => node.has_errors), // red: a file they name is not there
+      dialogs: dialogs()
+    }
   }
 
   // The text of what lies over the canvas.

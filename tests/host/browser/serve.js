@@ -11,6 +11,7 @@ const SETTINGS = {
   'Comfy.VueNodes.Enabled': false, // what a local installation starts with
   'LiteGraph.Canvas.MinFontSizeForLOD': 0 // text stays readable in a screenshot of a large graph
 }
+const OFFLINE = /404|Content Security Policy|Fetch API cannot load/ // the frontend asks model hubs for file sizes
 const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking']
 const ready = () =>
   window.app?.isGraphReady && app.vueAppReady && app.extensionManager?.workflow?.activeWorkflow && document.querySelector('#graph-canvas')
@@ -21,7 +22,7 @@ class Frontend {
     this.problems = []
     page.on('pageerror', (error) => this.problems.push(`pageerror: ${error}`))
     page.on('console', (message) => {
-      if (message.type() === 'error' && !message.text().includes('404')) this.problems.push(message.text())
+      if (message.type() === 'error' && !OFFLINE.test(message.text())) this.problems.push(message.text())
     })
   }
 

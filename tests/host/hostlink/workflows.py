@@ -17,12 +17,14 @@ SMALL: dict[str, Any] = {"steps": 2, "width": 64, "height": 64, "scale_by": 1.5}
 
 def supply_files(base: Path, width: int = 768) -> None:
     """What the workflows' notes ask the user for: the assets in input/, a residual per subject (random here)."""
+    residuals = base / "models" / "residuals"
     for asset in (PACK / "workflows" / "assets").rglob("*.*"):
         shutil.copy(asset, base / "input" / asset.name)
     generator = torch.Generator().manual_seed(3)
     for subject in SUBJECTS:
         rows = torch.randn(1, width, generator=generator)
-        save_file({"residual": rows}, base / "models" / "residuals" / f"{subject}.safetensors", {"subject": subject})
+        save_file({"residual": rows}, residuals / f"{subject}.safetensors", {"subject": subject})
+        torch.save(rows, residuals / f"{subject}.pt")
 
 
 def read_workflow(path: Path) -> dict[str, Any]:
