@@ -72,6 +72,7 @@ DECODE_LINKS: list[Link] = [
     ("decode", "IMAGE", "save", "images"),
 ]
 SD15_NAME = "v1-5-pruned-emaonly-fp16.safetensors"
+SD21_NAME = "v2-1_768-ema-pruned.safetensors"
 SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15_NAME}"
 
 TWO_SUBJECTS_NOTE = """
@@ -180,7 +181,7 @@ PUBLISHED = Graph(
         column(460, group("", "", note(PUBLISHED_NOTE, 560))),
         column(
             420,
-            group("1 · Model", BLUE, checkpoint("v2-1_768-ema-pruned.safetensors")),
+            group("1 · Model", BLUE, checkpoint(SD21_NAME)),
             group(
                 "2 · Published config",
                 AMBER,

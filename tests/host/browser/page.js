@@ -34,7 +34,20 @@ window.cones2Tests = (() => {
     return Promise.all([ended, app.queuePrompt(0, 1, nodes ?? undefined)]).then(([status]) => status)
   }
 
+  // The ids of the nodes of a type.
+  const idsOf = (type) => graph().nodes.filter((node) => node.type === type).map((node) => String(node.id))
+
   const fitView = () => app.extensionManager.command.execute('Comfy.Canvas.FitView')
+
+  // Where the graph is on the page, in pixels, with a margin.
+  function graphBox (margin = 12) {
+    const boxes = [...graph().nodes, ...graph().groups].map((item) => item.boundingRect ?? item._bounding)
+    const { scale, offset } = app.canvas.ds
+    const edge = (axis, end) => boxes.map((box) => (box[axis] + (end ? box[axis + 2] : 0) + offset[axis]) * scale)
+    const [x, y] = [0, 1].map((axis) => Math.max(0, Math.min(...edge(axis, false)) - margin))
+    const [right, bottom] = [0, 1].map((axis) => Math.max(...edge(axis, true)) + margin)
+    return { x, y, width: right - x, height: bottom - y }
+  }
 
   // Nothing but the graph: no side bar, no menus, no messages.
   function bare () {
@@ -42,5 +55,5 @@ window.cones2Tests = (() => {
     app.extensionManager.toast.removeAll?.()
   }
 
-  return { load, prompt, run, fitView, dialogs, bare }
+  return { load, prompt, run, fitView, dialogs, bare, idsOf, graphBox }
 })()

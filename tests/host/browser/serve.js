@@ -48,7 +48,8 @@ class Frontend {
     await this.page.setViewportSize({ width, height })
     await this.page.evaluate(() => window.cones2Tests.fitView())
     await this.page.waitForTimeout(1500) // the view moves there in an animation
-    await this.page.screenshot({ path: screenshot, ...options })
+    const clip = await this.page.evaluate(() => window.cones2Tests.graphBox())
+    await this.page.screenshot({ path: screenshot, clip, ...options })
     return null
   }
 

@@ -55,7 +55,7 @@ class Browser:
         return self._process.request(call=function, argument=argument)
 
     def screenshot(self, path: Path, **options: Any) -> None:
-        """A picture of the page after the view was fitted to the graph; width, height, type, quality, clip."""
+        """A picture of the graph after the view was fitted to it; width and height of the page, type, quality."""
         self._process.request(screenshot=str(path), **options)
 
     def take_problems(self) -> list[str]:
