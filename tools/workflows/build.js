@@ -6,7 +6,7 @@ window.cones2Build = (() => {
   const GAP = 24 // between nodes of a group
   const PADDING = 20 // between a group's border and its nodes
   const MARGIN = 40 // between groups
-  const settled = () => new Promise((resolve) => setTimeout(resolve, 60))
+  const settled = (milliseconds = 60) => new Promise((resolve) => setTimeout(resolve, milliseconds))
 
   function create (graph, { type, title, widgets = {}, color, properties = {} }) {
     const node = LiteGraph.createNode(type)
@@ -70,6 +70,7 @@ window.cones2Build = (() => {
     const items = columns.flatMap((column) => column.groups).flatMap((group) => group.nodes)
     const nodes = Object.fromEntries(items.map((item) => [item.key, create(graph, item)]))
     for (const link of links) await connect(nodes, link)
+    await settled(500) // sizes follow the links
     place(graph, columns, nodes)
     await settled()
     return graph.serialize()
