@@ -11,6 +11,7 @@ from hostlink.checkpoints import Checkpoints, open_checkpoints
 from hostlink.discovery import NO_HOST, Host, find_host
 from hostlink.server import HostServer
 from hostlink.worker import HostWorker
+from hostlink.workflows import supply_files
 from hostlink.workspace import make_workspace
 
 HERE = Path(__file__).parent
@@ -79,6 +80,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def frontend(browser: Browser, host_server: HostServer) -> Browser:
-    """The frontend of `host_server`, open in the browser."""
+    """The frontend of `host_server`, open in the browser; the files that the workflows ask for are in place."""
+    supply_files(host_server.base)
     browser.open(host_server.url)
     return browser

@@ -1,5 +1,5 @@
 // Chromium on a ComfyUI frontend, driven by JSON lines: {"open": url}, {"call": name, "argument": …} for a
-// function of page.js, {"screenshot": file, …}. Each answer is one JSON line on stdout.
+// function of page.js or of a script that {"addScript": file} added, {"screenshot": file, …}. Each answer is one JSON line on stdout.
 'use strict'
 const fs = require('fs')
 const path = require('path')
@@ -11,6 +11,7 @@ const SETTINGS = {
   'Comfy.VueNodes.Enabled': false, // what a local installation starts with
   'LiteGraph.Canvas.MinFontSizeForLOD': 0 // text stays readable in a screenshot of a large graph
 }
+const OFFLINE = /404|Content Security Policy|Fetch API cannot load/ // the frontend asks model hubs for file sizes
 const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking']
 const ready = () =>
   window.app?.isGraphReady && app.vueAppReady && app.extensionManager?.workflow?.activeWorkflow && document.querySelector('#graph-canvas')
@@ -21,7 +22,7 @@ class Frontend {
     this.problems = []
     page.on('pageerror', (error) => this.problems.push(`pageerror: ${error}`))
     page.on('console', (message) => {
-      if (message.type() === 'error' && !message.text().includes('404')) this.problems.push(message.text())
+      if (message.type() === 'error' && !OFFLINE.test(message.text())) this.problems.push(message.text())
     })
   }
 
@@ -29,8 +30,13 @@ class Frontend {
     await this.page.request.post(`${open}/api/settings`, { data: { ...SETTINGS, ...settings } })
     await this.page.goto(open, { waitUntil: 'domcontentloaded' })
     await this.page.waitForFunction(ready, null, { timeout: 60000 })
-    await this.page.addScriptTag({ content: fs.readFileSync(path.join(__dirname, 'page.js'), 'utf8') })
+    await this.addScript({ addScript: path.join(__dirname, 'page.js') })
     this.problems.length = 0
+    return null
+  }
+
+  async addScript ({ addScript }) {
+    await this.page.addScriptTag({ content: fs.readFileSync(addScript, 'utf8') })
     return null
   }
 
@@ -42,7 +48,8 @@ class Frontend {
     await this.page.setViewportSize({ width, height })
     await this.page.evaluate(() => window.cones2Tests.fitView())
     await this.page.waitForTimeout(1500) // the view moves there in an animation
-    await this.page.screenshot({ path: screenshot, ...options })
+    const clip = await this.page.evaluate(() => window.cones2Tests.graphBox())
+    await this.page.screenshot({ path: screenshot, clip, ...options })
     return null
   }
 
@@ -51,7 +58,7 @@ class Frontend {
   }
 
   answer (request) {
-    const command = ['open', 'call', 'screenshot', 'takeProblems'].find((name) => name in request)
+    const command = ['open', 'addScript', 'call', 'screenshot', 'takeProblems'].find((name) => name in request)
     return this[command](request)
   }
 }

@@ -47,11 +47,15 @@ class Browser:
         """Open the frontend with frontend settings that differ from a fresh installation's."""
         self._process.request(open=url, settings=settings)
 
+    def add_script(self, path: Path) -> None:
+        """Run a script in the page; functions it adds to window.cones2Tests can be called."""
+        self._process.request(addScript=str(path))
+
     def call(self, function: str, argument: Any = None) -> Any:
         return self._process.request(call=function, argument=argument)
 
     def screenshot(self, path: Path, **options: Any) -> None:
-        """A picture of the page after the view was fitted to the graph; width, height, type, quality, clip."""
+        """A picture of the graph after the view was fitted to it; width and height of the page, type, quality."""
         self._process.request(screenshot=str(path), **options)
 
     def take_problems(self) -> list[str]:

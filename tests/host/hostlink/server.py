@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from .discovery import Host
-from .workspace import PACK_FOLDER
 
 START_SECONDS = 120
 ARGUMENTS = (
     "--cpu", "--use-pytorch-cross-attention", "--disable-auto-launch", "--disable-api-nodes", "--disable-metadata",
-    "--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK_FOLDER,
+    "--disable-all-custom-nodes", "--whitelist-custom-nodes",
 )  # fmt: skip
 
 
@@ -55,9 +54,10 @@ def free_port() -> int:
 
 
 def start_command(host: Host, base: Path, *extra: str) -> list[str]:
-    """The host's main.py with the tests' options."""
-    command = [str(host.python), str(host.root / "main.py"), "--base-directory", str(base)]
-    return [*command, *ARGUMENTS, "--database-url", "sqlite:///:memory:", *extra]
+    """The host's main.py with the tests' options; it loads the packs in the workspace and no others."""
+    command = [str(host.python), str(host.root / "main.py"), "--base-directory", str(base), *extra]
+    packs = sorted(path.name for path in (base / "custom_nodes").iterdir())
+    return [*command, "--database-url", "sqlite:///:memory:", *ARGUMENTS, *packs]
 
 
 class HostServer:

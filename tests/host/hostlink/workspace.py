@@ -9,11 +9,11 @@ PACK_FOLDER = "any name, even this one"
 FOLDERS = ("input", "output", "temp", "user", "custom_nodes", "models/residuals", "models/checkpoints")
 
 
-def make_workspace(base: Path, checkpoints: Path) -> Path:
+def make_workspace(base: Path, checkpoints: Path, pack_folder: str = PACK_FOLDER) -> Path:
     """Lay out `base`; checkpoints and pack are links, so nothing is copied and the pack's own name is unused."""
     for folder in FOLDERS:
         (base / folder).mkdir(parents=True, exist_ok=True)
     (base / "models" / "checkpoints").rmdir()
     os.symlink(checkpoints, base / "models" / "checkpoints", target_is_directory=True)
-    os.symlink(PACK, base / "custom_nodes" / PACK_FOLDER, target_is_directory=True)
+    os.symlink(PACK, base / "custom_nodes" / pack_folder, target_is_directory=True)
     return base
