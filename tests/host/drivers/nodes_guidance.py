@@ -192,7 +192,7 @@ def exported(name: str, folder: str) -> dict:
     weights = model.model.diffusion_model.state_dict()
     names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
     save_file({new: weights[old].float().contiguous() for new, old in names.items() if old in weights}, f"{folder}/unet.safetensors")
-    tensors = {"noise": start * sigma, "positive": positive[0][0], "negative": negative[0][0], "denoised": found}
+    tensors = {"noise": start * sigma, "positive": positive[0][0], "negative": negative[0][0], "denoised": model.model.process_latent_in(found)}
     tensors |= {"timestep": model.model.model_sampling.timestep(torch.tensor([sigma])), "mask_dog": layout.regions[0].mask, "mask_mug": layout.regions[1].mask}
     save_file({key: value.contiguous() for key, value in tensors.items()}, f"{folder}/case.safetensors")
     return {"sigma": sigma, "cfg": 7.5, "context": int(positive[0][0].shape[-1])}
