@@ -9,6 +9,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..cones2.anchor import from_other_encoder
 from ..cones2.errors import PromptError
 from ..cones2.residual import Residual, add_residuals, check_width
 from ..cones2.tokens import locate_subjects
@@ -113,7 +114,7 @@ def _apply(cond: Tensor, options: dict[str, Any], record: PromptRecord, residual
     """The entry with all its residuals, old and new, placed as if they had been added together."""
     for residual in residuals:
         check_width(residual, cond.shape[-1])
-        _warn_of_other_encoder(residual, record)
+        _warn_of_other_encoder(residual, cond, record)
     together = [placed.residual for placed in record.placed] + residuals
     claims = locate_subjects(record.tokens, [residual.subject for residual in together], record.tokenise)
     placed = [Placed(residual, claim.occurrences) for residual, claim in zip(together, claims, strict=True)]
@@ -130,10 +131,17 @@ def _changes(before: Sequence[Placed], after: Sequence[Placed]) -> list[tuple[Re
     return [(residual, rows) for residual, rows in changes if rows]
 
 
-def _warn_of_other_encoder(residual: Residual, record: PromptRecord) -> None:
-    if record.layer != usual_layer(record.family):
+def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecord) -> None:
+    other = from_other_encoder(residual, cond)
+    if other:
         log.warning(
-            '"%s" is added to a conditioning of text-encoder layer %d (CLIP skip), but it was trained on layer %d',
+            'the residual "%s" was trained with another text encoder or CLIP skip than this conditioning (its base model: %s)',
+            residual.subject,
+            residual.metadata.get("base_model", "not stated"),
+        )
+    elif other is None and record.layer != usual_layer(record.family):
+        log.warning(
+            '"%s" is added to a conditioning of text-encoder layer %d (CLIP skip); residuals are usually trained on layer %d',
             residual.subject,
             record.layer,
             usual_layer(record.family),

@@ -2,7 +2,10 @@
 
 import hostkit
 import scenes
+
+import comfy.utils
 import torch
+from safetensors.torch import save_file
 
 ROWS = {"dog": scenes.DOG, "mug": scenes.MUG}
 
@@ -178,3 +181,18 @@ def controlled(name: str) -> dict:
         "error": hostkit.relative_error(found, expected),
         "effect": hostkit.relative_error(found, scenes.denoised(guided_model, guided, negative, start)),
     }
+
+
+def exported(name: str, folder: str) -> dict:
+    """One guided prediction of the host, with all that is needed to repeat it elsewhere, as files in `folder`."""
+    model, clip, _ = hostkit.checkpoint(name)
+    positive, negative, start, layout = scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.noise(), scenes.layout()
+    sigma = 5.0
+    found = scenes.denoised(*scenes.guide(model, positive, layout), negative, start, sigma=sigma)
+    weights = model.model.diffusion_model.state_dict()
+    names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+    save_file({new: weights[old].float().contiguous() for new, old in names.items() if old in weights}, f"{folder}/unet.safetensors")
+    tensors = {"noise": start * sigma, "positive": positive[0][0], "negative": negative[0][0], "denoised": found}
+    tensors |= {"timestep": model.model.model_sampling.timestep(torch.tensor([sigma])), "mask_dog": layout.regions[0].mask, "mask_mug": layout.regions[1].mask}
+    save_file({key: value.contiguous() for key, value in tensors.items()}, f"{folder}/case.safetensors")
+    return {"sigma": sigma, "cfg": 7.5, "context": int(positive[0][0].shape[-1])}
