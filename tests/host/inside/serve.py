@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import sys
+import time
 import traceback
 from functools import lru_cache
 from types import ModuleType
@@ -19,20 +20,27 @@ os.dup2(2, 1)
 
 import hostboot  # noqa: E402
 
-import folder_paths  # noqa: E402
 import nodes  # noqa: E402
-from comfy.cli_args import args  # noqa: E402
 
 import hostkit  # noqa: E402
 
 
-def load_nodes() -> None:
-    """Load the host's extra nodes that tests use, then every pack in the base directory's custom_nodes."""
-    for name in os.environ.get("CONES2_EXTRA_NODES", "").split(","):
+def load_extra_nodes() -> None:
+    """Load those of the host's extra nodes that tests use."""
+    for name in os.environ["CONES2_EXTRA_NODES"].split(","):
         path = os.path.join(hostboot.HOST, "comfy_extras", f"{name}.py")
-        assert not name or asyncio.run(nodes.load_custom_node(path, module_parent="comfy_extras"))
-    args.disable_all_custom_nodes = False
+        assert asyncio.run(nodes.load_custom_node(path, module_parent="comfy_extras"))
+
+
+def load_packs() -> dict[str, Any]:
+    """Load every pack in custom_nodes as the host does; how long that took and which modules it imported.
+
+    Time is the process's own, so that other work on the machine does not count.
+    """
+    before, start = set(sys.modules), time.process_time()
     asyncio.run(nodes.init_external_custom_nodes())
+    seconds = time.process_time() - start
+    return {"seconds": seconds, "modules": sorted(set(sys.modules) - before)}
 
 
 @lru_cache(maxsize=None)
@@ -55,11 +63,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    load_extra_nodes()
     with hostkit.warnings_of() as warnings:
-        load_nodes()
-    packs = {name: os.path.basename(path) for name, path in nodes.LOADED_MODULE_DIRS.items()}
-    ready = {"ready": True, "warnings": warnings, "packs": packs, "roots": folder_paths.base_path}
-    answers.write(json.dumps(ready) + "\n")
+        loading = load_packs()
+    answers.write(json.dumps({"ready": True, "warnings": warnings, "loading": loading}) + "\n")
     for line in sys.stdin:
         answers.write(json.dumps(answer(json.loads(line))) + "\n")
 
