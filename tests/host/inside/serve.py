@@ -9,7 +9,6 @@ import importlib.util
 import json
 import os
 import sys
-import time
 import traceback
 from functools import lru_cache
 from types import ModuleType
@@ -30,17 +29,6 @@ def load_extra_nodes() -> None:
     for name in os.environ["CONES2_EXTRA_NODES"].split(","):
         path = os.path.join(hostboot.HOST, "comfy_extras", f"{name}.py")
         assert asyncio.run(nodes.load_custom_node(path, module_parent="comfy_extras"))
-
-
-def load_packs() -> dict[str, Any]:
-    """Load every pack in custom_nodes as the host does; how long that took and which modules it imported.
-
-    Time is the process's own, so that other work on the machine does not count.
-    """
-    before, start = set(sys.modules), time.process_time()
-    asyncio.run(nodes.init_external_custom_nodes())
-    seconds = time.process_time() - start
-    return {"seconds": seconds, "modules": sorted(set(sys.modules) - before)}
 
 
 @lru_cache(maxsize=None)
@@ -65,8 +53,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     load_extra_nodes()
     with hostkit.warnings_of() as warnings:
-        loading = load_packs()
-    answers.write(json.dumps({"ready": True, "warnings": warnings, "loading": loading}) + "\n")
+        asyncio.run(nodes.init_external_custom_nodes())
+    answers.write(json.dumps({"packs": sorted(nodes.LOADED_MODULE_DIRS), "warnings": warnings}) + "\n")
     for line in sys.stdin:
         answers.write(json.dumps(answer(json.loads(line))) + "\n")
 
