@@ -256,7 +256,9 @@ class _EntryReader:
             known = ", ".join(_shown(key) for key in files) or "nothing"
             self.problem(f"subject_list names {_shown(name)}, but residual_dict has {known}")
             return None
-        return ConfigSubject(name, position, self.file(f"residual_dict {_shown(name)}", files[name], self.residual_folders))
+        return ConfigSubject(
+            name, position, self.file(f"residual_dict {_shown(name)}", files[name], self.residual_folders)
+        )
 
     def colours(self) -> tuple[ConfigColour, ...]:
         read: dict[RGB, ConfigColour] = {}

@@ -40,7 +40,9 @@ def _lines(text: str) -> list[tuple[int, str]]:
 def _colour_line(line: str, number: int, weight: float) -> ColourEntry:
     at = min((line.find(sign) for sign in "=:" if sign in line), default=-1)
     if at < 0:
-        raise LayoutError(f'line {number} of the colour table is "{line}": write "colour = subject", such as "#ff0000 = dog"')
+        raise LayoutError(
+            f'line {number} of the colour table is "{line}": write "colour = subject", such as "#ff0000 = dog"'
+        )
     subject = _subject_line(line[at + 1 :].strip(), number, weight)
     return ColourEntry(parse_colour(line[:at].strip().strip("\"'")), subject.subject, subject.weight)
 
@@ -63,5 +65,7 @@ def _weight(typed: str, number: int) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise LayoutError(f'line {number} has the weight "{typed.strip()}": write a number after "@", such as "dog @ 2.5"')
+        raise LayoutError(
+            f'line {number} has the weight "{typed.strip()}": write a number after "@", such as "dog @ 2.5"'
+        )
     return value

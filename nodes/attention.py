@@ -36,26 +36,54 @@ class Cones2SubjectAttention(io.ComfyNode):
             node_id="Cones2SubjectAttention",
             display_name="Subject Attention (Cones 2)",
             category=CATEGORY,
-            description="Shows where a finished picture attends to each subject. The picture is noised again to each chosen step "
+            description="Shows where a finished picture attends to each subject. The picture is noised again to each "
+            "chosen step "
             "and the model looks at it once, so it works after any sampler.",
             search_aliases=["attention map", "heat map", "DAAM", "debug layout"],
             inputs=[
-                io.Model.Input("model", tooltip="The model the picture was made with, from Apply Layout Guidance or plain."),
-                io.Conditioning.Input("conditioning", tooltip="The positive prompt, with or without layout and subjects. Of a combined one the first prompt counts."),
-                io.Latent.Input("latent", tooltip="The finished latents of the sampler. Of a batch the first picture counts."),
+                io.Model.Input(
+                    "model", tooltip="The model the picture was made with, from Apply Layout Guidance or plain."
+                ),
+                io.Conditioning.Input(
+                    "conditioning",
+                    tooltip="The positive prompt, with or without layout and subjects. Of a combined one the first "
+                    "prompt counts.",
+                ),
+                io.Latent.Input(
+                    "latent", tooltip="The finished latents of the sampler. Of a batch the first picture counts."
+                ),
                 io.String.Input(
                     "subjects",
                     multiline=True,
                     default="",
-                    tooltip="One word or phrase of the prompt per line. Empty: the subjects of the layout, or the residuals in the prompt.",
+                    tooltip="One word or phrase of the prompt per line. Empty: the subjects of the layout, or the "
+                    "residuals in the prompt.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="The seed of the noise that is added again, best the sampler's."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    tooltip="The seed of the noise that is added again, best the sampler's.",
+                ),
                 io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of steps of the run."),
-                io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="The scheduler of the run."),
+                io.Combo.Input(
+                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="The scheduler of the run."
+                ),
                 io.Int.Input("first_step", default=0, min=0, max=9999, tooltip="The first step to look at."),
-                io.Int.Input("last_step", default=10000, min=0, max=10000, tooltip="The step to stop before; the whole run by default."),
+                io.Int.Input(
+                    "last_step",
+                    default=10000,
+                    min=0,
+                    max=10000,
+                    tooltip="The step to stop before; the whole run by default.",
+                ),
             ],
-            outputs=[io.Image.Output("heat_maps", tooltip="One labelled picture per subject: the mean over all layers and chosen steps.")],
+            outputs=[
+                io.Image.Output(
+                    "heat_maps", tooltip="One labelled picture per subject: the mean over all layers and chosen steps."
+                )
+            ],
         )
 
     @classmethod
@@ -79,7 +107,9 @@ class Cones2SubjectAttention(io.ComfyNode):
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
         chosen = range(len(sigmas) - 1)[first_step:last_step]
         if not chosen:
-            raise Cones2Error(f"no step lies between first_step {first_step} and last_step {last_step} of {len(sigmas) - 1} steps")
+            raise Cones2Error(
+                f"no step lies between first_step {first_step} and last_step {last_step} of {len(sigmas) - 1} steps"
+            )
         recorder = AttentionRecorder([sum(claim.occurrences, ()) for claim in claims], tuple(samples.shape[-2:]))
         _look(_observed(model, recorder), [[cond, _whole_picture(options)]], samples, seed, sigmas, chosen)
         return io.NodeOutput(to_image(_pictures(recorder.heat_maps(), phrases, guide)))
@@ -89,7 +119,9 @@ def _phrases(subjects: str, record: PromptRecord, guide: LayoutGuide | None) -> 
     typed = [line.subject for line in parse_subject_lines(subjects)]
     carried = guide.layout.subjects if guide else [placed.residual.subject for placed in record.placed]
     if not typed and not carried:
-        raise PromptError("no subject to look for: name one per line, or connect a conditioning that carries a layout or residuals")
+        raise PromptError(
+            "no subject to look for: name one per line, or connect a conditioning that carries a layout or residuals"
+        )
     return typed or list(dict.fromkeys(carried))
 
 
@@ -124,7 +156,9 @@ class _Look:
 
     chosen: range
 
-    def __call__(self, model: Any, x: Tensor, sigmas: Tensor, extra_args: Any = None, callback: Any = None, **_: Any) -> Tensor:
+    def __call__(
+        self, model: Any, x: Tensor, sigmas: Tensor, extra_args: Any = None, callback: Any = None, **_: Any
+    ) -> Tensor:
         model_sampling = model.inner_model.inner_model.model_sampling
         for number, step in enumerate(self.chosen):
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -140,7 +174,8 @@ def _pictures(heat_maps: Tensor, phrases: list[str], guide: LayoutGuide | None) 
     scale = _PICTURE_SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
     return [
-        labelled(heat_picture(heat, *size), _caption(heat, phrase, guide)) for heat, phrase in zip(heat_maps, phrases, strict=True)
+        labelled(heat_picture(heat, *size), _caption(heat, phrase, guide))
+        for heat, phrase in zip(heat_maps, phrases, strict=True)
     ]
 
 

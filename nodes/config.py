@@ -35,14 +35,21 @@ class Cones2LoadGuidanceConfig(io.ComfyNode):
                 io.Combo.Input(
                     "config",
                     options=_config_files(),
-                    tooltip="A guidance config in ComfyUI's input folder. The upload button takes the config, its layout and its residuals together.",
+                    tooltip="A guidance config in ComfyUI's input folder. The upload button takes the config, its "
+                    "layout and its residuals together.",
                 ),
                 io.Int.Input("entry", default=1, min=1, max=1000, tooltip="Which entry of the file, from 1."),
-                io.Clip.Input("clip", tooltip="The text encoder the prompt will be encoded with: it tells which words the config's positions mean."),
+                io.Clip.Input(
+                    "clip",
+                    tooltip="The text encoder the prompt will be encoded with: it tells which words the config's "
+                    "positions mean.",
+                ),
             ],
             outputs=[
                 io.String.Output("prompt", tooltip="The prompt. Connect it to Text Encode (Cones 2)."),
-                ResidualSocket.Output("residuals", tooltip="All subjects of the entry. Connect them to Apply Residual to Conditioning."),
+                ResidualSocket.Output(
+                    "residuals", tooltip="All subjects of the entry. Connect them to Apply Residual to Conditioning."
+                ),
                 LayoutSocket.Output("layout", tooltip="Which subject belongs where."),
                 io.Float.Output("guidance_weight", tooltip="How strongly the layout steers."),
                 io.Int.Output("guided_steps", tooltip="How many steps follow the layout."),
@@ -71,14 +78,22 @@ class Cones2LoadGuidanceConfig(io.ComfyNode):
         placements = resolve_subjects(chosen, record.tokens, record.tokenise)
         residuals = tuple(_residual(placement, record) for placement in placements)
         return io.NodeOutput(
-            chosen.prompt, residuals, _layout(chosen), chosen.guidance_weight, chosen.guidance_steps, chosen.weight_negative
+            chosen.prompt,
+            residuals,
+            _layout(chosen),
+            chosen.guidance_weight,
+            chosen.guidance_steps,
+            chosen.weight_negative,
         )
 
 
 def _entry(path: Path, number: int) -> GuidanceConfig:
     configs = _load(path)
     if number > len(configs):
-        raise ConfigError(f"{path.name} has {len(configs)} {'entry' if len(configs) == 1 else 'entries'}: entry {number} does not exist")
+        raise ConfigError(
+            f"{path.name} has {len(configs)} {'entry' if len(configs) == 1 else 'entries'}: entry {number} does not "
+            f"exist"
+        )
     return configs[number - 1]
 
 
@@ -107,7 +122,9 @@ def _files_named(path: Path) -> list[Path]:
         configs = _load(path)
     except Cones2Error:
         return []
-    files = [config.layout for config in configs] + [subject.residual for config in configs for subject in config.subjects]
+    files = [config.layout for config in configs] + [
+        subject.residual for config in configs for subject in config.subjects
+    ]
     return [file for file in files if file is not None]
 
 
@@ -120,12 +137,15 @@ def _config_path(config: str) -> Path | None:
 
 def _config_files() -> list[str]:
     root = Path(folder_paths.get_input_directory())
-    found = [Path(folder) / name for folder, _, names in os.walk(root) for name in names if name.lower().endswith(".json")]
+    found = [
+        Path(folder) / name for folder, _, names in os.walk(root) for name in names if name.lower().endswith(".json")
+    ]
     return sorted(path.relative_to(root).as_posix() for path in found)
 
 
 def _missing(config: str) -> str:
-    return f'there is no guidance config "{config}" in the input folder; found: {", ".join(_config_files()) or "no .json files"}'
+    found = ", ".join(_config_files()) or "no .json files"
+    return f'there is no guidance config "{config}" in the input folder; found: {found}'
 
 
 NODES = [Cones2LoadGuidanceConfig]

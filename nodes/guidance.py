@@ -25,28 +25,58 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
             node_id="Cones2ApplyLayoutGuidance",
             display_name="Apply Layout Guidance (Cones 2)",
             category=CATEGORY,
-            description="Draws each subject of the prompt into its place, with any sampler. Connect both outputs to the sampler.",
+            description="Draws each subject of the prompt into its place, with any sampler. Connect both outputs to "
+            "the sampler.",
             search_aliases=["regional prompting", "attention couple", "layout", "composition"],
             inputs=[
-                io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL model, with or without LoRAs and other patches."),
-                io.Conditioning.Input("conditioning", tooltip="The positive prompt from Text Encode or Apply Residual (Cones 2)."),
-                LayoutSocket.Input("layout", tooltip="Which subject belongs where. It is fitted to the size of the picture."),
+                io.Model.Input(
+                    "model", tooltip="An SD 1.x, SD 2.x or SDXL model, with or without LoRAs and other patches."
+                ),
+                io.Conditioning.Input(
+                    "conditioning", tooltip="The positive prompt from Text Encode or Apply Residual (Cones 2)."
+                ),
+                LayoutSocket.Input(
+                    "layout", tooltip="Which subject belongs where. It is fitted to the size of the picture."
+                ),
                 strength_input(),
-                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="Where in the noise schedule the guidance starts (0 is pure noise)."),
-                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Where in the noise schedule the guidance ends (1 is the finished picture)."),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where in the noise schedule the guidance starts (0 is pure noise).",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where in the noise schedule the guidance ends (1 is the finished picture).",
+                ),
                 io.Int.Input(
                     "guided_steps",
                     default=-1,
                     min=-1,
                     max=10000,
-                    tooltip="Guide only the first steps of the run; wins over the percents. -1: use the percents. 0: no guidance.",
+                    tooltip="Guide only the first steps of the run; wins over the percents. -1: use the percents. 0: "
+                    "no guidance.",
                 ),
                 negative_mode_input(),
                 outside_weight_input(),
             ],
             outputs=[
-                io.Model.Output("guided_model", display_name="model", tooltip="The model that follows the layout of each of its conditionings."),
-                io.Conditioning.Output("guided_conditioning", display_name="conditioning", tooltip="The prompt with its layout. It may be combined with others; each keeps its own."),
+                io.Model.Output(
+                    "guided_model",
+                    display_name="model",
+                    tooltip="The model that follows the layout of each of its conditionings.",
+                ),
+                io.Conditioning.Output(
+                    "guided_conditioning",
+                    display_name="conditioning",
+                    tooltip="The prompt with its layout. It may be combined with others; each keeps its own.",
+                ),
             ],
         )
 
@@ -83,9 +113,7 @@ def guide_conditioning(
     records = [prompt_record(options) for _, options in conditioning]
     check_known(records, layout.subjects)
     guides = [bind_layout(layout, record, strength, window, negative, weight_outside) for record in records]
-    return [
-        [cond, {**options, GUIDE_KEY: guide}] for (cond, options), guide in zip(conditioning, guides, strict=True)
-    ]
+    return [[cond, {**options, GUIDE_KEY: guide}] for (cond, options), guide in zip(conditioning, guides, strict=True)]
 
 
 def strength_input() -> io.Float.Input:
@@ -105,7 +133,8 @@ def negative_mode_input() -> io.Combo.Input:
         "negative_mode",
         options=["outside", "others"],
         default="outside",
-        tooltip="Where a subject is kept out: everywhere outside its own region, or only inside the regions of others (the background stays free).",
+        tooltip="Where a subject is kept out: everywhere outside its own region, or only inside the regions of "
+        "others (the background stays free).",
     )
 
 
@@ -117,7 +146,8 @@ def outside_weight_input() -> io.Float.Input:
         min=-1e9,
         max=0.0,
         step=0.1,
-        tooltip="Weight where a subject is kept out. The published -100000000 excludes it completely; small values only discourage it.",
+        tooltip="Weight where a subject is kept out. The published -100000000 excludes it completely; small values "
+        "only discourage it.",
         extra_dict={"advanced": True},
     )
 

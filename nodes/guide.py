@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from ..cones2.layout import Layout
@@ -31,7 +30,9 @@ class Window(NamedTuple):
         run_sigmas: [n + 1], falling; the calls of interval i are those above run_sigmas[i + 1].
         """
         if self.steps is None or run_sigmas is None:
-            first, last = (model_sampling.percent_to_sigma(percent) for percent in (self.start_percent, self.end_percent))
+            first, last = (
+                model_sampling.percent_to_sigma(percent) for percent in (self.start_percent, self.end_percent)
+            )
             return last <= sigma <= first
         if self.steps == 0:
             return False

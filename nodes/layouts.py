@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..cones2.colours import DEFAULT_TOLERANCE
 from ..cones2.errors import LayoutError
-from ..cones2.layout import DEFAULT_WEIGHT, Box, Layout, layout_from_boxes, layout_from_colours, layout_from_masks
+from ..cones2.layout import DEFAULT_WEIGHT, Box, layout_from_boxes, layout_from_colours, layout_from_masks
 from ..cones2.pictures import layout_picture
 from ..cones2.tables import parse_colour_lines, parse_subject_lines
 from .host import CATEGORY, LayoutSocket, to_image, to_picture
@@ -32,12 +32,15 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
             description="Reads a painted layout: every colour is the place of one subject.",
             search_aliases=["color mask", "regional prompt", "layout", "segmentation map"],
             inputs=[
-                io.Image.Input("image", tooltip="The painted layout; its size need not be the size of the final picture."),
+                io.Image.Input(
+                    "image", tooltip="The painted layout; its size need not be the size of the final picture."
+                ),
                 io.String.Input(
                     "colors",
                     multiline=True,
                     default="255,0,0 = dog\n255,192,0 = mug",
-                    tooltip='One "colour = subject" per line. Colours: "255,0,0", "#f00", "#ff0000" or names such as red. '
+                    tooltip='One "colour = subject" per line. Colours: "255,0,0", "#f00", "#ff0000" or names such as '
+                    "red. "
                     '"red = dog#2" is the second dog of the prompt; "red = dog @ 3" gives it its own weight.',
                 ),
                 io.Float.Input(
@@ -46,7 +49,8 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
                     min=0.0,
                     max=441.0,
                     step=1.0,
-                    tooltip="How far (RGB distance) a pixel may be from a colour of the table. 0 is exact; more forgives JPEG and soft edges.",
+                    tooltip="How far (RGB distance) a pixel may be from a colour of the table. 0 is exact; more "
+                    "forgives JPEG and soft edges.",
                 ),
                 _weight_input(),
             ],
@@ -81,8 +85,14 @@ class Cones2LayoutFromMasks(io.ComfyNode):
             description="Makes a layout from masks, one per subject.",
             search_aliases=["regional prompt", "mask to layout", "segment"],
             inputs=[
-                io.Autogrow.Input("masks", template=template, tooltip="Masks in the order of the subjects: a new input appears as you connect."),
-                io.String.Input("subjects", multiline=True, default="dog\nmug", tooltip=_SUBJECTS_TOOLTIP.format("masks")),
+                io.Autogrow.Input(
+                    "masks",
+                    template=template,
+                    tooltip="Masks in the order of the subjects: a new input appears as you connect.",
+                ),
+                io.String.Input(
+                    "subjects", multiline=True, default="dog\nmug", tooltip=_SUBJECTS_TOOLTIP.format("masks")
+                ),
                 _weight_input(),
             ],
             outputs=[LayoutSocket.Output("layout", tooltip="Which subject belongs where.")],
@@ -111,9 +121,23 @@ class Cones2LayoutFromBoxes(io.ComfyNode):
                     socketless=False,
                     tooltip="Boxes in pixels, such as those of Create Bounding Boxes: one box or a list.",
                 ),
-                io.Int.Input("width", default=1024, min=1, max=16384, tooltip="Width of the canvas the boxes were drawn on, in pixels."),
-                io.Int.Input("height", default=1024, min=1, max=16384, tooltip="Height of the canvas the boxes were drawn on, in pixels."),
-                io.String.Input("subjects", multiline=True, default="dog\nmug", tooltip=_SUBJECTS_TOOLTIP.format("boxes")),
+                io.Int.Input(
+                    "width",
+                    default=1024,
+                    min=1,
+                    max=16384,
+                    tooltip="Width of the canvas the boxes were drawn on, in pixels.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=1024,
+                    min=1,
+                    max=16384,
+                    tooltip="Height of the canvas the boxes were drawn on, in pixels.",
+                ),
+                io.String.Input(
+                    "subjects", multiline=True, default="dog\nmug", tooltip=_SUBJECTS_TOOLTIP.format("boxes")
+                ),
                 _weight_input(),
             ],
             outputs=[LayoutSocket.Output("layout", tooltip="Which subject belongs where.")],

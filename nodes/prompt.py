@@ -77,13 +77,15 @@ def read_prompt(clip: Any, text: str) -> tuple[PromptRecord, dict[str, Any]]:
     family = _FAMILIES.get(tuple(sorted(encoders)))
     if family is None:
         raise ModelError(
-            f"this CLIP has the text encoders {', '.join(sorted(encoders))}: subjects need the CLIP of an SD 1.x, SD 2.x or SDXL model"
+            f"this CLIP has the text encoders {', '.join(sorted(encoders))}: subjects need the CLIP of an SD 1.x, SD "
+            f"2.x or SDXL model"
         )
     tokenise = LiveTokenizer(clip.tokenizer)
     streams = [_real_tokens(chunks, tokenise, tokenise.width(name)) for name, chunks in encoders.items()]
     if any([token.row for token in stream] != [token.row for token in streams[0]] for stream in streams):
         raise PromptError(
-            f'the embeddings in "{text}" fit only one of the two text encoders of SDXL: its words would stand in different rows'
+            f'the embeddings in "{text}" fit only one of the two text encoders of SDXL: its words would stand in '
+            f"different rows"
         )
     length = sum(len(chunk) for chunk in encoders[_leading(encoders)])
     layer = _OUTPUT_LAYER[family] if clip.layer_idx is None else clip.layer_idx

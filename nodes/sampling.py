@@ -12,10 +12,10 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import latent_preview
-import nodes as host_nodes
-import torch
 from comfy_api.latest import io
 from torch import Tensor
+
+import nodes as host_nodes
 
 from ..cones2.errors import ModelError
 from ..cones2.layout import Layout
@@ -41,8 +41,18 @@ class Cones2SelfRecurrence(io.ComfyNode):
             description="Repeats every step that a layout guides, which makes subjects follow it better. "
             "The guided steps run as Euler; your sampler does the rest. Guided steps take twice the time.",
             search_aliases=["recurrence", "resampling", "time travel", "restart"],
-            inputs=[io.Sampler.Input("sampler", tooltip="The sampler for the steps that are not guided, such as KSamplerSelect's.")],
-            outputs=[io.Sampler.Output("recurrent_sampler", display_name="sampler", tooltip="Connect it to SamplerCustom or SamplerCustomAdvanced.")],
+            inputs=[
+                io.Sampler.Input(
+                    "sampler", tooltip="The sampler for the steps that are not guided, such as KSamplerSelect's."
+                )
+            ],
+            outputs=[
+                io.Sampler.Output(
+                    "recurrent_sampler",
+                    display_name="sampler",
+                    tooltip="Connect it to SamplerCustom or SamplerCustomAdvanced.",
+                )
+            ],
         )
 
     @classmethod
@@ -60,17 +70,55 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
             description="KSampler that draws each subject of the positive prompt into its place.",
             search_aliases=["ksampler", "regional prompting", "layout", "sampler"],
             inputs=[
-                io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL model, with or without LoRAs and other patches."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="The random seed of the noise."),
+                io.Model.Input(
+                    "model", tooltip="An SD 1.x, SD 2.x or SDXL model, with or without LoRAs and other patches."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The random seed of the noise.",
+                ),
                 io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of denoising steps."),
-                io.Float.Input("cfg", default=7.5, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="How closely the picture follows the prompt."),
-                io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="The sampler. With recurrence, guided steps run as Euler and the sampler does the rest."),
-                io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="How the noise falls from step to step."),
-                io.Conditioning.Input("positive", tooltip="The positive prompt from Text Encode or Apply Residual (Cones 2)."),
+                io.Float.Input(
+                    "cfg",
+                    default=7.5,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="How closely the picture follows the prompt.",
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=comfy.samplers.KSampler.SAMPLERS,
+                    tooltip="The sampler. With recurrence, guided steps run as Euler and the sampler does the rest.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=comfy.samplers.KSampler.SCHEDULERS,
+                    tooltip="How the noise falls from step to step.",
+                ),
+                io.Conditioning.Input(
+                    "positive", tooltip="The positive prompt from Text Encode or Apply Residual (Cones 2)."
+                ),
                 io.Conditioning.Input("negative", tooltip="What the picture should not show. No layout applies to it."),
-                io.Latent.Input("latent_image", tooltip="The latents to denoise: empty, or an encoded picture with denoise below 1."),
-                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="How much of the latents is replaced; below 1 their structure stays."),
-                LayoutSocket.Input("layout", tooltip="Which subject belongs where. It is fitted to the size of the picture."),
+                io.Latent.Input(
+                    "latent_image", tooltip="The latents to denoise: empty, or an encoded picture with denoise below 1."
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How much of the latents is replaced; below 1 their structure stays.",
+                ),
+                LayoutSocket.Input(
+                    "layout", tooltip="Which subject belongs where. It is fitted to the size of the picture."
+                ),
                 strength_input(),
                 io.Int.Input(
                     "guided_steps",
@@ -82,7 +130,8 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                 io.Boolean.Input(
                     "recurrence",
                     default=True,
-                    tooltip="Do every guided step twice (self-recurrence): it follows the layout better and takes twice the time. Guided steps then run as Euler.",
+                    tooltip="Do every guided step twice (self-recurrence): it follows the layout better and takes "
+                    "twice the time. Guided steps then run as Euler.",
                 ),
                 negative_mode_input(),
                 outside_weight_input(),
@@ -114,7 +163,11 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         positive = guide_conditioning(positive, layout, guidance_weight, window, negative_mode, outside_weight)
         model = install(model)
         if recurrence and guided_steps != 0:
-            return io.NodeOutput(_sample_recurrent(model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise))
+            return io.NodeOutput(
+                _sample_recurrent(
+                    model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
+                )
+            )
         (latent,) = host_nodes.common_ksampler(
             model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise
         )
@@ -138,7 +191,10 @@ def _sample_recurrent(
         model, steps, model.load_device, sampler_name, scheduler, denoise, model_options=model.model_options
     )
     samples = comfy.sample.fix_empty_latent_channels(
-        model, latent_image["samples"], latent_image.get("downscale_ratio_spacial"), latent_image.get("downscale_ratio_temporal")
+        model,
+        latent_image["samples"],
+        latent_image.get("downscale_ratio_spacial"),
+        latent_image.get("downscale_ratio_temporal"),
     )
     samples = comfy.sample.sample_custom(
         model,
@@ -166,8 +222,13 @@ def recurrent(sampler: Any) -> Any:
     Raises ModelError for a sampler that is no KSAMPLER.
     """
     if not isinstance(sampler, comfy.samplers.KSAMPLER):
-        raise ModelError(f"{type(sampler).__name__} steps in its own way and cannot be wrapped: use a sampler such as KSamplerSelect's")
-    return comfy.samplers.KSAMPLER(_RecurrentFunction(sampler.sampler_function), sampler.extra_options, sampler.inpaint_options)
+        raise ModelError(
+            f"{type(sampler).__name__} steps in its own way and cannot be wrapped: use a sampler such as "
+            f"KSamplerSelect's"
+        )
+    return comfy.samplers.KSAMPLER(
+        _RecurrentFunction(sampler.sampler_function), sampler.extra_options, sampler.inpaint_options
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +255,13 @@ class _RecurrentFunction:
             if first >= last:
                 return x
             return self.function(
-                model, x, sigmas[first : last + 1], extra_args=extra_args, callback=_shifted(callback, first), disable=disable, **options
+                model,
+                x,
+                sigmas[first : last + 1],
+                extra_args=extra_args,
+                callback=_shifted(callback, first),
+                disable=disable,
+                **options,
             )
 
         if not guided:
@@ -215,9 +282,19 @@ def _euler(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], ca
         return denoised
 
     def report(info: StepInfo) -> None:
-        callback({"i": info.step, "x": info.latents, "sigma": sigmas[info.step], "sigma_hat": sigmas[info.step], "denoised": denoised})
+        callback(
+            {
+                "i": info.step,
+                "x": info.latents,
+                "sigma": sigmas[info.step],
+                "sigma_hat": sigmas[info.step],
+                "denoised": denoised,
+            }
+        )
 
-    return sample_euler(denoise, x, sigmas, len(sigmas) - 1, _recurrence_noise(x, extra_args.get("seed")), callback=report)
+    return sample_euler(
+        denoise, x, sigmas, len(sigmas) - 1, _recurrence_noise(x, extra_args.get("seed")), callback=report
+    )
 
 
 def _recurrence_noise(x: Tensor, seed: int | None) -> Callable[[], Tensor]:

@@ -28,7 +28,8 @@ class Cones2TextEncode(io.ComfyNode):
             node_id="Cones2TextEncode",
             display_name="Text Encode (Cones 2)",
             category=CATEGORY,
-            description="Encodes a prompt exactly like CLIP Text Encode, and lets the conditioning remember where its words are.",
+            description="Encodes a prompt exactly like CLIP Text Encode, and lets the conditioning remember where "
+            "its words are.",
             search_aliases=["prompt", "clip text encode", "positive prompt"],
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model."),
@@ -36,7 +37,8 @@ class Cones2TextEncode(io.ComfyNode):
                     "text",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip='The prompt. Name every subject in it: "a dog and a mug on the beach". Weights such as (dog:1.2) and embedding:name work.',
+                    tooltip='The prompt. Name every subject in it: "a dog and a mug on the beach". Weights such as '
+                    "(dog:1.2) and embedding:name work.",
                 ),
             ],
             outputs=[io.Conditioning.Output("conditioning", tooltip="The encoded prompt; it carries its tokens.")],
@@ -45,7 +47,9 @@ class Cones2TextEncode(io.ComfyNode):
     @classmethod
     def execute(cls, clip: Any, text: str) -> io.NodeOutput:
         if clip is None:
-            raise PromptError("the CLIP input is empty: the checkpoint holds no text encoder, so load one with a CLIP loader")
+            raise PromptError(
+                "the CLIP input is empty: the checkpoint holds no text encoder, so load one with a CLIP loader"
+            )
         record, tokens = read_prompt(clip, text)
         return io.NodeOutput(clip.encode_from_tokens_scheduled(tokens, add_dict={PROMPT_KEY: record}))
 
@@ -67,7 +71,9 @@ class Cones2ApplyResidualToConditioning(io.ComfyNode):
             search_aliases=["apply concept", "inject subject", "residual token embedding"],
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="The positive prompt, best from Text Encode (Cones 2)."),
-                io.Autogrow.Input("residuals", template=template, tooltip="The subjects: a new input appears as you connect."),
+                io.Autogrow.Input(
+                    "residuals", template=template, tooltip="The subjects: a new input appears as you connect."
+                ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
@@ -81,7 +87,11 @@ class Cones2ApplyResidualToConditioning(io.ComfyNode):
                     tooltip="Only for a conditioning from another text node: the text it was encoded from.",
                 ),
             ],
-            outputs=[io.Conditioning.Output("subject_conditioning", display_name="conditioning", tooltip="The prompt with the subjects in it.")],
+            outputs=[
+                io.Conditioning.Output(
+                    "subject_conditioning", display_name="conditioning", tooltip="The prompt with the subjects in it."
+                )
+            ],
         )
 
     @classmethod
@@ -105,7 +115,8 @@ def _record(cond: Tensor, options: dict[str, Any], clip: Any, text: str) -> Prom
     record, _ = read_prompt(clip, text)
     if record.tokens.length > cond.shape[1]:
         raise PromptError(
-            f"the text has {record.tokens.length} rows but the conditioning only {cond.shape[1]}: repeat the text it was encoded from"
+            f"the text has {record.tokens.length} rows but the conditioning only {cond.shape[1]}: repeat the text it "
+            f"was encoded from"
         )
     return record
 
@@ -135,13 +146,15 @@ def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecor
     other = from_other_encoder(residual, cond)
     if other:
         log.warning(
-            'the residual "%s" was trained with another text encoder or CLIP skip than this conditioning (its base model: %s)',
+            'the residual "%s" was trained with another text encoder or CLIP skip than this conditioning (its base '
+            "model: %s)",
             residual.subject,
             residual.metadata.get("base_model", "not stated"),
         )
     elif other is None and record.layer != usual_layer(record.family):
         log.warning(
-            '"%s" is added to a conditioning of text-encoder layer %d (CLIP skip); residuals are usually trained on layer %d',
+            '"%s" is added to a conditioning of text-encoder layer %d (CLIP skip); '
+            "residuals are usually trained on layer %d",
             residual.subject,
             record.layer,
             usual_layer(record.family),

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
 from comfy.ldm.modules import attention as host_attention
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
@@ -26,7 +25,8 @@ from .guide import GUIDE_KEY, LayoutGuide
 
 KEY = "cones2"
 OBSERVER_KEY = "cones2_observer"
-"""Key of transformer_options for a function (q, k [B, heads, N or L, d], mask or None, (height, width)) that every layer calls."""
+"""Key of transformer_options for a function that every layer calls with q, k [B, heads, N or L, d], mask
+or None, and (height, width)."""
 _RUN = "cones2_run"
 _CALL = "cones2_call"
 
@@ -70,7 +70,8 @@ def install(model: Any) -> Any:
     """
     if not layer_keys(model.model.diffusion_model):
         raise ModelError(
-            f"{type(model.model).__name__} has no cross-attention layers that a layout could steer: use an SD 1.x, SD 2.x or SDXL model"
+            f"{type(model.model).__name__} has no cross-attention layers that a layout could steer: use an SD 1.x, "
+            f"SD 2.x or SDXL model"
         )
     clone = model.clone()
     for kind, wrapper in (
@@ -117,7 +118,9 @@ def run_guides(guider: Any) -> list[LayoutGuide]:
     return [guide for guide in dict.fromkeys(found) if guide is not None]
 
 
-def note_layouts(executor: Any, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: dict[str, Any]) -> Any:
+def note_layouts(
+    executor: Any, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: dict[str, Any]
+) -> Any:
     options = model_options.get("transformer_options", {})
     steered = dict(_steered(conds, x, float(timestep.flatten()[0]), model.model_sampling, options))
     if steered or _CALL in options:
@@ -167,7 +170,9 @@ def steer_forward(
     observer = transformer_options.get(OBSERVER_KEY)
     if any(chunks) or observer:
         forward = Forward(chunks, t, c_crossattn.shape[1], observer)
-        transformer_options = with_attention(transformer_options, layer_keys(executor.class_obj.diffusion_model), forward)
+        transformer_options = with_attention(
+            transformer_options, layer_keys(executor.class_obj.diffusion_model), forward
+        )
     return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
 
 

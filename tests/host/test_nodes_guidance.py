@@ -45,7 +45,9 @@ def drive(in_host: HostWorker, function: str, **arguments: object) -> dict:
 
 
 @pytest.mark.parametrize(("positive", "negative", "calls"), [(7, 90, 1), (90, 200, 1), (30, 400, 2)])
-def test_layout_survives_prompts_of_unequal_length(in_host: HostWorker, positive: int, negative: int, calls: int) -> None:
+def test_layout_survives_prompts_of_unequal_length(
+    in_host: HostWorker, positive: int, negative: int, calls: int
+) -> None:
     found = drive(in_host, "unequal_prompts", positive_tokens=positive, negative_tokens=negative)
     assert found["calls"] == calls
     assert found["error"] < TOLERANCE

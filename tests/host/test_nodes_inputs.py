@@ -23,7 +23,7 @@ def test_text_encode_is_the_stock_encoding_and_remembers_rows(in_host: HostWorke
 
 
 def test_prompt_whose_encoders_disagree_is_refused(in_host: HostWorker) -> None:
-    with pytest.raises(HostError, match="PromptError: the embeddings in .* fit only one of the two text encoders"):
+    with pytest.raises(HostError, match=r"PromptError: the embeddings in .* fit only one of the two text encoders"):
         in_host("nodes_inputs.py", "unbalanced_embedding", needs=("sdxl_short",), name="sdxl_short")
 
 

@@ -41,14 +41,21 @@ def test_loading_is_quick_and_brings_no_heavy_library(host: Host, checkpoints: C
     found = json.loads(done.stdout.splitlines()[-1])
     print(f"loading took {found['wall']:.3f} s, of the processor {found['processor']:.3f} s")
     assert found["loaded"]
-    assert [name for name in found["modules"] if name.partition(".")[0] in ("diffusers", "transformers", "accelerate")] == []
+    assert [
+        name for name in found["modules"] if name.partition(".")[0] in ("diffusers", "transformers", "accelerate")
+    ] == []
     assert found["processor"] < 0.3
 
 
 def test_quick_test_shows_no_warning(host: Host, checkpoints: Checkpoints, tmp_path: Path) -> None:
     base = make_workspace(tmp_path, checkpoints.folder)
     done = subprocess.run(
-        start_command(host, base, "--quick-test-for-ci"), cwd=base, env=host.environment(), capture_output=True, text=True, timeout=180
+        start_command(host, base, "--quick-test-for-ci"),
+        cwd=base,
+        env=host.environment(),
+        capture_output=True,
+        text=True,
+        timeout=180,
     )
     lines = (done.stdout + done.stderr).replace(str(base), "BASE").splitlines()
     mine = [line for line in lines if "cones2" in line.lower() or PACK_FOLDER in line]
@@ -57,24 +64,25 @@ def test_quick_test_shows_no_warning(host: Host, checkpoints: Checkpoints, tmp_p
     assert [line for line in mine if any(word in line.lower() for word in ("warn", "error", "fail", "cannot"))] == []
 
 
+SETTINGS = {"seed": 1, "steps": 1, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+GUIDANCE = {"guidance_weight": 0.08, "guided_steps": -1, "recurrence": False, "negative_mode": "outside"}
+TABLE = {"colors": "red = dog", "tolerance": 96.0, "weight": 2.5}
+
+
 def graph(checkpoint: str) -> dict:
-    """API prompt: two subjects on a picture of one colour, sampled one step."""
+    """API prompt: one subject on a picture of one colour, sampled one step."""
+    size = {"width": 64, "height": 64, "batch_size": 1}
+    prompts = {"positive": ["prompt", 0], "negative": ["prompt", 0]}
+    links = {"model": ["checkpoint", 0], "latent_image": ["latent", 0], "layout": ["layout", 0]}
     nodes = {
         "checkpoint": ("CheckpointLoaderSimple", {"ckpt_name": checkpoint}),
-        "picture": ("EmptyImage", {"width": 64, "height": 64, "batch_size": 1, "color": 0xFF0000}),
-        "layout": ("Cones2ColorLayoutToMasks", {"image": ["picture", 0], "colors": "red = dog", "tolerance": 96.0, "weight": 2.5}),
+        "picture": ("EmptyImage", {**size, "color": 0xFF0000}),
+        "layout": ("Cones2ColorLayoutToMasks", {"image": ["picture", 0], **TABLE}),
         "prompt": ("Cones2TextEncode", {"clip": ["checkpoint", 1], "text": "a dog"}),
-        "latent": ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),
-        "sampler": (
-            "Cones2LayoutGuidedKSampler",
-            {
-                "model": ["checkpoint", 0], "seed": 1, "steps": 1, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal",
-                "positive": ["prompt", 0], "negative": ["prompt", 0], "latent_image": ["latent", 0], "denoise": 1.0,
-                "layout": ["layout", 0], "guidance_weight": 0.08, "guided_steps": -1, "recurrence": False, "negative_mode": "outside",
-            },
-        ),
+        "latent": ("EmptyLatentImage", size),
+        "sampler": ("Cones2LayoutGuidedKSampler", {**links, **prompts, **SETTINGS, **GUIDANCE}),
         "out": ("SaveLatent", {"samples": ["sampler", 0], "filename_prefix": "cones2"}),
-    }  # fmt: skip
+    }
     return {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
 
 
@@ -89,8 +97,14 @@ def test_error_box_shows_our_sentence(host_server: HostServer, checkpoints: Chec
 
 def test_absent_residual_is_refused_before_anything_runs(host_server: HostServer, checkpoints: Checkpoints) -> None:
     prompt = graph(checkpoints.make("sd15"))
-    prompt["residual"] = {"class_type": "Cones2LoadResidual", "inputs": {"file": "gone.safetensors", "subject": "", "strength": 1.0}}
-    prompt["save"] = {"class_type": "Cones2SaveResidual", "inputs": {"residual": ["residual", 0], "name": "x", "overwrite": False}}
+    prompt["residual"] = {
+        "class_type": "Cones2LoadResidual",
+        "inputs": {"file": "gone.safetensors", "subject": "", "strength": 1.0},
+    }
+    prompt["save"] = {
+        "class_type": "Cones2SaveResidual",
+        "inputs": {"residual": ["residual", 0], "name": "x", "overwrite": False},
+    }
     try:
         host_server.queue({name: prompt[name] for name in ("residual", "save")})
         rejected = ""

@@ -3,11 +3,10 @@
 import threading
 from typing import Any
 
-import hostkit
-import scenes
-
 import comfy.hooks
 import comfy.sd
+import hostkit
+import scenes
 import torch
 from torch import Tensor
 
@@ -26,7 +25,9 @@ class Foreign:
 
         def replaced(q: Tensor, k: Tensor, v: Tensor, extra: dict) -> Tensor:
             self.calls += 1
-            return scenes.plain_attention(q, k, v, extra) + 0.5 * scenes.plain_attention(q, k.flip(1), v.roll(3, 1), extra)
+            return scenes.plain_attention(q, k, v, extra) + 0.5 * scenes.plain_attention(
+                q, k.flip(1), v.roll(3, 1), extra
+            )
 
         return scenes.with_replaced(model, replaced)
 
@@ -83,7 +84,12 @@ def lora_weights(model: Any) -> dict[str, Tensor]:
 def beside(name: str, kind: str) -> dict:
     """The guided prediction with a foreign change made before and after ours, against the formula with that change."""
     model, clip, _ = hostkit.checkpoint(name)
-    positive, negative, start, layout = scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.noise(), scenes.layout()
+    positive, negative, start, layout = (
+        scenes.encode(clip),
+        hostkit.encode(clip, "blurry"),
+        scenes.noise(),
+        scenes.layout(),
+    )
     foreign = Foreign()
     change = getattr(foreign, kind)
     guided_model, guided = scenes.guide(model, positive, layout)
@@ -95,7 +101,9 @@ def beside(name: str, kind: str) -> dict:
         "forwards": calls.count,
         "used": used,
         "order": hostkit.relative_error(before, after),
-        "error": hostkit.relative_error(after, scenes.denoised(expected_model(model, layout, kind, foreign), positive, negative, start)),
+        "error": hostkit.relative_error(
+            after, scenes.denoised(expected_model(model, layout, kind, foreign), positive, negative, start)
+        ),
         "change": hostkit.relative_error(after, scenes.denoised(guided_model, guided, negative, start)),
         "guidance": hostkit.relative_error(after, scenes.denoised(change(model), positive, negative, start)),
     }
@@ -104,7 +112,9 @@ def beside(name: str, kind: str) -> dict:
 def expected_model(model: Any, layout: Any, kind: str, foreign: Foreign) -> Any:
     """The formula written out together with the foreign change: biased(q, k, v) + foreign(q, k, v) − plain(q, k, v)."""
     if kind not in ("replacement", "block_replacement"):
-        return getattr(foreign, kind)(scenes.naive_model(model, layout, ROWS, value_factor=1.1 if kind == "override" else 1.0))
+        return getattr(foreign, kind)(
+            scenes.naive_model(model, layout, ROWS, value_factor=1.1 if kind == "override" else 1.0)
+        )
     theirs = getattr(foreign, kind)(model).model_options["transformer_options"]["patches_replace"]["attn2"]
     ours = scenes.naive_model(model, layout, ROWS)
     replaced = ours.model_options["transformer_options"]["patches_replace"]["attn2"]
@@ -157,7 +167,10 @@ def threads(name: str) -> dict:
     """Forward passes in two threads at once, each with its own layout: hosts with several GPUs do that."""
     model, clip, _ = hostkit.checkpoint(name)
     positive, start = scenes.encode(clip), scenes.noise()
-    cases = [scenes.guide(model, positive, scenes.layout()), scenes.guide(model, positive, scenes.layout(dog=(0, 0.5, 1, 1)))]
+    cases = [
+        scenes.guide(model, positive, scenes.layout()),
+        scenes.guide(model, positive, scenes.layout(dog=(0, 0.5, 1, 1))),
+    ]
     requests = [captured_forward(guided_model, guided, start) for guided_model, guided in cases]
     alone = [run_forward(model, request) for request in requests]
     together: dict[int, list[Tensor]] = {0: [], 1: []}

@@ -1,9 +1,8 @@
 """Drivers for layout guidance: what the patched model computes."""
 
+import comfy.utils
 import hostkit
 import scenes
-
-import comfy.utils
 import torch
 from safetensors.torch import save_file
 
@@ -40,7 +39,10 @@ def unequal_prompts(name: str, positive_tokens: int, negative_tokens: int) -> di
     calls = scenes.Calls(guided_model)
     found = scenes.denoised(calls.model, guided, negative, start)
     naive = scenes.naive_model(model, layout, ROWS, positive[0][0].shape[1])
-    return {"calls": calls.count, "error": hostkit.relative_error(found, scenes.denoised(naive, positive, negative, start))}
+    return {
+        "calls": calls.count,
+        "error": hostkit.relative_error(found, scenes.denoised(naive, positive, negative, start)),
+    }
 
 
 def combined(name: str) -> dict:
@@ -55,7 +57,9 @@ def combined(name: str) -> dict:
     guided_model, b = scenes.guide(guided_model, second, there)
     guided_model, n = scenes.guide(guided_model, negative, one)
     calls = scenes.Calls(guided_model)
-    found = scenes.denoised(calls.model, hostkit.run_node("ConditioningCombine", conditioning_1=a, conditioning_2=b)[0], n, start)
+    found = scenes.denoised(
+        calls.model, hostkit.run_node("ConditioningCombine", conditioning_1=a, conditioning_2=b)[0], n, start
+    )
     swapped = {"mug": scenes.DOG, "dog": scenes.MUG}
     parts = [
         scenes.denoised(scenes.naive_model(model, layout, rows), cond, negative, start, cfg=1.0)
@@ -66,12 +70,14 @@ def combined(name: str) -> dict:
 
 
 def area(name: str) -> dict:
-    """A prompt confined to the right half follows that half of the layout; its twin in the negative list follows none."""
+    """A prompt confined to the right half follows that half of the layout; its twin among the negatives none."""
     model, clip, _ = hostkit.checkpoint(name)
     positive, negative, start = scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.noise(height=12, width=16)
     layout = scenes.layout(dog=(0.0, 0.5, 0.5, 1.0), mug=(0.5, 0.25, 1.0, 0.75))
     guided_model, guided = scenes.guide(model, positive, layout)
-    confined = hostkit.run_node("ConditioningSetArea", conditioning=guided, width=64, height=96, x=64, y=0, strength=1.0)[0]
+    confined = hostkit.run_node(
+        "ConditioningSetArea", conditioning=guided, width=64, height=96, x=64, y=0, strength=1.0
+    )[0]
     half = scenes.layout(dog=(0.0, 0.0, 0.5, 1.0), mug=(0.5, 0.0, 1.0, 0.5), width=64)
     found = scenes.denoised(guided_model, confined, negative, start, cfg=1.0)
     expected = scenes.denoised(scenes.naive_model(model, half, ROWS), positive, negative, start[..., 8:], cfg=1.0)
@@ -91,7 +97,9 @@ def area_without_a_subject(name: str) -> dict:
     model, clip, _ = hostkit.checkpoint(name)
     positive, negative, start = scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.noise()
     guided_model, guided = scenes.guide(model, positive, scenes.layout(dog=(0, 0, 1, 0.4), mug=(0, 0.6, 1, 1)))
-    confined = hostkit.run_node("ConditioningSetArea", conditioning=guided, width=64, height=96, x=64, y=0, strength=1.0)[0]
+    confined = hostkit.run_node(
+        "ConditioningSetArea", conditioning=guided, width=64, height=96, x=64, y=0, strength=1.0
+    )[0]
     return hostkit.summary(scenes.denoised(guided_model, confined, negative, start))
 
 
@@ -159,7 +167,8 @@ def second_pass(name: str) -> dict:
         start = scenes.noise(1, height, width)
         errors.append(
             hostkit.relative_error(
-                scenes.denoised(guided_model, guided, negative, start), scenes.denoised(naive, positive, negative, start)
+                scenes.denoised(guided_model, guided, negative, start),
+                scenes.denoised(naive, positive, negative, start),
             )
         )
     return {"errors": errors}
@@ -168,12 +177,24 @@ def second_pass(name: str) -> dict:
 def controlled(name: str) -> dict:
     """A ControlNet adds to the guided model what it adds to any other."""
     model, clip, _ = hostkit.checkpoint(name)
-    positive, negative, start, layout = scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.noise(), scenes.layout()
+    positive, negative, start, layout = (
+        scenes.encode(clip),
+        hostkit.encode(clip, "blurry"),
+        scenes.noise(),
+        scenes.layout(),
+    )
     guided_model, guided = scenes.guide(model, positive, layout)
     control = scenes.controlnet(model)
     image = scenes.box_image({(0, 0, 0): (0.2, 0.2, 0.8, 0.8)})
     apply = lambda a, b: hostkit.run_node(  # noqa: E731
-        "ControlNetApplyAdvanced", positive=a, negative=b, control_net=control, image=image, strength=1.0, start_percent=0.0, end_percent=1.0
+        "ControlNetApplyAdvanced",
+        positive=a,
+        negative=b,
+        control_net=control,
+        image=image,
+        strength=1.0,
+        start_percent=0.0,
+        end_percent=1.0,
     )
     found = scenes.denoised(guided_model, *apply(guided, negative), start)
     expected = scenes.denoised(scenes.naive_model(model, layout, ROWS), *apply(positive, negative), start)
@@ -186,13 +207,30 @@ def controlled(name: str) -> dict:
 def exported(name: str, folder: str) -> dict:
     """One guided prediction of the host, with all that is needed to repeat it elsewhere, as files in `folder`."""
     model, clip, _ = hostkit.checkpoint(name)
-    positive, negative, start, layout = scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.noise(), scenes.layout()
+    positive, negative, start, layout = (
+        scenes.encode(clip),
+        hostkit.encode(clip, "blurry"),
+        scenes.noise(),
+        scenes.layout(),
+    )
     sigma = 5.0
     found = scenes.denoised(*scenes.guide(model, positive, layout), negative, start, sigma=sigma)
     weights = model.model.diffusion_model.state_dict()
     names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
-    save_file({new: weights[old].float().contiguous() for new, old in names.items() if old in weights}, f"{folder}/unet.safetensors")
-    tensors = {"noise": start * sigma, "positive": positive[0][0], "negative": negative[0][0], "denoised": found}
-    tensors |= {"timestep": model.model.model_sampling.timestep(torch.tensor([sigma])), "mask_dog": layout.regions[0].mask, "mask_mug": layout.regions[1].mask}
+    save_file(
+        {new: weights[old].float().contiguous() for new, old in names.items() if old in weights},
+        f"{folder}/unet.safetensors",
+    )
+    tensors = {
+        "noise": start * sigma,
+        "positive": positive[0][0],
+        "negative": negative[0][0],
+        "denoised": model.model.process_latent_in(found),
+    }
+    tensors |= {
+        "timestep": model.model.model_sampling.timestep(torch.tensor([sigma])),
+        "mask_dog": layout.regions[0].mask,
+        "mask_mug": layout.regions[1].mask,
+    }
     save_file({key: value.contiguous() for key, value in tensors.items()}, f"{folder}/case.safetensors")
     return {"sigma": sigma, "cfg": 7.5, "context": int(positive[0][0].shape[-1])}

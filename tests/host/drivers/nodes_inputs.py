@@ -5,10 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import folder_paths
 import hostkit
 import scenes
-
-import folder_paths
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -17,7 +16,9 @@ from torch import Tensor
 WIDTHS = {"sd15_short": 768, "sd21_short": 1024, "sdxl_short": 2048}
 
 
-def residual(subject: str = "dog", width: int = 768, rows: int = 1, seed: int = 1, strength: float = 1.0, **metadata: str) -> tuple:
+def residual(
+    subject: str = "dog", width: int = 768, rows: int = 1, seed: int = 1, strength: float = 1.0, **metadata: str
+) -> tuple:
     """CONES2_RESIDUAL of random vectors."""
     make = scenes.module("cones2.residual").make_residual
     tensor = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
@@ -26,7 +27,9 @@ def residual(subject: str = "dog", width: int = 768, rows: int = 1, seed: int = 
 
 def apply(conditioning: Any, *residuals: tuple, **options: Any) -> Any:
     named = {f"residual{index}": value for index, value in enumerate(residuals)}
-    return hostkit.run_node("Cones2ApplyResidualToConditioning", conditioning=conditioning, residuals=named, **options)[0]
+    return hostkit.run_node("Cones2ApplyResidualToConditioning", conditioning=conditioning, residuals=named, **options)[
+        0
+    ]
 
 
 def changed_rows(after: Any, before: Any) -> list[int]:
@@ -45,8 +48,14 @@ def text_encode(name: str) -> dict:
         ours, stock = scenes.encode(clip, text), hostkit.encode(clip, text)
         record = ours[0][1]["cones2_prompt"]
         others = set(ours[0][1]) - set(stock[0][1])
-        same = hostkit.identical(ours[0][0], stock[0][0]) and hostkit.identical(ours[0][1]["pooled_output"], stock[0][1]["pooled_output"])
-        out[text] = {"same": same and others == {"cones2_prompt"}, "length": record.tokens.length, "dog": dog_rows(record)}
+        same = hostkit.identical(ours[0][0], stock[0][0]) and hostkit.identical(
+            ours[0][1]["pooled_output"], stock[0][1]["pooled_output"]
+        )
+        out[text] = {
+            "same": same and others == {"cones2_prompt"},
+            "length": record.tokens.length,
+            "dog": dog_rows(record),
+        }
     return out
 
 
@@ -84,7 +93,11 @@ def apply_residual(name: str) -> dict:
     width = WIDTHS[name]
     text = "a hot dog and a dog, a dog"
     before = scenes.encode(clip, text)
-    dog, hot, second = residual("dog", width), residual("hot dog", width, rows=2, seed=2), residual("dog#2", width, seed=3)
+    dog, hot, second = (
+        residual("dog", width),
+        residual("hot dog", width, rows=2, seed=2),
+        residual("dog#2", width, seed=3),
+    )
     alone = apply(before, dog)
     joined, chained = apply(before, dog, hot), apply(apply(before, dog), hot)
     stock = hostkit.encode(clip, text)
@@ -97,19 +110,22 @@ def apply_residual(name: str) -> dict:
         "chained": hostkit.relative_error(chained[0][0], joined[0][0]),
         "second": changed_rows(apply(before, second), before),
         "two dogs": hostkit.relative_error(
-            apply(apply(before, dog), residual("dog", width, seed=5))[0][0], apply(before, dog, residual("dog", width, seed=5))[0][0]
+            apply(apply(before, dog), residual("dog", width, seed=5))[0][0],
+            apply(before, dog, residual("dog", width, seed=5))[0][0],
         ),
         "external": hostkit.identical(external[0][0], alone[0][0]),
         "input untouched": hostkit.identical(before[0][0], scenes.encode(clip, text)[0][0]),
         "strength": hostkit.relative_error(
             apply(before, residual("dog", width, strength=0.5))[0][0][0, 3] - before[0][0][0, 3], dog[0].tensor[0] * 0.5
         ),
-        "combined": [changed_rows([after], [entry]) for after, entry in zip(*combined(clip, dog))],
+        "combined": [changed_rows([after], [entry]) for after, entry in zip(*combined(clip, dog), strict=True)],
     }
 
 
 def combined(clip: Any, dog: tuple) -> tuple[Any, Any]:
-    both = hostkit.run_node("ConditioningCombine", conditioning_1=scenes.encode(clip, "a cat"), conditioning_2=scenes.encode(clip, "a dog"))[0]
+    both = hostkit.run_node(
+        "ConditioningCombine", conditioning_1=scenes.encode(clip, "a cat"), conditioning_2=scenes.encode(clip, "a dog")
+    )[0]
     return apply(both, dog), both
 
 
@@ -141,18 +157,18 @@ def files(name: str) -> dict:
     (further / "pets").mkdir(parents=True, exist_ok=True)
     torch.save(torch.randn(1, 1024, requires_grad=True), further / "pets" / "old_cat.pt")
     saved = residual("dog", 768)
-    hostkit.run_node("Cones2SaveResidual", residual=saved, name="kennel/rex")
-    loaded = hostkit.run_node("Cones2LoadResidual", file="kennel/rex.safetensors")[0]
-    again = hostkit.run_node("Cones2LoadResidual", file="kennel/rex.safetensors", subject="puppy", strength=0.5)[0]
+    save(saved, name="kennel/rex")
+    loaded = load("kennel/rex.safetensors")
+    again = load("kennel/rex.safetensors", subject="puppy", strength=0.5)
     node = hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2LoadResidual"]
     stamp = node.fingerprint_inputs(file="kennel/rex.safetensors", subject="", strength=1.0)
-    hostkit.run_node("Cones2SaveResidual", residual=residual("dog", 768, seed=4), name="kennel/rex", overwrite=True)
+    save(residual("dog", 768, seed=4), name="kennel/rex", overwrite=True)
     return {
         "options": node.INPUT_TYPES()["required"]["file"][1]["options"],
         "subject": [loaded[0].subject, again[0].subject, again[0].strength],
         "same": hostkit.identical(loaded[0].tensor, saved[0].tensor),
         "changed": stamp != node.fingerprint_inputs(file="kennel/rex.safetensors", subject="", strength=1.0),
-        "old": hostkit.run_node("Cones2LoadResidual", file="pets/old_cat.pt")[0][0].subject,
+        "old": load("pets/old_cat.pt")[0].subject,
         "where": (root / "kennel" / "rex.safetensors").is_file(),
         "left over": [path.name for path in (root / "kennel").iterdir() if path.name != "rex.safetensors"],
     }
@@ -193,11 +209,26 @@ def load_config(name: str, clip: Any, **options: Any) -> tuple:
     return hostkit.run_node("Cones2LoadGuidanceConfig", config=name, clip=clip, **options)
 
 
+def save(residual: tuple, name: str, **options: Any) -> None:
+    hostkit.run_node("Cones2SaveResidual", residual=residual, name=name, **options)
+
+
+def load(file: str, **options: Any) -> tuple:
+    return hostkit.run_node("Cones2LoadResidual", file=file, **options)[0]
+
+
+def look(model: Any, clip: Any, **options: Any) -> Tensor:
+    """IMAGE of Cones2SubjectAttention for an unguided prompt."""
+    latent = hostkit.empty_latent(64, 64)
+    values = dict(model=model, conditioning=scenes.encode(clip), latent=latent, scheduler="normal")
+    return hostkit.run_node("Cones2SubjectAttention", **values, **options)[0]
+
+
 class NoAttention(torch.nn.Module):
     """Stands for a model of another architecture."""
 
 
-def without_attention(model: Any) -> Any:
+def other_model(model: Any) -> Any:
     other = model.clone()
     other.model = type("Flux", (), {"diffusion_model": NoAttention()})()
     return other
@@ -212,14 +243,16 @@ WRONG = {
     "missing subject": lambda model, clip: scenes.guide(model, scenes.encode(clip, "a cat and a mug"), scenes.layout()),
     "missing residual subject": lambda model, clip: apply(scenes.encode(clip, "a cat"), residual("dog")),
     "no tokens": lambda model, clip: scenes.guide(model, hostkit.encode(clip, "a dog and a mug"), scenes.layout()),
-    "wrong text": lambda model, clip: apply(hostkit.encode(clip, "a dog"), residual(), clip=clip, text=scenes.long_prompt(90)),
+    "wrong text": lambda model, clip: apply(
+        hostkit.encode(clip, "a dog"), residual(), clip=clip, text=scenes.long_prompt(90)
+    ),
     "wrong width": lambda model, clip: apply(scenes.encode(clip, "a dog"), residual("dog", 1024)),
     "too many rows": lambda model, clip: apply(scenes.encode(clip, "a dog"), residual("dog", 768, rows=2)),
-    "two residuals saved": lambda model, clip: hostkit.run_node("Cones2SaveResidual", residual=residual() + residual("cat"), name="x"),
-    "file exists": lambda model, clip: [hostkit.run_node("Cones2SaveResidual", residual=residual(), name="twice") for _ in range(2)],
-    "outside": lambda model, clip: hostkit.run_node("Cones2SaveResidual", residual=residual(), name="../../evil"),
-    "absent file": lambda model, clip: hostkit.run_node("Cones2LoadResidual", file="nobody.safetensors"),
-    "escaping file": lambda model, clip: hostkit.run_node("Cones2LoadResidual", file="../checkpoints/sd15_short.safetensors"),
+    "two residuals saved": lambda model, clip: save(residual() + residual("cat"), name="x"),
+    "file exists": lambda model, clip: [save(residual(), name="twice") for _ in range(2)],
+    "outside": lambda model, clip: save(residual(), name="../../evil"),
+    "absent file": lambda model, clip: load("nobody.safetensors"),
+    "escaping file": lambda model, clip: load("../checkpoints/sd15_short.safetensors"),
     "no table": lambda model, clip: color_layout(" \n"),
     "duplicate colours": lambda model, clip: color_layout("red = dog\n#f00 = mug"),
     "no separator": lambda model, clip: color_layout("red dog"),
@@ -235,18 +268,13 @@ WRONG = {
     "not a box": lambda model, clip: boxes([{"x": 1, "y": 2}]),
     "flat box": lambda model, clip: boxes([{"x": 1, "y": 2, "width": 0, "height": 3}]),
     "box outside": lambda model, clip: boxes([{"x": 200, "y": 2, "width": 5, "height": 3}]),
-    "other architecture": lambda model, clip: scenes.guide(without_attention(model), scenes.encode(clip), scenes.layout()),
+    "other architecture": lambda model, clip: scenes.guide(other_model(model), scenes.encode(clip), scenes.layout()),
     "other sampler": lambda model, clip: hostkit.run_node("Cones2SelfRecurrence", sampler=OwnSampler()),
     "absent config": lambda model, clip: load_config("nowhere.json", clip),
     "escaping config": lambda model, clip: load_config("../models/x.json", clip),
     "no such entry": lambda model, clip: load_config(write_config(), clip, entry=3),
-    "nothing to look for": lambda model, clip: hostkit.run_node(
-        "Cones2SubjectAttention", model=model, conditioning=scenes.encode(clip), latent=hostkit.empty_latent(64, 64), scheduler="normal"
-    ),
-    "no steps": lambda model, clip: hostkit.run_node(
-        "Cones2SubjectAttention", model=model, conditioning=scenes.encode(clip), latent=hostkit.empty_latent(64, 64),
-        scheduler="normal", subjects="dog", first_step=30,
-    ),
+    "nothing to look for": lambda model, clip: look(model, clip),
+    "no steps": lambda model, clip: look(model, clip, subjects="dog", first_step=30),
 }  # fmt: skip
 
 
@@ -283,7 +311,10 @@ def config(name: str) -> dict:
         "regions": [(region.subject, region.weight) for region in layout.regions],
         "numbers": [weight, steps, outside],
         "rows": changed_rows(conditioning, scenes.encode(clip, prompt)),
-        "listed": path in hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2LoadGuidanceConfig"].INPUT_TYPES()["required"]["config"][1]["options"],
+        "listed": path
+        in hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2LoadGuidanceConfig"].INPUT_TYPES()["required"]["config"][1][
+            "options"
+        ],
     }
 
 
@@ -291,8 +322,12 @@ def layouts() -> dict:
     """Layouts from colours, masks and boxes in every form the host hands out."""
     box = {"x": 10, "y": 20, "width": 30, "height": 40}
     other = {"x": 60, "y": 5, "width": 30, "height": 90, "label": "mug", "score": 0.9}
-    layout, masks_out, preview = color_layout("255,0,0 = dog @ 4\n", torch.cat([scenes.box_image({(255, 0, 0): scenes.DOG_BOX})] * 2), weight=1.5)
-    with_alpha = color_layout("red = dog", torch.cat([scenes.box_image({(255, 0, 0): scenes.DOG_BOX}), torch.ones(1, 96, 128, 1)], -1))[0]
+    layout, masks_out, preview = color_layout(
+        "255,0,0 = dog @ 4\n", torch.cat([scenes.box_image({(255, 0, 0): scenes.DOG_BOX})] * 2), weight=1.5
+    )
+    with_alpha = color_layout(
+        "red = dog", torch.cat([scenes.box_image({(255, 0, 0): scenes.DOG_BOX}), torch.ones(1, 96, 128, 1)], -1)
+    )[0]
     single = boxes(box)
     return {
         "weight": layout.regions[0].weight,
@@ -313,7 +348,14 @@ def attention(name: str) -> dict:
 
     def inside(model: Any, conditioning: Any, subjects: str) -> list[float]:
         (pictures,) = hostkit.run_node(
-            "Cones2SubjectAttention", model=model, conditioning=conditioning, latent=latent, scheduler="normal", subjects=subjects, steps=4, last_step=2
+            "Cones2SubjectAttention",
+            model=model,
+            conditioning=conditioning,
+            latent=latent,
+            scheduler="normal",
+            subjects=subjects,
+            steps=4,
+            last_step=2,
         )
         heat = pictures[0].sum(-1)[-384:]
         regions = scenes.layout().regions[0].mask

@@ -1,16 +1,14 @@
 """Drivers for sampling: plain runs stay plain, nothing outlives a run, recurrence does what it says."""
 
 import gc
-import math
 import weakref
-from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
-
-import hostkit
-import scenes
 
 import comfy.model_management
 import comfy.samplers
+import hostkit
+import scenes
 import torch
 from torch import Tensor
 
@@ -44,15 +42,25 @@ def unguided(name: str, kind: str, sampler: str) -> dict:
     plain = hostkit.ksampler(model, positive, negative, latent, **options)
     none = dict(guided_steps=0, recurrence=True)
     weightless = dict(guidance_weight=0.0, recurrence=False)
-    no_steps, no_weight = (scenes.guide(model, positive, layout, **values) for values in ({"guided_steps": 0}, {"guidance_weight": 0.0}))
+    no_steps, no_weight = (
+        scenes.guide(model, positive, layout, **values) for values in ({"guided_steps": 0}, {"guidance_weight": 0.0})
+    )
     return {
-        "zero steps": hostkit.identical(plain, scenes.guided_ksampler(model, positive, negative, latent, layout, **(options | none))),
+        "zero steps": hostkit.identical(
+            plain, scenes.guided_ksampler(model, positive, negative, latent, layout, **(options | none))
+        ),
         "zero weight": hostkit.identical(
             plain, scenes.guided_ksampler(model, positive, negative, latent, layout, **(options | weightless))
         ),
-        "node, zero steps": hostkit.identical(plain, hostkit.ksampler(no_steps[0], no_steps[1], negative, latent, **options)),
-        "node, zero weight": hostkit.identical(plain, hostkit.ksampler(no_weight[0], no_weight[1], negative, latent, **options)),
-        "sampler wrapped": hostkit.identical(*(custom(model, positive, negative, latent, wrapped, **options) for wrapped in (True, False))),
+        "node, zero steps": hostkit.identical(
+            plain, hostkit.ksampler(no_steps[0], no_steps[1], negative, latent, **options)
+        ),
+        "node, zero weight": hostkit.identical(
+            plain, hostkit.ksampler(no_weight[0], no_weight[1], negative, latent, **options)
+        ),
+        "sampler wrapped": hostkit.identical(
+            *(custom(model, positive, negative, latent, wrapped, **options) for wrapped in (True, False))
+        ),
         "guided": hostkit.relative_error(
             scenes.guided_ksampler(model, positive, negative, latent, layout, **options), plain
         ),
@@ -60,7 +68,14 @@ def unguided(name: str, kind: str, sampler: str) -> dict:
 
 
 def custom(
-    model: Any, positive: Any, negative: Any, latent: dict, wrapped: bool, sampler_name: str = "euler", steps: int = 3, denoise: float = 1.0
+    model: Any,
+    positive: Any,
+    negative: Any,
+    latent: dict,
+    wrapped: bool,
+    sampler_name: str = "euler",
+    steps: int = 3,
+    denoise: float = 1.0,
 ) -> Tensor:
     """Latents of SamplerCustomAdvanced with the sampler wrapped by Self Recurrence or not."""
     sampler = hostkit.run_node("KSamplerSelect", sampler_name=sampler_name)[0]
@@ -69,7 +84,9 @@ def custom(
     guider = hostkit.run_node("CFGGuider", model=model, positive=positive, negative=negative, cfg=7.5)[0]
     sigmas = hostkit.run_node("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=denoise)[0]
     noise = hostkit.run_node("RandomNoise", noise_seed=7)[0]
-    out = hostkit.run_node("SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent)
+    out = hostkit.run_node(
+        "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent
+    )
     return out[0]["samples"]
 
 
@@ -110,13 +127,17 @@ def written_out(model: Any, positive: Any, negative: Any, guided_steps: int, ste
     generator = torch.Generator().manual_seed(7)
     first_noise = torch.randn(1, 4, 12, 16, generator=generator)
 
-    def function(denoiser: Any, x: Tensor, sigmas: Tensor, extra_args: Any = None, callback: Any = None, disable: Any = None) -> Tensor:
-        for sigma, after in zip(sigmas[:guided_steps], sigmas[1 : guided_steps + 1], strict=True):
+    def function(
+        denoiser: Any, x: Tensor, sigmas: Tensor, extra_args: Any = None, callback: Any = None, disable: Any = None
+    ) -> Tensor:
+        for sigma, after in pairwise(sigmas[: guided_steps + 1]):
             once = x + (x - denoiser(x, sigma[None], **extra_args)) / sigma * (after - sigma)
             again = once + torch.randn(x.shape, generator=generator) * (sigma**2 - after**2).sqrt()
             x = again + (again - denoiser(again, sigma[None], **extra_args)) / sigma * (after - sigma)
         rest = comfy.samplers.sampler_object("dpmpp_2m").sampler_function
-        return rest(denoiser, x, sigmas[guided_steps:], extra_args=extra_args, disable=True) if guided_steps < steps else x
+        return (
+            rest(denoiser, x, sigmas[guided_steps:], extra_args=extra_args, disable=True) if guided_steps < steps else x
+        )
 
     sigmas = hostkit.run_node("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=1.0)[0]
     with torch.inference_mode():
@@ -165,6 +186,11 @@ def sampled_finite(name: str, sampler: str, scheduler: str, guided_steps: int, r
         model, positive, negative, latent, layout, guided_steps=guided_steps, recurrence=recurrence, **options
     )
     return {"plain": hostkit.summary(plain), "guided": hostkit.summary(found)}
+
+
+def choices() -> tuple[list[str], list[str]]:
+    """All samplers and schedulers of the host."""
+    return comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSampler.SCHEDULERS
 
 
 def plain_run(name: str) -> list[float]:
@@ -222,7 +248,9 @@ def guided_run_ending(how: str, model: Any, positive: Any, negative: Any, layout
     watched_model.add_wrapper_with_key("apply_model", "spy", spy)
     maps.WeightMaps.at = watched
     try:
-        scenes.guided_ksampler(watched_model, positive, negative, hostkit.empty_latent(64, 64, 2), layout, steps=3, recurrence=True)
+        scenes.guided_ksampler(
+            watched_model, positive, negative, hostkit.empty_latent(64, 64, 2), layout, steps=3, recurrence=True
+        )
     except (Stop, comfy.model_management.InterruptProcessingException) as error:
         return type(error).__name__
     finally:

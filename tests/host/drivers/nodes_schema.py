@@ -21,7 +21,9 @@ def described(cls: Any) -> dict[str, Any]:
     return {
         "category": info["category"],
         "output_node": info["output_node"],
-        "inputs": [[name, spec[0], section, *details(spec)] for section, inputs in sections for name, spec in inputs.items()],
+        "inputs": [
+            [name, spec[0], section, *details(spec)] for section, inputs in sections for name, spec in inputs.items()
+        ],
         "outputs": list(zip(info["output_name"], info["output"], strict=True)),
     }
 
@@ -43,8 +45,16 @@ def undocumented() -> list[str]:
         info = cls.GET_NODE_INFO_V1()
         missing += [node_id for name in ("description", "search_aliases", "display_name") if not info[name]]
         for section in ("required", "optional"):
-            missing += [f"{node_id}.{name}" for name, spec in info["input"].get(section, {}).items() if not spec[1].get("tooltip")]
-        missing += [f"{node_id} → {name}" for name, tip in zip(info["output_name"], info["output_tooltips"], strict=True) if not tip]
+            missing += [
+                f"{node_id}.{name}"
+                for name, spec in info["input"].get(section, {}).items()
+                if not spec[1].get("tooltip")
+            ]
+        missing += [
+            f"{node_id} → {name}"
+            for name, tip in zip(info["output_name"], info["output_tooltips"], strict=True)
+            if not tip
+        ]
     return missing
 
 
@@ -55,5 +65,3 @@ def environment() -> dict[str, Any]:
 def pack() -> Any:
     module = next(iter(own().values())).__module__
     return sys.modules[module.partition(".nodes.")[0]]
-
-

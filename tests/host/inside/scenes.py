@@ -6,16 +6,17 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-import hostkit
 import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.ops
 import comfy.sample
 import comfy.samplers
-import nodes
+import hostkit
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+import nodes
 
 PROMPT = "a dog and a mug on the beach"
 DOG, MUG = (2,), (5,)  # rows of the words of PROMPT, the start token being row 0
@@ -40,12 +41,17 @@ def box_image(boxes: dict[tuple[int, int, int], tuple[float, ...]], height: int 
     """IMAGE [1, H, W, 3]: coloured boxes on white."""
     image = torch.ones(1, height, width, 3)
     for colour, (top, left, bottom, right) in boxes.items():
-        rows, columns = slice(round(top * height), round(bottom * height)), slice(round(left * width), round(right * width))
+        rows, columns = (
+            slice(round(top * height), round(bottom * height)),
+            slice(round(left * width), round(right * width)),
+        )
         image[:, rows, columns] = torch.tensor(colour) / 255
     return image
 
 
-def layout(dog: tuple[float, ...] = DOG_BOX, mug: tuple[float, ...] = MUG_BOX, height: int = 96, width: int = 128) -> Any:
+def layout(
+    dog: tuple[float, ...] = DOG_BOX, mug: tuple[float, ...] = MUG_BOX, height: int = 96, width: int = 128
+) -> Any:
     image = box_image({(255, 0, 0): dog, (255, 192, 0): mug}, height, width)
     return hostkit.run_node("Cones2ColorLayoutToMasks", image=image, colors="255,0,0 = dog\n255,192,0 = mug")[0]
 
@@ -56,7 +62,9 @@ def encode(clip: Any, text: str = PROMPT) -> Any:
 
 def guide(model: Any, conditioning: Any, layout: Any, **options: Any) -> tuple[Any, Any]:
     """MODEL and CONDITIONING of Cones2ApplyLayoutGuidance."""
-    return hostkit.run_node("Cones2ApplyLayoutGuidance", model=model, conditioning=conditioning, layout=layout, **options)
+    return hostkit.run_node(
+        "Cones2ApplyLayoutGuidance", model=model, conditioning=conditioning, layout=layout, **options
+    )
 
 
 def guided_ksampler(model: Any, positive: Any, negative: Any, latent: dict, layout: Any, **options: Any) -> Tensor:
@@ -125,7 +133,8 @@ def naive_model(model: Any, layout: Any, rows: Rows, own: int = 77, value_factor
         sigma = float(extra["sigmas"][0])
         extra, v = extra | {"repeats": k.shape[1] // own}, v * value_factor
         out = []
-        for chunk, parts in zip(extra["cond_or_uncond"], zip(*(x.chunk(len(extra["cond_or_uncond"])) for x in (q, k, v)))):
+        chunks = zip(*(x.chunk(len(extra["cond_or_uncond"])) for x in (q, k, v)), strict=True)
+        for chunk, parts in zip(extra["cond_or_uncond"], chunks, strict=True):
             if chunk == 0:
                 out.append(naive_attention(*parts, extra, layout, rows, own, sigma))
             else:
