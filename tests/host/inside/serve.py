@@ -10,18 +10,20 @@ import json
 import os
 import sys
 import traceback
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any
 
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 
-import hostboot  # noqa: E402
+import hostboot  # noqa: E402  first import of the host: sets its options
 
-import nodes  # noqa: E402
+# isort: split
 
 import hostkit  # noqa: E402
+
+import nodes  # noqa: E402
 
 
 def load_extra_nodes() -> None:
@@ -31,7 +33,7 @@ def load_extra_nodes() -> None:
         assert asyncio.run(nodes.load_custom_node(path, module_parent="comfy_extras"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def driver(path: str) -> ModuleType:
     """The driver file as a module of its own."""
     spec = importlib.util.spec_from_file_location("driver_" + os.path.basename(path)[:-3], path)
