@@ -14,7 +14,6 @@ sys.path.insert(0, str(PACK / "tests" / "host"))
 
 from hostlink.checkpoints import open_checkpoints  # noqa: E402
 from hostlink.discovery import NO_HOST, find_host  # noqa: E402
-from hostlink.schemas import node_defs  # noqa: E402
 from hostlink.worker import HostWorker  # noqa: E402
 from hostlink.workspace import make_workspace  # noqa: E402
 
@@ -27,9 +26,9 @@ def read_schemas() -> dict[str, Any]:
     checkpoints = open_checkpoints(host)
     with tempfile.TemporaryDirectory() as folder:
         worker = HostWorker(host, make_workspace(Path(folder), checkpoints.folder), checkpoints)
-        described = worker("schemas.py", "described")
+        found: dict[str, Any] = worker("documentation.py", "node_defs")
         worker.close()
-    return node_defs(described)
+    return found
 
 
 def paths(tree: Any, prefix: str = "") -> set[str]:

@@ -1,4 +1,4 @@
-"""Every node explains itself: tooltips, a help page, and translations that match the schemas."""
+"""Every node has a help page, and translations that match its schema."""
 
 import json
 from typing import Any
@@ -7,59 +7,17 @@ from urllib.request import urlopen
 
 import pytest
 from hostlink.discovery import PACK
-from hostlink.schemas import node_defs
 from hostlink.server import HostServer
 from hostlink.worker import HostWorker
 from hostlink.workspace import PACK_FOLDER
 
+HELP = PACK / "web" / "docs"
 LANGUAGES = sorted(path.parent.name for path in (PACK / "locales").glob("*/nodeDefs.json"))
 
 
-@pytest.fixture(scope="module")
-def described(in_host: HostWorker) -> dict[str, Any]:
-    return in_host("schemas.py", "described")
-
-
-def test_every_node_is_described(described: dict[str, Any]) -> None:
-    assert described
-    for node_id, node in described.items():
-        assert node["category"] == "Cones2", node_id
-        assert node["display_name"] and node["description"] and node["aliases"], node_id
-
-
-def test_every_input_and_output_has_a_tooltip(described: dict[str, Any]) -> None:
-    silent = [
-        f"{node_id}.{name}"
-        for node_id, node in described.items()
-        for name, tooltip in [*node["inputs"].items(), *node["grown"].items(), *node["outputs"]]
-        if not (tooltip or "").strip().endswith((".", '"', ")"))
-    ]
-    assert silent == []
-
-
-def test_every_node_has_a_help_page_that_names_its_inputs_and_outputs(described: dict[str, Any]) -> None:
-    for node_id, node in described.items():
-        page = (PACK / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
-        names = [*node["inputs"], *(name for name, _ in node["outputs"])]
-        assert [name for name in names if f"`{name}`" not in page] == [], node_id
-        assert page.startswith(f"# {node['display_name']}\n"), node_id
-
-
-def test_no_help_page_is_left_over(described: dict[str, Any]) -> None:
-    assert {path.stem for path in (PACK / "web" / "docs").glob("*.md")} == set(described)
-
-
-def test_the_server_gives_the_help_page_to_the_frontend(host_server: HostServer, described: dict[str, Any]) -> None:
-    for node_id in described:
-        address = f"{host_server.url}/extensions/{quote(PACK_FOLDER)}/docs/{node_id}.md"
-        with urlopen(address, timeout=10) as answer:
-            assert answer.read().startswith(b"# ")
-
-
-def test_english_locale_is_what_the_schemas_say(described: dict[str, Any]) -> None:
-    """Written by tools/locales.py."""
-    found = json.loads((PACK / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
-    assert found == node_defs(described)
+def translation(language: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((PACK / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    return found
 
 
 def shape(tree: Any) -> Any:
@@ -67,19 +25,48 @@ def shape(tree: Any) -> Any:
     return {key: shape(value) for key, value in tree.items()} if isinstance(tree, dict) else None
 
 
+@pytest.fixture(scope="module")
+def node_defs(in_host: HostWorker) -> dict[str, Any]:
+    found: dict[str, Any] = in_host("documentation.py", "node_defs")
+    assert found
+    return found
+
+
+def test_every_node_has_a_help_page_that_names_its_inputs_and_outputs(node_defs: dict[str, Any]) -> None:
+    for node_id, node in node_defs.items():
+        page = (HELP / f"{node_id}.md").read_text(encoding="utf-8")
+        names = [*node["inputs"], *(output["name"] for output in node["outputs"].values())]
+        assert [name for name in names if f"`{name}`" not in page] == [], node_id
+        assert page.startswith(f"# {node['display_name']}\n"), node_id
+
+
+def test_no_help_page_is_left_over(node_defs: dict[str, Any]) -> None:
+    assert {path.stem for path in HELP.glob("*.md")} == set(node_defs)
+
+
+def test_the_server_gives_help_pages_to_the_frontend(host_server: HostServer) -> None:
+    for page in HELP.glob("*.md"):
+        address = f"{host_server.url}/extensions/{quote(PACK_FOLDER)}/docs/{page.name}"
+        with urlopen(address, timeout=10) as answer:
+            assert answer.read() == page.read_bytes()
+
+
+def test_english_is_what_the_schemas_say(node_defs: dict[str, Any]) -> None:
+    """`python tools/locales.py` writes it."""
+    assert translation("en") == node_defs
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_locale_keys_match_the_schemas(described: dict[str, Any], language: str) -> None:
-    found = json.loads((PACK / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
-    assert shape(found) == shape(node_defs(described))
+def test_translations_have_the_keys_of_the_schemas(node_defs: dict[str, Any], language: str) -> None:
+    assert shape(translation(language)) == shape(node_defs)
 
 
-def test_another_language_is_translated() -> None:
-    texts = {name: (PACK / "locales" / name / "nodeDefs.json").read_text(encoding="utf-8") for name in LANGUAGES}
-    assert len(texts) >= 2
+def test_other_languages_are_translated() -> None:
+    assert len(LANGUAGES) >= 2
+    english = translation("en")
     for language in set(LANGUAGES) - {"en"}:
-        english, other = (json.loads(texts[name]) for name in ("en", language))
-        same = [n for n in english if english[n]["description"] == other[n]["description"]]
-        assert same == []
+        other = translation(language)
+        assert [n for n in english if english[n]["description"] == other[n]["description"]] == [], language
 
 
 def test_the_server_sends_the_translations(host_server: HostServer) -> None:

@@ -26,7 +26,6 @@ from hostlink.server import HostServer  # noqa: E402
 from hostlink.workflows import supply_files  # noqa: E402
 from hostlink.workspace import make_workspace  # noqa: E402
 
-
 # A bare canvas for the pictures
 SETTINGS = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False, "Comfy.Graph.CanvasMenu": False}
 README_GRAPH = "two_subjects_color_layout"
@@ -62,11 +61,12 @@ def supply_checkpoints(base: Path) -> None:
 
 def tidy(workflow: dict, name: str) -> dict:
     """Without what differs from run to run."""
-    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"https://github.com/ComfyUI-Cones2/workflows/{name}"))
+    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"https://github.com/cones2/ComfyUI-Cones2/workflows/{name}"))
     workflow["extra"] = {}
     for node in workflow["nodes"]:
         node["pos"], node["size"] = [list(map(round, node[key])) for key in ("pos", "size")]
-        node["properties"] = {key: value for key, value in node["properties"].items() if key in KEPT_PROPERTIES}
+        properties = node["properties"]
+        node["properties"] = {key: properties[key] for key in KEPT_PROPERTIES if properties.get(key)}
     return workflow
 
 

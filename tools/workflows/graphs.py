@@ -41,7 +41,7 @@ def column(width: int, *groups: dict[str, Any]) -> dict[str, Any]:
 def checkpoint(name: str, url: str = "") -> dict[str, Any]:
     """A checkpoint loader; with a url the frontend offers to download a missing file."""
     models = [{"name": name, "url": url, "directory": "checkpoints"}] if url else []
-    return node("model", "CheckpointLoaderSimple", ckpt_name=name) | {"properties": {"models": models} if models else {}}
+    return node("model", "CheckpointLoaderSimple", ckpt_name=name) | {"properties": {"models": models}}
 
 
 def prompts(positive: str) -> list[dict[str, Any]]:
@@ -60,6 +60,10 @@ def residual(subject: str) -> dict[str, Any]:
 def apply_residuals(*subjects: str) -> list[Link]:
     """Links from each subject's loader to the next input of `subjects`."""
     return [(subject, "residual", "subjects", f"residuals.residual{i}") for i, subject in enumerate(subjects)]
+
+
+def save(name: str) -> dict[str, Any]:
+    return node("save", "SaveImage", "Picture", 640, filename_prefix=f"cones2/{name}")
 
 
 PROMPT_LINKS: list[Link] = [
@@ -103,7 +107,9 @@ TWO_SUBJECTS = Graph(
         column(460, group("", "", note(TWO_SUBJECTS_NOTE, 600))),
         column(
             400,
-            group("1 · Model and prompt", BLUE, checkpoint(SD15_NAME, SD15_URL), *prompts("a mug and a dog on the beach")),
+            group(
+                "1 · Model and prompt", BLUE, checkpoint(SD15_NAME, SD15_URL), *prompts("a mug and a dog on the beach")
+            ),
             group(
                 "2 · Your subjects",
                 VIOLET,
@@ -138,7 +144,7 @@ TWO_SUBJECTS = Graph(
                 node("decode", "VAEDecode"),
             ),
         ),
-        column(560, group("5 · Picture", GREEN, node("save", "SaveImage", "Picture", 640, filename_prefix="cones2/two_subjects"))),
+        column(560, group("5 · Picture", GREEN, save("two_subjects"))),
     ],
     links=[
         *PROMPT_LINKS,
@@ -165,8 +171,8 @@ the file. Nothing is typed again.
 
 1. **Guidance config** – copy the config, its layout picture and its residuals into ComfyUI's `input` folder (one
    subfolder is fine) and pick it. The example in this pack's `workflows/assets/published` has config and layout; its
-   residuals `mug.pt` and `dog.pt` are yours to supply, beside it or in `models/residuals`. Only residuals of the entry's
-   `subject_list` are read.
+   residuals `mug.pt` and `dog.pt` are yours to supply, beside it or in `models/residuals`. Only residuals of the
+   entry's `subject_list` are read.
 2. **Checkpoint** – the model they were trained on. The published ones are for **Stable Diffusion 2.1 at 768 px**
    (`v2-1_768-ema-pruned.safetensors`). A residual that does not fit the model is refused with both widths named.
 3. *entry* chooses among the entries of a config, from 1.
@@ -210,7 +216,7 @@ PUBLISHED = Graph(
                 node("decode", "VAEDecode"),
             ),
         ),
-        column(560, group("5 · Picture", GREEN, node("save", "SaveImage", "Picture", 640, filename_prefix="cones2/published"))),
+        column(560, group("5 · Picture", GREEN, save("published"))),
     ],
     links=[
         ("model", "CLIP", "config", "clip"),
@@ -348,7 +354,7 @@ THREE_SUBJECTS = Graph(
             group(
                 "6 · Picture", GREEN,
                 node("decode", "VAEDecode"),
-                node("save", "SaveImage", "Picture", 640, filename_prefix="cones2/three_subjects"),
+                save("three_subjects"),
             ),
         ),
     ],

@@ -22,15 +22,11 @@ class JsonProcess:
 
     def __init__(self, command: list[str], environment: dict[str, str], folder: Path, log: Path):
         self.log = log
-        self._process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=open(log, "w"),
-            text=True,
-        )
+        pipe = subprocess.PIPE
+        with open(log, "w") as errors:
+            self._process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, stderr=errors, text=True
+            )
         self.started = self._read()
 
     def request(self, **request: Any) -> Any:

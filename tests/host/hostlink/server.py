@@ -68,13 +68,11 @@ class HostServer:
         self.log = base / "server.log"
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self._process = subprocess.Popen(
-            start_command(host, base, "--listen", "127.0.0.1", "--port", str(port)),
-            cwd=base,
-            env=host.environment(),
-            stdout=open(self.log, "w"),
-            stderr=subprocess.STDOUT,
-        )
+        command = start_command(host, base, "--listen", "127.0.0.1", "--port", str(port))
+        with open(self.log, "w") as log:
+            self._process = subprocess.Popen(
+                command, cwd=base, env=host.environment(), stdout=log, stderr=subprocess.STDOUT
+            )
         try:
             self._wait_until_ready()
         except BaseException:

@@ -11,11 +11,14 @@ from typing import Any
 
 import hostboot  # noqa: F401  first import of the host: sets its options
 
+# isort: split
+
 import comfy.model_management
 import comfy.sd
-import nodes
 import torch
 from safetensors import safe_open
+
+import nodes
 
 
 @lru_cache(maxsize=2)

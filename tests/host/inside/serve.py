@@ -9,20 +9,21 @@ import importlib.util
 import json
 import os
 import sys
-import time
 import traceback
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any
 
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 
-import hostboot  # noqa: E402
+import hostboot  # noqa: E402  first import of the host: sets its options
 
-import nodes  # noqa: E402
+# isort: split
 
 import hostkit  # noqa: E402
+
+import nodes  # noqa: E402
 
 
 def load_extra_nodes() -> None:
@@ -32,18 +33,7 @@ def load_extra_nodes() -> None:
         assert asyncio.run(nodes.load_custom_node(path, module_parent="comfy_extras"))
 
 
-def load_packs() -> dict[str, Any]:
-    """Load every pack in custom_nodes as the host does; how long that took and which modules it imported.
-
-    Time is the process's own, so that other work on the machine does not count.
-    """
-    before, start = set(sys.modules), time.process_time()
-    asyncio.run(nodes.init_external_custom_nodes())
-    seconds = time.process_time() - start
-    return {"seconds": seconds, "modules": sorted(set(sys.modules) - before)}
-
-
-@lru_cache(maxsize=None)
+@cache
 def driver(path: str) -> ModuleType:
     """The driver file as a module of its own."""
     spec = importlib.util.spec_from_file_location("driver_" + os.path.basename(path)[:-3], path)
@@ -65,8 +55,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     load_extra_nodes()
     with hostkit.warnings_of() as warnings:
-        loading = load_packs()
-    answers.write(json.dumps({"ready": True, "warnings": warnings, "loading": loading}) + "\n")
+        asyncio.run(nodes.init_external_custom_nodes())
+    answers.write(json.dumps({"packs": sorted(nodes.LOADED_MODULE_DIRS), "warnings": warnings}) + "\n")
     for line in sys.stdin:
         answers.write(json.dumps(answer(json.loads(line))) + "\n")
 

@@ -1,7 +1,7 @@
 """Writes small random checkpoints that ComfyUI's own loader accepts. Runs in the host's Python.
 
-`python synthetic.py FOLDER NAME…` writes those of `SPECS` as FOLDER/NAME.safetensors. The shapes come from the host's model
-classes, built on the meta device, so that only the sizes are decided here.
+`python synthetic.py FOLDER NAME…` writes those of `SPECS` as FOLDER/NAME.safetensors. The shapes
+come from the host's model classes, built on the meta device, so that only the sizes are decided here.
 """
 
 import json
@@ -10,10 +10,11 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import hostboot  # noqa: F401  first import of the host: sets its options
 import torch
 from safetensors.torch import save_file
 
-import hostboot  # noqa: F401  first import of the host: sets its options
+# isort: split
 
 import comfy.ops
 from comfy.clip_model import CLIPTextModel
