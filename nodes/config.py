@@ -11,9 +11,9 @@ from comfy_api.latest import io
 
 from ..cones2.colours import parse_colour
 from ..cones2.config import GuidanceConfig, load_guidance_configs
-from ..cones2.config_check import open_layout_picture
 from ..cones2.errors import Cones2Error, ConfigError
 from ..cones2.layout import ColourEntry, Layout, layout_from_colours
+from ..cones2.pictures import open_layout_picture
 from ..cones2.placement import SubjectPlacement, resolve_subjects
 from ..cones2.residual import Residual, load_residual
 from ..cones2.tokens import find_phrase

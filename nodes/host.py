@@ -23,6 +23,9 @@ ResidualSocket = io.Custom("CONES2_RESIDUAL")
 LayoutSocket = io.Custom("CONES2_LAYOUT")
 """An engine Layout."""
 
+BoxSocket = io.Custom("BOUNDING_BOX")
+"""The host's own type as a bare socket: io.BoundingBox.Input brings a widget, and on older hosts nothing else."""
+
 
 def add_residual_folder() -> None:
     """Make `models/residuals` known, beside roots that extra_model_paths.yaml has already added."""

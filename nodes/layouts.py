@@ -14,7 +14,7 @@ from ..cones2.errors import LayoutError
 from ..cones2.layout import DEFAULT_WEIGHT, Box, layout_from_boxes, layout_from_colours, layout_from_masks
 from ..cones2.pictures import layout_picture
 from ..cones2.tables import parse_colour_lines, parse_subject_lines
-from .host import CATEGORY, LayoutSocket, to_image, to_picture
+from .host import CATEGORY, BoxSocket, LayoutSocket, to_image, to_picture
 
 _SUBJECTS_TOOLTIP = (
     'One subject of the prompt per line, in the order of the {}. "dog#2" is the second dog of the prompt; '
@@ -115,11 +115,10 @@ class Cones2LayoutFromBoxes(io.ComfyNode):
             description="Makes a layout from bounding boxes, one per subject.",
             search_aliases=["regional prompt", "bounding box", "bbox"],
             inputs=[
-                io.BoundingBox.Input(
+                BoxSocket.Input(
                     "boxes",
-                    force_input=True,
-                    socketless=False,
                     tooltip="Boxes in pixels, such as those of Create Bounding Boxes: one box or a list.",
+                    extra_dict={"forceInput": True},
                 ),
                 io.Int.Input(
                     "width",

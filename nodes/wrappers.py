@@ -8,6 +8,7 @@ Nothing is stored outside a run: what a call needs travels in its own transforme
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -208,6 +209,7 @@ class Forward:
 
     def bias(self, q: Tensor, k: Tensor, extra: dict[str, Any]) -> Tensor:
         """Attention mask [B, 1, N, L]; 0 for chunks without layout and for columns that are no prompt's."""
+        self._check_shapes(q, k, extra)
         bias = q.new_zeros(q.shape[0], 1, q.shape[1], k.shape[1])
         size = q.shape[0] // len(self.chunks)
         for number, chunk in enumerate(self.chunks):
@@ -215,6 +217,14 @@ class Forward:
                 part = slice(number * size, (number + 1) * size)
                 bias[part, ..., : self.rows] = self._chunk_bias(chunk, q[part], k[part], self.sigma[part], extra)
         return bias
+
+    def _check_shapes(self, q: Tensor, k: Tensor, extra: dict[str, Any]) -> None:
+        """Other packs may append columns; prompts or positions that they replace cannot be told apart here."""
+        if len(q) != len(self.sigma) or q.shape[1] != math.prod(grid_of(extra)) or k.shape[1] < self.rows:
+            raise ModelError(
+                "another node replaces the prompts or merges the positions of the cross-attention, so a layout cannot "
+                "steer it: remove attention couple, token merging or similar nodes from this model"
+            )
 
     def _chunk_bias(self, chunk: Steered, q: Tensor, k: Tensor, sigma: Tensor, extra: dict[str, Any]) -> Tensor:
         """The prompt's own rows are judged; the host repeats a shorter prompt to the length of the longest."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +145,24 @@ def test_a_wrong_position_warns_and_uses_the_phrase(
     np.testing.assert_array_equal(right, typed)
     assert sample(model, folder, "--out", str(folder / "strict"), "--strict-positions") == 0
     assert np.any(pixels(folder / "strict" / "guidance_config_1_seed0.png") != right)
+
+
+def test_published_configs_of_a_folder_run(model: Path, tmp_path: Path) -> None:
+    """Every guidance_config*.json of the folder CONES2_REAL_DATA names; missing residuals get stand-ins."""
+    source = os.environ.get("CONES2_REAL_DATA")
+    if not source:
+        pytest.skip("CONES2_REAL_DATA names no folder of published configs")
+    for path in sorted(Path(source).rglob("guidance_config*.json")):
+        folder = Path(shutil.copytree(path.parent, tmp_path / path.parent.name, dirs_exist_ok=True))
+        for config in json.loads(path.read_text()):
+            for residual in config["residual_dict"].values():
+                if not (folder / Path(residual).name).exists():
+                    torch.save(torch.randn(1, WIDTH), folder / Path(residual).name)
+        out = tmp_path / path.stem
+        assert (
+            main(["sample", "--model", str(model), "--config", str(folder / path.name), "--out", str(out), *FAST]) == 0
+        )
+        assert (out / f"{path.stem}_1_seed0.png").exists()
 
 
 @pytest.mark.parametrize("rules", ["cones2", "multi-concept"])
