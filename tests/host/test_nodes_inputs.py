@@ -112,6 +112,7 @@ MESSAGES = {
     "flat box": ('LayoutError: the box of "dog" is 0 × 3',),
     "box outside": ('LayoutError: the box of "dog" at (200, 2)', "outside the 100 × 100 canvas"),
     "other architecture": ("ModelError: Flux has no cross-attention layers", "SD 1.x, SD 2.x or SDXL"),
+    "shortened prompt": ("ModelError: another node replaces the prompts", "attention couple"),
     "other sampler": ("ModelError: OwnSampler steps in its own way",),
     "absent config": ('ConfigError: there is no guidance config "nowhere.json"',),
     "escaping config": ('ConfigError: there is no guidance config "../models/x.json"',),

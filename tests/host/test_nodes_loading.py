@@ -36,7 +36,7 @@ def test_loading_is_quick_and_brings_no_heavy_library(host: Host, checkpoints: C
     base = make_workspace(tmp_path, checkpoints.folder)
     done = subprocess.run(
         [host.python, INSIDE / "loading.py", base / "custom_nodes" / PACK_FOLDER],
-        env=host.environment(CONES2_BASE=str(base)), capture_output=True, text=True, timeout=120,
+        env=host.environment(CONES2_BASE=str(base)), stdout=subprocess.PIPE, text=True, timeout=120, check=True,
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
     print(f"loading took {found['wall']:.3f} s, of the processor {found['processor']:.3f} s")

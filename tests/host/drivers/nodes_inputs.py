@@ -234,6 +234,13 @@ def other_model(model: Any) -> Any:
     return other
 
 
+def shortened(model: Any, clip: Any) -> Tensor:
+    """A guided prediction beside a patch that cuts the prompt."""
+    guided_model, guided = scenes.guide(model, scenes.encode(clip), scenes.layout())
+    guided_model.set_model_attn2_patch(lambda n, context, value, extra: (n, context[:, :9], value[:, :9]))
+    return scenes.denoised(guided_model, guided, guided, scenes.noise())
+
+
 class OwnSampler:
     """A sampler that is no KSAMPLER."""
 
@@ -269,6 +276,7 @@ WRONG = {
     "flat box": lambda model, clip: boxes([{"x": 1, "y": 2, "width": 0, "height": 3}]),
     "box outside": lambda model, clip: boxes([{"x": 200, "y": 2, "width": 5, "height": 3}]),
     "other architecture": lambda model, clip: scenes.guide(other_model(model), scenes.encode(clip), scenes.layout()),
+    "shortened prompt": lambda model, clip: shortened(model, clip),
     "other sampler": lambda model, clip: hostkit.run_node("Cones2SelfRecurrence", sampler=OwnSampler()),
     "absent config": lambda model, clip: load_config("nowhere.json", clip),
     "escaping config": lambda model, clip: load_config("../models/x.json", clip),

@@ -22,20 +22,20 @@ def described(cls: Any) -> dict[str, Any]:
         "category": info["category"],
         "output_node": info["output_node"],
         "inputs": [
-            [name, spec[0], section, *details(spec)] for section, inputs in sections for name, spec in inputs.items()
+            [name, spec[0], section, *details(name, spec[1])]
+            for section, inputs in sections
+            for name, spec in inputs.items()
         ],
         "outputs": list(zip(info["output_name"], info["output"], strict=True)),
     }
 
 
-def details(spec: Any) -> list[Any]:
-    """The default, and the choices of a combo that does not list files, samplers or schedulers."""
-    options = spec[1]
-    choices = options.get("options") or []
+def details(name: str, options: dict[str, Any]) -> list[Any]:
+    """The default, or how an input grows, and the choices of a combo that are the pack's own."""
     if "template" in options:
-        template = options["template"]
-        return [{name: template[name] for name in ("prefix", "min", "max")}]
-    return [options.get("default"), *([choices] if 0 < len(choices) < 5 else [])]
+        return [{part: options["template"][part] for part in ("prefix", "min", "max")}]
+    from_host = name in ("file", "config", "sampler_name", "scheduler")
+    return [options.get("default"), *([] if from_host or "options" not in options else [options["options"]])]
 
 
 def undocumented() -> list[str]:

@@ -6,15 +6,15 @@ import os
 import sys
 import time
 
-import comfy_api.latest  # noqa: F401  every V3 pack shares it
 import hostboot
 
+# isort: split
+import comfy_api.latest  # noqa: F401  every V3 pack shares it
 import nodes
 
 sys.stdout = sys.stderr
-asyncio.run(
-    nodes.load_custom_node(os.path.join(hostboot.HOST, "comfy_extras", "nodes_mask.py"), module_parent="comfy_extras")
-)
+mask_nodes = os.path.join(hostboot.HOST, "comfy_extras", "nodes_mask.py")
+asyncio.run(nodes.load_custom_node(mask_nodes, module_parent="comfy_extras"))
 before = set(sys.modules)
 folder = sys.argv[1]
 wall, processor = time.perf_counter(), time.process_time()
