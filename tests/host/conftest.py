@@ -18,15 +18,17 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark this folder's tests as `host`, those in a browser as `browser`; skip them where there is no host."""
-    here = [item for item in items if HERE in item.path.parents]
-    absent = find_host() is None
-    for item in here:
+    """Mark this folder's tests as `host`, those in a browser as `browser`."""
+    for item in (item for item in items if HERE in item.path.parents):
         item.add_marker(pytest.mark.host)
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
-        if absent:
-            item.add_marker(pytest.mark.skip(reason=NO_HOST))
+
+
+def pytest_runtest_setup() -> None:
+    """Skip this folder's tests where there is no host; from one place, so that the report counts them in one line."""
+    if find_host() is None:
+        pytest.skip(NO_HOST)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import pytest
 from hostlink.browser import Browser
 from hostlink.checkpoints import Checkpoints
 from hostlink.server import HostServer
-from hostlink.workflows import WORKFLOWS, quick, read_workflow
+from hostlink.workflows import WORKFLOWS, quick, read_workflow, supply_files
+from hostlink.workspace import PACK_FOLDER
 from PIL import Image
 
 NOTES = {"MarkdownNote", "Note"}
@@ -43,13 +44,35 @@ def test_loads_and_round_trips(frontend: Browser, path: Path) -> None:
     assert len(first["output"]) == len(executed)
 
 
-@each_workflow
-def test_executes(frontend: Browser, host_server: HostServer, checkpoints: Checkpoints, path: Path) -> None:
+def test_the_template_browser_lists_them(host_server: HostServer) -> None:
+    assert sorted(host_server.get("/workflow_templates")[PACK_FOLDER]) == [path.stem for path in WORKFLOWS]
+
+
+def execute(frontend: Browser, server: HostServer, path: Path, checkpoint: str) -> Image.Image:
+    """The picture that a workflow saves when it runs on a synthetic checkpoint."""
     frontend.call("load", read_workflow(path))
-    prompt = quick(frontend.call("prompt")["output"], checkpoints.make("sd15"))
-    run = host_server.run(prompt)
+    prompt = quick(frontend.call("prompt")["output"], checkpoint)
+    run = server.run(prompt)
     assert (run.status, run.error) == ("success", "")
     saved = next(key for key, node in prompt.items() if node["class_type"] == "SaveImage")
-    with Image.open(io.BytesIO(host_server.image(run.outputs[saved]["images"][0]))) as picture:
+    return Image.open(io.BytesIO(server.image(run.outputs[saved]["images"][0])))
+
+
+@each_workflow
+def test_executes(frontend: Browser, host_server: HostServer, checkpoints: Checkpoints, path: Path) -> None:
+    with execute(frontend, host_server, path, checkpoints.make("sd15")) as picture:
         low, high = zip(*picture.convert("RGB").getextrema(), strict=True)
         assert picture.width >= 64 and max(high) > min(low)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("checkpoint", "width"), [("sd21", 1024), ("sd21_v", 1024), ("sdxl", 2048)])
+@each_workflow
+def test_executes_on_other_models(
+    frontend: Browser, host_server: HostServer, checkpoints: Checkpoints, path: Path, checkpoint: str, width: int
+) -> None:
+    supply_files(host_server.base, width)
+    try:
+        execute(frontend, host_server, path, checkpoints.make(checkpoint)).close()
+    finally:
+        supply_files(host_server.base)

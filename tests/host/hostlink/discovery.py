@@ -11,7 +11,7 @@ INSIDE = Path(__file__).resolve().parents[1] / "inside"
 THREADS = os.environ.get("CONES2_TEST_THREADS", "1")
 NO_HOST = (
     "no ComfyUI host: set COMFYUI_PATH to a checkout whose requirements are installed, "
-    "or install one with `pip install comfy-cli && comfy --workspace ~/comfy/ComfyUI install --cpu`"
+    "or install one into ~/comfy/ComfyUI with `pip install comfy-cli && comfy install`"
 )
 
 
