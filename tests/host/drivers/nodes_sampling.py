@@ -208,18 +208,20 @@ def runs_end(name: str, how: str) -> dict:
     """A guided run that ends normally, is interrupted or fails; which of its tensors are still alive afterwards."""
     model, positive, negative, layout = parts(name)
     tensors: list[weakref.ref] = []
-    error = guided_run_ending(how, model, positive, negative, layout, tensors)
+    guided_model, guided = scenes.guide(model, positive, layout)  # alive like a cached output of a node
+    error = guided_run_ending(how, guided_model, guided, negative, tensors)
     gc.collect()
     return {
         "error": error,
         "seen": len(tensors),
         "alive": sum(ref() is not None for ref in tensors),
-        "options": sorted(str(key) for key in model.model_options["transformer_options"]),
+        "options": sorted(str(key) for key in guided_model.model_options["transformer_options"]),
         "wrappers": sorted(model.wrappers),
+        "guided": len(guided),
     }
 
 
-def guided_run_ending(how: str, model: Any, positive: Any, negative: Any, layout: Any, tensors: list) -> str:
+def guided_run_ending(how: str, model: Any, positive: Any, negative: Any, tensors: list) -> str:
     calls = iter(range(100))
 
     def watch(q: Tensor, k: Tensor, v: Tensor, extra: dict) -> Tensor:
@@ -248,9 +250,7 @@ def guided_run_ending(how: str, model: Any, positive: Any, negative: Any, layout
     watched_model.add_wrapper_with_key("apply_model", "spy", spy)
     maps.WeightMaps.at = watched
     try:
-        scenes.guided_ksampler(
-            watched_model, positive, negative, hostkit.empty_latent(64, 64, 2), layout, steps=3, recurrence=True
-        )
+        custom(watched_model, positive, negative, hostkit.empty_latent(64, 64, 2), True)
     except (Stop, comfy.model_management.InterruptProcessingException) as error:
         return type(error).__name__
     finally:
