@@ -46,6 +46,7 @@ class Frontend {
 
   async screenshot ({ screenshot, width = 1600, height = 900, ...options }) {
     await this.page.setViewportSize({ width, height })
+    await this.page.waitForTimeout(500) // the canvas follows
     await this.page.evaluate(() => window.cones2Tests.fitView())
     await this.page.waitForTimeout(1500) // the view moves there in an animation
     const clip = await this.page.evaluate(() => window.cones2Tests.graphBox())
