@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
-import comfy.sample
 import comfy.samplers
-import comfy.utils
-import latent_preview
+from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -24,7 +22,7 @@ from ..cones2.sampler import SeededNoise, StepInfo, sample_euler
 from .guidance import Conditioning, guide_conditioning, negative_mode_input, outside_weight_input, strength_input
 from .guide import Window, guided_intervals
 from .host import CATEGORY, LayoutSocket
-from .wrappers import install, run_guides
+from .wrappers import KEY, install, run_guides
 
 log = logging.getLogger(__name__)
 
@@ -162,56 +160,18 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         window = Window(steps=None if guided_steps < 0 else guided_steps)
         positive = guide_conditioning(positive, layout, guidance_weight, window, negative_mode, outside_weight)
         model = install(model)
-        if recurrence and guided_steps != 0:
-            return io.NodeOutput(
-                _sample_recurrent(
-                    model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
-                )
-            )
+        if recurrence:
+            model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _sample_recurrent)
         (latent,) = host_nodes.common_ksampler(
             model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise
         )
         return io.NodeOutput(latent)
 
 
-def _sample_recurrent(
-    model: Any,
-    seed: int,
-    steps: int,
-    cfg: float,
-    sampler_name: str,
-    scheduler: str,
-    positive: Conditioning,
-    negative: Conditioning,
-    latent_image: dict[str, Any],
-    denoise: float,
-) -> dict[str, Any]:
-    """common_ksampler with the sampler wrapped; the host builds its sampler from a name only."""
-    plain = comfy.samplers.KSampler(
-        model, steps, model.load_device, sampler_name, scheduler, denoise, model_options=model.model_options
-    )
-    samples = comfy.sample.fix_empty_latent_channels(
-        model,
-        latent_image["samples"],
-        latent_image.get("downscale_ratio_spacial"),
-        latent_image.get("downscale_ratio_temporal"),
-    )
-    samples = comfy.sample.sample_custom(
-        model,
-        comfy.sample.prepare_noise(samples, seed, latent_image.get("batch_index")),
-        cfg,
-        recurrent(comfy.samplers.sampler_object(sampler_name)),
-        plain.sigmas,
-        positive,
-        negative,
-        samples,
-        noise_mask=latent_image.get("noise_mask"),
-        callback=latent_preview.prepare_callback(model, steps),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-    )
-    kept = {key: value for key, value in latent_image.items() if not key.startswith("downscale_ratio")}
-    return {**kept, "samples": samples}
+def _sample_recurrent(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """SAMPLER_SAMPLE wrapper: puts the recurrent sampler in the place of the one that the host built."""
+    executor.original = recurrent(executor.class_obj).sample
+    return executor(*args, **kwargs)
 
 
 def recurrent(sampler: Any) -> Any:
