@@ -20,7 +20,7 @@ from sd2_model import WIDTH, write_sd2_model
 
 from cones2.cli import main
 from cones2.cli.jobs import parse_subject
-from cones2.errors import Cones2Error
+from cones2.errors import Cones2Error, ModelError
 from cones2.pictures import read_settings
 from cones2.pipelines.loading import load_model
 from cones2.pipelines.stable_diffusion import StableDiffusion
@@ -257,6 +257,17 @@ def test_a_file_that_is_no_checkpoint(model: Path, folder: Path, capsys: pytest.
     message = capsys.readouterr().err
     assert "model.ckpt cannot be read as a checkpoint" in message
     assert "weights_only" not in message  # torch's own advice is to run what is in the file
+
+
+def test_models_that_cannot_be_sampled(model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    unet = load_model(model).unet
+    type(unet).from_config(unet.config, in_channels=9).save_pretrained(folder / "unet")
+    with pytest.raises(ModelError, match="takes 9 channels"):
+        load_model(folder)
+    (folder / "tokenizer" / "vocab.json").write_text("{")
+    with pytest.raises(ModelError, match="holds no CLIP tokenizer"):
+        load_model(folder)
 
 
 def test_a_residual_of_another_model_names_both(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
