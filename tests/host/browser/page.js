@@ -34,7 +34,7 @@ window.cones2Tests = (() => {
     return Promise.all([ended, app.queuePrompt(0, 1, nodes ?? undefined)]).then(([status]) => status)
   }
 
-  // Press the "?" of a node of this type; the first lines of the help that appears.
+  // Press the ⓘ of a node of this type; the text of the help that appears.
   async function help (type) {
     app.canvas.selectNode(graph().nodes.find((node) => node.type === type))
     const page = () => document.querySelector('.node-help-content')
