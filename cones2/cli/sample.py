@@ -85,7 +85,10 @@ def _add_guidance_flags(group: Any) -> None:
         "--guidance-weight", type=_number(*STRENGTH_RANGE), metavar="G", help="strength of the layout (default: 0.08)"
     )
     group.add_argument(
-        "--weight-negative", type=_number(*NEGATIVE_RANGE), metavar="W", help="weight outside a region (default: -1e8)"
+        "--weight-negative",
+        type=_number(*NEGATIVE_RANGE),
+        metavar="W",
+        help="weight outside a region, e.g. --weight-negative=-1e8 (the default)",
     )
     group.add_argument(
         "--negative-mode",
