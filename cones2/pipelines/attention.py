@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..guidance import LayoutGuidance, guided_attention
 
-# (layer name, q, k [B, heads, N or L, d], mask or None, (height, width) of the layer)
-Observer = Callable[[str, Tensor, Tensor, Tensor | None, tuple[int, int]], None]
+# (q, k [B, heads, N or L, d], mask or None, (height, width) of the layer), positive prompt only
+Observer = Callable[[Tensor, Tensor, Tensor | None, tuple[int, int]], None]
 
 
 @dataclass
@@ -22,7 +22,7 @@ class ForwardState:
     """What the patched layers do in the current forward pass.
 
     guidance: None for plain attention. sigma: noise level of the bias, a number or [images].
-    guided: the batch entries of the positive prompt. observer: called by each layer.
+    guided: the batch entries of the positive prompt. observer: called by each layer with these.
     """
 
     guidance: LayoutGuidance | None = None
@@ -42,8 +42,7 @@ class ForwardState:
 class GuidedAttnProcessor:
     """A diffusers attention processor for one cross-attention layer (`attn2`)."""
 
-    def __init__(self, name: str, state: ForwardState) -> None:
-        self.name = name
+    def __init__(self, state: ForwardState) -> None:
         self.grid = (0, 0)  # set before each forward of the layer
         self._state = state
 
@@ -64,7 +63,9 @@ class GuidedAttnProcessor:
         v = self._split(attn.to_v(context), attn.heads)
         bias = self._state.bias(q, k, self.grid)
         if self._state.observer is not None:
-            self._state.observer(self.name, q, k, bias, self.grid)
+            positive = self._state.guided
+            seen = None if bias is None else bias[positive]
+            self._state.observer(q[positive], k[positive], seen, self.grid)
         out = guided_attention(q, k, v, bias).transpose(1, 2).flatten(2)
         out = attn.to_out[1](attn.to_out[0](out))
         if attn.residual_connection:
@@ -86,11 +87,11 @@ def guided_unet(unet: nn.Module, state: ForwardState) -> Iterator[ForwardState]:
     layers = list(_cross_attention_layers(unet))
     if not layers:
         raise ModelError(f"{type(unet).__name__} has no cross-attention layers: layout guidance needs an SD 1.x or 2.x UNet")
-    originals = [(attn, attn.processor) for _, _, attn in layers]
+    originals = [(attn, attn.processor) for _, attn in layers]
     hooks = []
     try:
-        for name, transformer, attn in layers:
-            processor = GuidedAttnProcessor(name, state)
+        for transformer, attn in layers:
+            processor = GuidedAttnProcessor(state)
             hooks.append(transformer.register_forward_pre_hook(_grid_reader(processor), with_kwargs=True))
             attn.set_processor(processor)
         yield state
@@ -101,12 +102,12 @@ def guided_unet(unet: nn.Module, state: ForwardState) -> Iterator[ForwardState]:
             attn.set_processor(processor)
 
 
-def _cross_attention_layers(unet: nn.Module) -> Iterator[tuple[str, nn.Module, Any]]:
-    """(name, enclosing transformer, attention) of each layer that attends from image to text."""
-    for name, module in unet.named_modules():
-        for index, block in enumerate(getattr(module, "transformer_blocks", None) or ()):
+def _cross_attention_layers(unet: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
+    """(enclosing transformer, attention) of each layer that attends from image to text."""
+    for module in unet.modules():
+        for block in getattr(module, "transformer_blocks", None) or ():
             if getattr(block, "attn2", None) is not None:
-                yield f"{name}.transformer_blocks.{index}.attn2", module, block.attn2
+                yield module, block.attn2
 
 
 def _grid_reader(processor: GuidedAttnProcessor) -> Callable[[nn.Module, Any, dict[str, Any]], None]:

@@ -29,9 +29,7 @@ def hf_tokenise(tokenizer: PreTrainedTokenizerBase) -> Tokenise:
     return tokenise
 
 
-def prompt_tokens(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, chunks: int = 1
-) -> tuple[PromptTokens, Tensor]:
+def prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, chunks: int = 1) -> tuple[PromptTokens, Tensor]:
     """The prompt's tokens and the ids to encode: int64 [chunks, 77].
 
     Each chunk holds a start token, up to 75 tokens, an end token and padding (SD1 pads with the end

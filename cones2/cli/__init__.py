@@ -1,0 +1,59 @@
+"""The command line: `python -m cones2 …`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import Cancelled, Cones2Error
+from .config import add_config_parser
+from .residual import add_residual_parser
+from .sample import add_sample_parser
+
+_DESCRIPTION = """\
+Cones 2: put several specific subjects into one picture, each where you want it.
+
+A subject is a word of the prompt plus a residual: a ~5 KB file learned from 3–6 photos.
+A layout is a picture with one colour per subject that says where each belongs.
+"""
+_EXAMPLES = """\
+examples:
+  python -m cones2 sample --model MODEL_DIR --config guidance_config.json
+  python -m cones2 sample --model MODEL_DIR --prompt "a mug and a dog on the beach" \\
+      --subject "mug=mug.safetensors:#ffc000" --subject "dog=dog.safetensors:#ff0000" --layout layout.png
+  python -m cones2 residual inspect *.safetensors *.pt
+  python -m cones2 config check guidance_config.json
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; the chosen one is `args.run(args) -> exit status`."""
+    parser = argparse.ArgumentParser(
+        prog="cones2",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cones2 {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_sample_parser(commands)
+    add_residual_parser(commands)
+    add_config_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 done, 1 bad input or problems found, 2 wrong usage, 130 interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except Cones2Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (Cancelled, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,84 @@
+"""Reading files from others and writing our own without ever leaving a half-written one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from .errors import Cones2Error
+
+
+def read_limited(path: Path | str, limit: int, what: str) -> bytes:
+    """The content of a file of at most `limit` bytes; `what` names its kind in messages.
+
+    Raises Cones2Error when it is missing (naming its folder's files), no regular file, or larger.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise Cones2Error(f"there is no {what} at {path}; {_neighbours(path)}")
+    if not path.is_file():
+        raise Cones2Error(f"{path} is not a file but should be a {what}")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(limit + 1)
+    except OSError as error:
+        raise Cones2Error(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > limit:
+        raise Cones2Error(f"{path} is larger than {limit:,} bytes, the most a {what} may have")
+    return content
+
+
+def write_atomically(path: Path | str, write: Callable[[BinaryIO], object], overwrite: bool = False) -> None:
+    """Write a file beside its destination, then move it there, so that readers see all of it or nothing.
+
+    Creates the folder. Raises Cones2Error when the file exists (unless `overwrite`) or the disk refuses.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise Cones2Error(f"{path} exists already and is left as it is")
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+            temporary = Path(stream.name)
+            write(cast(BinaryIO, stream))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        _move(temporary, path, overwrite)
+    except OSError as error:
+        raise Cones2Error(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _move(temporary: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        temporary.replace(path)
+        return
+    try:
+        os.link(temporary, path)  # fails when another writer was faster, unlike a rename
+    except FileExistsError:
+        raise Cones2Error(f"{path} exists already and is left as it is") from None
+    except OSError:  # a file system without hard links
+        temporary.replace(path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _neighbours(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"its folder {path.parent} does not exist"
+    names = sorted(child.name for child in path.parent.iterdir() if child.suffix == path.suffix)
+    if not names:
+        return f"the folder {path.parent} has no {path.suffix or 'such'} files"
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"the folder has {', '.join(names[:12])}{more}"

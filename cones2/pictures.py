@@ -1,0 +1,111 @@
+"""Pictures people look at: labelled layouts, heat maps, grids, and PNG files that carry their settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from .colours import RGB
+from .layout import Layout, Region
+
+# distinct hues for regions that came without a colour
+PALETTE: tuple[RGB, ...] = (
+    (230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48),
+    (145, 30, 180), (70, 200, 220), (240, 50, 230), (128, 128, 0),
+)  # fmt: skip
+_HEAT = np.array([(10, 8, 30), (90, 20, 110), (190, 50, 90), (245, 130, 50), (252, 240, 170)], dtype=np.float64)
+_SETTINGS_KEY = "cones2"
+_GAP = 8
+
+
+def region_colour(region: Region, index: int) -> RGB:
+    """The colour a region is drawn in: its own, else the palette's."""
+    return region.colour if region.colour is not None else PALETTE[index % len(PALETTE)]
+
+
+def layout_picture(layout: Layout, height: int, width: int) -> Image.Image:
+    """The layout as RGB, each region in its colour with its subject's name; overlaps are mixed."""
+    canvas = np.full((height, width, 3), 255.0)
+    for index, region in enumerate(layout.regions):
+        mask = _mask_at(region, height, width)
+        occupied = mask & (canvas < 255).any(-1)
+        colour = np.array(region_colour(region, index), dtype=np.float64)
+        canvas[mask & ~occupied] = colour
+        canvas[occupied] = (canvas[occupied] + colour) / 2
+    picture = Image.fromarray(canvas.round().astype(np.uint8))
+    for region in layout.regions:
+        rows, columns = np.nonzero(_mask_at(region, height, width))
+        if rows.size:
+            _write(picture, region.subject, (float(columns.mean()), float(rows.mean())))
+    return picture
+
+
+def heat_picture(heat: Tensor, height: int, width: int, top: float | None = None) -> Image.Image:
+    """A heat map [h, w] as RGB, dark = 0, light = `top` (its own maximum when not given)."""
+    values = heat.float().cpu().numpy()
+    top = float(values.max()) if top is None else top
+    position = np.clip(values / top if top > 0 else values, 0, 1) * (len(_HEAT) - 1)
+    channels = [np.interp(position, np.arange(len(_HEAT)), _HEAT[:, channel]) for channel in range(3)]
+    picture = Image.fromarray(np.stack(channels, axis=-1).round().astype(np.uint8))
+    return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def labelled(picture: Image.Image, caption: str) -> Image.Image:
+    """The picture with a caption strip above it."""
+    font = _font(max(12, picture.width // 20))
+    strip = int(font.size * 1.6)
+    out = Image.new("RGB", (picture.width, picture.height + strip), (255, 255, 255))
+    out.paste(picture, (0, strip))
+    ImageDraw.Draw(out).text((picture.width / 2, strip / 2), caption, fill=(20, 20, 20), font=font, anchor="mm")
+    return out
+
+
+def grid(pictures: Sequence[Image.Image], columns: int | None = None) -> Image.Image:
+    """Pictures of one size side by side on white, row by row."""
+    columns = columns or min(len(pictures), 4)
+    rows = -(-len(pictures) // columns)
+    width, height = pictures[0].size
+    out = Image.new("RGB", (columns * (width + _GAP) - _GAP, rows * (height + _GAP) - _GAP), (255, 255, 255))
+    for index, picture in enumerate(pictures):
+        out.paste(picture, (index % columns * (width + _GAP), index // columns * (height + _GAP)))
+    return out
+
+
+def write_png(picture: Image.Image, stream: BinaryIO, settings: Mapping[str, Any]) -> None:
+    """Save as PNG with the settings as JSON in the text chunk "cones2"."""
+    info = PngInfo()
+    info.add_itxt(_SETTINGS_KEY, json.dumps(settings, ensure_ascii=False))
+    picture.save(stream, "PNG", pnginfo=info)
+
+
+def read_settings(picture: Image.Image) -> dict[str, Any]:
+    """The settings a PNG carries; empty when it carries none."""
+    text = picture.info.get(_SETTINGS_KEY)
+    settings = json.loads(text) if text else {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _mask_at(region: Region, height: int, width: int) -> NDArray[np.bool_]:
+    mask = Image.fromarray(region.mask.numpy().astype(np.uint8) * 255)
+    return np.asarray(mask.resize((width, height), Image.Resampling.NEAREST)) > 127
+
+
+def _write(picture: Image.Image, text: str, centre: tuple[float, float]) -> None:
+    font = _font(max(12, picture.width // 18))
+    ImageDraw.Draw(picture).text(
+        centre, text, fill=(255, 255, 255), font=font, anchor="mm", stroke_width=2, stroke_fill=(20, 20, 20)
+    )
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise TypeError("Pillow was built without FreeType, which labels need")
+    return font

@@ -1,0 +1,91 @@
+"""From a prompt, residuals and a layout to what the sampler needs: conditioning and guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from ..guidance import DEFAULT_STRENGTH, LayoutGuidance
+from ..layout import ColourEntry, Layout
+from ..maps import DEFAULT_NEGATIVE, NegativeMode, weight_maps
+from ..published import PublishedRules, PublishedSubject, published_maps
+from ..residual import Residual, add_residuals, check_width
+from ..tokens import Claim, Rows, locate_subjects
+from .stable_diffusion import EncodedPrompt, StableDiffusion
+
+PlacedResidual = tuple[Residual, Sequence[Rows]]
+
+
+@dataclass(frozen=True)
+class GuidanceNumbers:
+    """strength: g (0.05–0.10 recommended). weight_negative: weight outside. negative: where outside is."""
+
+    strength: float = DEFAULT_STRENGTH
+    weight_negative: float = DEFAULT_NEGATIVE
+    negative: NegativeMode = "outside"
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Ready to sample. positive, negative: conditioning [1, L, d]. claims: the layout's subjects in the prompt."""
+
+    positive: Tensor
+    negative: Tensor
+    guidance: LayoutGuidance | None = None
+    claims: tuple[Claim, ...] = ()
+
+
+def compose(
+    model: StableDiffusion,
+    prompt: EncodedPrompt,
+    negative: EncodedPrompt,
+    residuals: Sequence[PlacedResidual],
+    layout: Layout | None,
+    numbers: GuidanceNumbers = GuidanceNumbers(),  # noqa: B008 - frozen
+    claims: Sequence[Claim] | None = None,
+) -> Scene:
+    """The scene of an encoded prompt: residuals added at their rows, the layout bound to its subjects.
+
+    claims: the tokens of each region; found by the regions' phrases when not given.
+    Raises ResidualError for a residual of another width, PromptError for a region whose subject is
+    not in the prompt.
+    """
+    positive = _with_residuals(model, prompt, residuals)
+    if layout is None:
+        return Scene(positive, negative.conditioning)
+    if claims is None:
+        claims = locate_subjects(prompt.tokens, layout.subjects, model.tokenise, share=True)
+    maps = weight_maps(layout, [claim.occurrences for claim in claims], numbers.weight_negative, numbers.negative)
+    return Scene(positive, negative.conditioning, LayoutGuidance(maps, numbers.strength), tuple(claims))
+
+
+def compose_published(
+    model: StableDiffusion,
+    rules: PublishedRules,
+    prompt: str,
+    negative: str,
+    residuals: Sequence[PlacedResidual],
+    layout: tuple[Image.Image, Sequence[ColourEntry]] | None,
+    numbers: GuidanceNumbers,
+) -> Scene:
+    """The scene as the published code makes it; see `cones2.published`."""
+    encoded, unprompted = model.encode_published(rules, prompt, negative)
+    positive = _with_residuals(model, encoded, residuals)
+    if layout is None:
+        return Scene(positive, unprompted.conditioning)
+    picture, table = layout
+    subjects = [PublishedSubject(entry, tuple(id for id, _ in model.tokenise(entry.subject))) for entry in table]
+    ids = [-1] * encoded.tokens.length  # −1: start, end and pad tokens, which no phrase contains
+    for token in encoded.tokens.tokens:
+        ids[token.row] = token.id
+    maps = published_maps(picture, subjects, ids, numbers.weight_negative)
+    return Scene(positive, unprompted.conditioning, LayoutGuidance(maps, numbers.strength, joint_batch=True))
+
+
+def _with_residuals(model: StableDiffusion, prompt: EncodedPrompt, residuals: Sequence[PlacedResidual]) -> Tensor:
+    for residual, _ in residuals:
+        check_width(residual, model.width)
+    return add_residuals(prompt.conditioning, residuals)

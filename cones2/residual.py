@@ -1,0 +1,221 @@
+"""Residual embeddings: what makes a class word one specific subject (Cones 2, section 3.1)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from . import __version__
+from .errors import Cones2Error, ResidualError
+from .families import family_of_width, width_label
+from .files import read_limited, write_atomically
+from .pickled import load_pickled_tensor
+
+log = logging.getLogger(__name__)
+
+FORMAT = "cones2-residual-1"
+TENSOR_KEY = "residual"
+MAX_TOKENS = 75
+MAX_WIDTH = 8192
+MAX_FILE_BYTES = 4 << 20  # 75 rows of the widest encoder fit several times
+_MAX_METADATA_BYTES = 64 << 10
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_TEXTUAL_INVERSION_KEYS = {"clip_l", "clip_g", "emb_params", "string_to_param"}
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """A subject: its phrase and the vectors added to the conditioning at the phrase's tokens.
+
+    tensor: [token_num, d] float32 on the CPU. family: "sd1", "sd2", "sdxl" or "" when unknown.
+    metadata: further facts from the file (method, steps, base model …). strength: factor on the
+    tensor, 1.0 as learned.
+    """
+
+    subject: str
+    tensor: Tensor
+    family: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    strength: float = 1.0
+
+    @property
+    def token_num(self) -> int:
+        """Number of tokens the residual covers."""
+        return int(self.tensor.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns d of the conditioning it fits."""
+        return int(self.tensor.shape[1])
+
+    def with_subject(self, subject: str) -> Residual:
+        """The same vectors for another phrase."""
+        return replace(self, subject=subject)
+
+    def with_strength(self, strength: float) -> Residual:
+        """The same vectors with another factor."""
+        return replace(self, strength=strength)
+
+
+def make_residual(subject: str, tensor: Tensor, metadata: Mapping[str, str] | None = None) -> Residual:
+    """A residual from a tensor [token_num, d] or [d] of any float type, checked.
+
+    Raises ResidualError for another rank or type, too many tokens, or values that are not finite.
+    """
+    if not subject.strip():
+        raise ResidualError("a residual needs a subject phrase, such as the class word it was trained on")
+    tensor = _checked(tensor)
+    family = family_of_width(tensor.shape[1])
+    return Residual(subject.strip(), tensor, family.key if family else "", dict(metadata or {}))
+
+
+def load_residual(path: Path | str, subject: str | None = None) -> Residual:
+    """A residual from a .safetensors file or a bare tensor saved by torch.save.
+
+    subject: the phrase to use instead of the file's own; files without one take their name.
+    Nothing in the file is executed and no more memory than its size is used. Raises ResidualError
+    naming the file and what is wrong with it.
+    """
+    path = Path(path)
+    try:
+        content = read_limited(path, MAX_FILE_BYTES, "residual")
+        tensor, metadata = _parse(content)
+        phrase = subject or metadata.pop("subject", "") or path.stem.replace("_", " ")
+        residual = make_residual(phrase, tensor, metadata)
+    except ResidualError as error:
+        raise ResidualError(f"{path}: {error}") from error
+    except Cones2Error as error:
+        raise ResidualError(str(error)) from error
+    _warn_if_mislabelled(path, residual)
+    return residual
+
+
+def save_residual(residual: Residual, path: Path | str, overwrite: bool = False) -> Path:
+    """Write a .safetensors file with metadata; the suffix is added where it is missing.
+
+    Metadata: format, subject, family, width, token_num, pack_version, then the residual's own; the
+    strength is multiplied into the vectors. Raises ResidualError when the file exists (unless
+    `overwrite`), the metadata is too long, or the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        path = path.with_name(path.name + ".safetensors")
+    facts = {
+        "format": FORMAT,
+        "subject": residual.subject,
+        "family": residual.family,
+        "width": str(residual.width),
+        "token_num": str(residual.token_num),
+        "pack_version": __version__,
+    }
+    metadata = {**{str(key): str(value) for key, value in residual.metadata.items()}, **facts}
+    if sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items()) > _MAX_METADATA_BYTES:
+        raise ResidualError(f"{path}: the metadata is larger than {_MAX_METADATA_BYTES:,} bytes")
+    tensor = _checked(residual.tensor * residual.strength)
+    try:
+        write_atomically(path, lambda stream: stream.write(serialise({TENSOR_KEY: tensor}, metadata)), overwrite)
+    except Cones2Error as error:
+        raise ResidualError(str(error)) from error
+    return path
+
+
+def check_width(residual: Residual, width: int) -> None:
+    """Raise ResidualError when the residual does not fit a model whose conditioning is `width` wide."""
+    if residual.width != width:
+        raise ResidualError(
+            f'the residual "{residual.subject}" is {width_label(residual.width)} '
+            f"but this model's text conditioning is {width_label(width)}"
+        )
+
+
+def add_residuals(conditioning: Tensor, placements: Sequence[tuple[Residual, Sequence[Sequence[int]]]]) -> Tensor:
+    """A copy of the conditioning with each residual added at its tokens (equation 2).
+
+    conditioning: [..., L, d]. placements: residuals with the rows of each occurrence of their
+    phrase; row i of the residual goes to the occurrence's i-th row. Computed in float32.
+    Raises ResidualError when a residual has more rows than the phrase has tokens, another width,
+    or a row lies outside the conditioning.
+    """
+    result = conditioning.float()
+    result = result.clone() if result is conditioning else result
+    for residual, occurrences in placements:
+        check_width(residual, conditioning.shape[-1])
+        vectors = (residual.tensor * residual.strength).to(result.device)
+        for rows in occurrences:
+            _check_rows(residual, rows, conditioning.shape[-2])
+            for vector, row in zip(vectors, rows, strict=False):
+                result[..., row, :] += vector
+    return result.to(conditioning.dtype)
+
+
+def _check_rows(residual: Residual, rows: Sequence[int], length: int) -> None:
+    if residual.token_num > len(rows):
+        raise ResidualError(
+            f'the residual "{residual.subject}" covers {residual.token_num} tokens '
+            f"but its phrase has only {len(rows)} in this prompt"
+        )
+    if any(not 0 <= row < length for row in rows):
+        raise ResidualError(f'"{residual.subject}" stands at rows {list(rows)} of a conditioning of {length} rows')
+
+
+def _parse(content: bytes) -> tuple[Tensor, dict[str, str]]:
+    if not content:
+        raise ResidualError("the file is empty")
+    if content[:2] == b"PK" or content[:1] == b"\x80":
+        return load_pickled_tensor(content), {}
+    return _parse_safetensors(content)
+
+
+def _parse_safetensors(content: bytes) -> tuple[Tensor, dict[str, str]]:
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]) if len(content) > 8 else None
+        # the parser checks every claimed range against the file's size before it allocates
+        tensors = parse_safetensors(content)
+    except (safetensors.SafetensorError, ValueError, KeyError, RecursionError, OverflowError, TypeError) as error:
+        raise ResidualError("it is neither a safetensors file nor a tensor saved by torch.save") from error
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    return _chosen(tensors), {str(key): str(value) for key, value in metadata.items()}
+
+
+def _chosen(tensors: Mapping[str, Tensor]) -> Tensor:
+    if TENSOR_KEY in tensors:
+        return tensors[TENSOR_KEY]
+    if _TEXTUAL_INVERSION_KEYS & set(tensors):
+        raise ResidualError(
+            "it is a textual-inversion embedding (keys " + ", ".join(sorted(tensors)) + "), not a residual"
+        )
+    if len(tensors) == 1:
+        return next(iter(tensors.values()))
+    names = ", ".join(sorted(tensors)[:8]) or "none"
+    raise ResidualError(f'it has no tensor named "{TENSOR_KEY}"; its tensors are: {names}')
+
+
+def _checked(tensor: Tensor) -> Tensor:
+    if tensor.layout != torch.strided or tensor.dtype not in _DTYPES:
+        raise ResidualError(f"its tensor is {tensor.dtype} ({tensor.layout}), expected dense floating point")
+    if tensor.ndim not in (1, 2):
+        raise ResidualError(f"its tensor has shape {tuple(tensor.shape)}, expected (tokens, width)")
+    tokens, width = (1, tensor.shape[0]) if tensor.ndim == 1 else tensor.shape
+    if not (1 <= tokens <= MAX_TOKENS and 1 <= width <= MAX_WIDTH):
+        raise ResidualError(
+            f"its tensor has shape {tuple(tensor.shape)}, expected 1–{MAX_TOKENS} tokens by 1–{MAX_WIDTH} columns"
+        )
+    plain = tensor.detach().to("cpu", torch.float32).reshape(tokens, width).clone().contiguous()
+    if not torch.isfinite(plain).all():
+        raise ResidualError("its tensor holds values that are not numbers (NaN or infinity)")
+    return plain
+
+
+def _warn_if_mislabelled(path: Path, residual: Residual) -> None:
+    claimed = residual.metadata.get("family")
+    if claimed and residual.family and claimed != residual.family:
+        log.warning("%s says it is for %s but is %s", path, claimed, width_label(residual.width))
