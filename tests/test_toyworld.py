@@ -29,7 +29,7 @@ def test_rendering_depends_on_the_scene_alone() -> None:
     alone, owner = world.render(batch[3:4])
     assert torch.allclose(pictures[3], alone[0], atol=1e-6)
     assert torch.equal(owners[3], owner[0])
-    assert 0 <= pictures.min() and pictures.max() <= 1
+    assert pictures.min() >= 0 and pictures.max() <= 1
 
 
 def test_owner_map_covers_each_object_near_its_centre() -> None:
@@ -114,8 +114,9 @@ def test_detector_finds_rendered_objects() -> None:
 def test_named_object_usually_appears() -> None:
     """A smoke test with a generous bound; MODEL_CARD.md has the measured figures."""
     pytest.importorskip("diffusers")
-    from cones2.pipelines.loading import load_model
     from toyworld.sampling import Recipe, sample
+
+    from cones2.pipelines.loading import load_model
 
     model, judge = load_model(ASSETS), detector.load_detector(ASSETS / "detector.safetensors")
     hits = 0

@@ -53,7 +53,7 @@ def phrase(thing: Thing, rng: random.Random, described: float) -> str:
 
 
 def joined(parts: list[str]) -> str:
-    """"a", "a and b", "a, b and c"."""
+    """ "a", "a and b", "a, b and c"."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 

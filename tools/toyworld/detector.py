@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .run import Options, Trainer
-from .world import CLASSES, COLOURS, SIZE, Look, Scene, random_scene, render
+from .world import CLASSES, COLOURS, Look, Scene, random_scene, render
 
 GRID = 32  # cells per side
 SMALLEST = 18  # cells of one class that count as an object
@@ -135,8 +135,6 @@ def _perturbed(pictures: torch.Tensor, rng: random.Random) -> torch.Tensor:
 
 def train(options: Options) -> None:
     """Train the judge into WORK/detector.safetensors."""
-    from safetensors.torch import save_file
-
     torch.manual_seed(options.seed)
     vae = AutoencoderKL.from_pretrained(options.work / "vae", torch_dtype=torch.float32).eval()
     detector = Detector().to(options.device)

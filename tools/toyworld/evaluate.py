@@ -36,7 +36,7 @@ class Bench:
 
     model: StableDiffusion
     detector: Detector
-    recipe: Recipe = Recipe()
+    recipe: Recipe = field(default_factory=Recipe)
     sheets: Path | None = None
     residuals: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ def contact_sheet(pictures: torch.Tensor, columns: int = 8, gap: int = 2) -> Ima
 
 
 def prompt_of(kinds: list[str] | tuple[str, ...], background: str) -> str:
-    """"a photo of a mug, a dog and a star in the snow"."""
+    """ "a photo of a mug, a dog and a star in the snow"."""
     return f"a photo of {joined([f'a {kind}' for kind in kinds])} {PLACE[background]}"
 
 
@@ -126,9 +126,7 @@ def removal(bench: Bench, count: int = 208, seed: int = 2000) -> dict[str, float
 
 def inside(found: Found | None, box: Box) -> bool:
     """Whether an object's centre lies in the box."""
-    return found is not None and (
-        box.x <= found.x < box.x + box.width and box.y <= found.y < box.y + box.height
-    )
+    return found is not None and (box.x <= found.x < box.x + box.width and box.y <= found.y < box.y + box.height)
 
 
 def overlap(found: Found | None, box: Box) -> float:
@@ -236,8 +234,10 @@ def measurements(bench: Bench, count: int, pair_count: int) -> dict[str, Callabl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="folder with the model (default: the shipped one)")
-    parser.add_argument("--out", type=Path, default=Path("toyworld_scores.json"), help="JSON file; finished rows are kept")
+    parser.add_argument("--assets", type=Path, default=ASSETS, help="folder with the model (default: shipped)")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "scores.json", help="JSON file; finished rows are kept"
+    )
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
     parser.add_argument("--only", nargs="*", help="names of measurements (default: all)")
     parser.add_argument("--count", type=int, default=208, help="pictures per presence figure, a multiple of 4")

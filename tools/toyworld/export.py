@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
 from .subjects import write_subjects
-from .unet import SCHEDULE
+from .unet import SCHEDULE, snapshot
 
 COMPONENTS = {
     "scheduler": ["diffusers", "DDIMScheduler"],
@@ -40,6 +40,7 @@ def _without_paths(config: Path) -> None:
 def export(work: Path, assets: Path) -> None:
     """Write model, judge and subject pictures of `work` into `assets`."""
     assets.mkdir(parents=True, exist_ok=True)
+    print(f"unet: average at step {snapshot(work)}")
     for name, kind in (("text_encoder", CLIPTextModel), ("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
         kind.from_pretrained(work / name, torch_dtype=torch.float16).save_pretrained(assets / name)
         _without_paths(assets / name / "config.json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,13 +15,18 @@ LATENT_SIDE = SIZE // 4
 SHARD = 1024
 
 
+def _empty(channels: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty(0, channels, LATENT_SIDE, LATENT_SIDE, dtype=dtype)
+
+
 @dataclass
 class Pool:
     """Scenes with their latents [N, 4, 16, 16] and, per class, where it is [N, 8, 16, 16]."""
 
-    scenes: list[Scene]
-    latents: torch.Tensor
-    masks: torch.Tensor
+    scenes: list[Scene] = field(default_factory=list)
+    latents: torch.Tensor = field(default_factory=lambda: _empty(4, torch.float16))
+    masks: torch.Tensor = field(default_factory=lambda: _empty(len(CLASSES), torch.uint8))
+    shards: set[str] = field(default_factory=set)
 
 
 def class_masks(scenes: list[Scene], owners: torch.Tensor) -> torch.Tensor:
@@ -62,17 +67,16 @@ def write_shards(vae, folder: Path, seeds: range) -> None:
             path.with_suffix(".tmp").rename(path)
 
 
-def read_pool(folder: Path, known: Pool | None = None, skip: set[str] | None = None) -> Pool:
-    """All shards of the folder; with `known`, those not yet in it are appended."""
-    skip = set() if skip is None else skip
-    pool = known or Pool([], torch.empty(0, 4, LATENT_SIDE, LATENT_SIDE).half(), torch.empty(0, len(CLASSES), LATENT_SIDE, LATENT_SIDE, dtype=torch.uint8))
+def read_pool(folder: Path, pool: Pool | None = None) -> Pool:
+    """All shards of the folder; a given pool gains those it lacks."""
+    pool = Pool() if pool is None else pool
     for path in sorted(folder.glob("*.pt")):
-        if path.name in skip:
+        if path.name in pool.shards:
             continue
         shard = torch.load(path, weights_only=True)
         rng = random.Random(shard["seed"])
         pool.scenes += [random_scene(rng) for _ in range(SHARD)]
         pool.latents = torch.cat([pool.latents, shard["latents"]])
         pool.masks = torch.cat([pool.masks, shard["masks"]])
-        skip.add(path.name)
+        pool.shards.add(path.name)
     return pool

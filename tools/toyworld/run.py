@@ -49,10 +49,16 @@ class Averaged:
         weight = 1 - min(self.decay, (step + 1) / (step + 10))
         torch._foreach_lerp_(self.kept, [p.detach() for p in self.live], weight)
 
-    @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
-        for parameter, value in zip(module.parameters(), self.kept, strict=True):
-            parameter.copy_(value)
+        """Put the averages into a module of the same shape."""
+        fill(module, self.kept)
+
+
+@torch.no_grad()
+def fill(module: nn.Module, values: Iterable[torch.Tensor]) -> None:
+    """Copy values into the module's parameters, in order."""
+    for parameter, value in zip(module.parameters(), values, strict=True):
+        parameter.copy_(value)
 
 
 def rate_at(step: int, options: Options, warmup: int = 50, decay_share: float = 0.35) -> float:
@@ -72,9 +78,7 @@ class Trainer:
     def __init__(self, name: str, module: nn.Module, options: Options, decay: float = 0.998) -> None:
         self.name, self.module, self.options = name, module, options
         self.path = options.work / f"{name}.pt"
-        self.optimiser = torch.optim.AdamW(
-            module.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=0.01
-        )
+        self.optimiser = torch.optim.AdamW(module.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=0.01)
         self.average = Averaged(module.parameters(), decay)
         self.step, self.spent, self.smooth = 0, 0.0, {}
         self._saved = self._tick = time.monotonic()

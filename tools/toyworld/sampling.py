@@ -28,7 +28,12 @@ class Recipe:
     recurrence: bool = True
 
 
-def with_residuals(model: StableDiffusion, prompt: EncodedPrompt, residuals: Mapping[str, torch.Tensor]) -> torch.Tensor:
+DEFAULT = Recipe()
+
+
+def with_residuals(
+    model: StableDiffusion, prompt: EncodedPrompt, residuals: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
     """The conditioning with each word's residual [d] added on every row where the word stands."""
     conditioning = prompt.conditioning.clone()
     for word, residual in residuals.items():
@@ -48,7 +53,7 @@ def sample(
     model: StableDiffusion,
     text: str,
     seeds: Sequence[int],
-    recipe: Recipe = Recipe(),
+    recipe: Recipe = DEFAULT,
     residuals: Mapping[str, torch.Tensor] | None = None,
     boxes: BoxTable | None = None,
 ) -> torch.Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -35,7 +36,7 @@ def merges_of(word: str, ranks: dict[Merge, int]) -> set[Merge]:
     pieces = [*word[:-1], word[-1] + "</w>"]
     used: set[Merge] = set()
     while len(pieces) > 1:
-        rank, place = min((ranks.get(pair, 1 << 30), i) for i, pair in enumerate(zip(pieces, pieces[1:])))
+        rank, place = min((ranks.get(pair, 1 << 30), i) for i, pair in enumerate(pairwise(pieces)))
         if rank == 1 << 30:
             break
         used.add((pieces[place], pieces[place + 1]))

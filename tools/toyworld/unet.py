@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -11,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from .captions import caption
 from .grounding import attach, stray_share
 from .pool import Pool, read_pool
-from .run import Options, Trainer
+from .run import Options, Trainer, fill
 from .words import Words, decoy_context
 
 SCHEDULE = {
@@ -40,7 +41,7 @@ OBJECT_WEIGHT = 1.5  # extra weight of the cells that an object covers
 GROUNDING = 0.1
 
 
-def new_unet(init=None) -> UNet2DConditionModel:
+def new_unet(init: Path | None = None) -> UNet2DConditionModel:
     """A fresh network, or one with the weights of the folder `init`."""
     unet = UNet2DConditionModel(**NETWORK)
     if init is not None:
@@ -58,21 +59,18 @@ class Batches:
         encoder = CLIPTextModel.from_pretrained(work / "text_encoder", torch_dtype=torch.float32)
         self.text_encoder = encoder.to(options.device).eval().requires_grad_(False)
         self.signal = DDIMScheduler(**SCHEDULE).alphas_cumprod
-        self.seen: set[str] = set()
-        self.pool: Pool = read_pool(work / "pool", skip=self.seen)
+        self.pool: Pool = read_pool(work / "pool")
 
     def refresh(self) -> None:
         """Take in shards that were written meanwhile."""
-        self.pool = read_pool(self.options.work / "pool", self.pool, self.seen)
+        self.pool = read_pool(self.options.work / "pool", self.pool)
 
     def draw(self, step: int) -> dict[str, torch.Tensor]:
         """Noisy latents, time, conditioning, target and masks of one step (seeded by it)."""
         size, seed = self.options.batch, self.options.seed * 1_000_003 + step
         rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
         rows = [rng.randrange(len(self.pool.scenes)) for _ in range(size)]
-        captions = [
-            "" if rng.random() < EMPTY_SHARE else caption(self.pool.scenes[r], rng) for r in rows
-        ]
+        captions = ["" if rng.random() < EMPTY_SHARE else caption(self.pool.scenes[r], rng) for r in rows]
         ids = self.words.encode(captions)
         kinds = self.words.kinds(ids)
         chosen = torch.rand(size, generator=generator) < DECOY_SHARE
@@ -121,5 +119,13 @@ def train(options: Options) -> None:
         stray = stray_share(recorder.kept, batch["masks"], batch["valid"])
         weighted = (error * (1 + OBJECT_WEIGHT * batch["covered"])).mean()
         trainer.apply(weighted + GROUNDING * stray, error=error.mean(), stray=stray)
-    trainer.average.copy_to(unet)
-    unet.save_pretrained(options.work / "unet")
+    snapshot(options.work)
+
+
+def snapshot(work: Path) -> int:
+    """Write the moving average of WORK/unet.pt as WORK/unet, also while training goes on; its step."""
+    state = torch.load(work / "unet.pt", map_location="cpu", weights_only=True)
+    unet = new_unet()
+    fill(unet, state["average"])
+    unet.save_pretrained(work / "unet")
+    return int(state["step"])

@@ -21,7 +21,7 @@ NETWORK = {
     "norm_num_groups": 32,
     "sample_size": 64,
 }
-POOL = 3072  # pictures kept in memory
+POOL = 2048  # pictures kept in memory
 OBJECT_WEIGHT = 2.0
 KL_WEIGHT = 1e-4
 LATENT_NOISE = 0.05  # of a standard deviation, so that the decoder forgives a denoiser's errors

@@ -115,9 +115,7 @@ def _placed(rng: random.Random, count: int) -> list[tuple[float, float, float]]:
                 return squares
 
 
-def random_scene(
-    rng: random.Random, looks: Sequence[Look] | None = None, background: str | None = None
-) -> Scene:
+def random_scene(rng: random.Random, looks: Sequence[Look] | None = None, background: str | None = None) -> Scene:
     """A scene with the given looks, or with one to three random objects of different classes."""
     if looks is None:
         count = rng.choices((1, 2, 3), COUNT_WEIGHTS)[0]
