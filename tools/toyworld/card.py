@@ -98,7 +98,7 @@ def draw_curve(
     log: Path, keys: tuple[str, ...] = ("error", "stray"), size: tuple[int, int] = (480, 200)
 ) -> Image.Image:
     """Smoothed training values over steps, each scaled to its own maximum."""
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     picture = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(picture)
     last = max(row["step"] for row in rows)

@@ -22,7 +22,7 @@ from .world import CLASSES, COLOURS, Look, Scene, random_scene, render
 GRID = 32  # cells per side
 SMALLEST = 18  # cells of one class that count as an object
 HEADS = {"kind": len(CLASSES) + 1, "colour": len(COLOURS), "striped": 2, "stripes": len(COLOURS)}
-POOL = 4096
+POOL = 3072
 
 
 def _block(inner: int, outer: int, stride: int = 1) -> nn.Sequential:

@@ -49,5 +49,7 @@ def export(work: Path, assets: Path) -> None:
     judge = load_file(work / "detector.safetensors")
     half = {k: v.half() if v.is_floating_point() else v for k, v in judge.items()}
     save_file(half, assets / "detector.safetensors")
+    for path in assets.rglob("*.safetensors"):
+        path.chmod(0o644)
     (assets / "model_index.json").write_text(json.dumps(model_index(), indent=2) + "\n")
     write_subjects(assets / "subjects")
