@@ -217,7 +217,7 @@ def open_bench(assets: Path = ASSETS, sheets: Path | None = None) -> Bench:
     return Bench(load_model(assets), detector, sheets=sheets, residuals=residuals)
 
 
-def measurements(bench: Bench, count: int, pair_count: int) -> dict[str, Callable[[], dict]]:
+def measurements(bench: Bench, count: int, pair_count: int, subject_count: int) -> dict[str, Callable[[], dict]]:
     """All measurements by name."""
     table: dict[str, Callable[[], dict]] = {
         "detector": lambda: detector_accuracy(bench),
@@ -225,7 +225,7 @@ def measurements(bench: Bench, count: int, pair_count: int) -> dict[str, Callabl
         "presence_2": lambda: presence(bench, 2, count),
         "presence_3": lambda: presence(bench, 3, count),
         "removal": lambda: removal(bench, count),
-        "fidelity": lambda: fidelity(bench),
+        "fidelity": lambda: fidelity(bench, subject_count),
     }
     for words in (*PAIRS, *TRIPLES):
         table["layout_" + "_".join(words)] = lambda words=words: layout(bench, words, pair_count)
@@ -242,10 +242,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of measurements (default: all)")
     parser.add_argument("--count", type=int, default=208, help="pictures per presence figure, a multiple of 4")
     parser.add_argument("--pair-count", type=int, default=72, help="pictures per layout figure, a multiple of 4")
+    parser.add_argument("--subject-count", type=int, default=48, help="pictures per subject and arm, a multiple of 4")
     options = parser.parse_args()
     bench = open_bench(options.assets, options.sheets)
     scores = json.loads(options.out.read_text()) if options.out.exists() else {}
-    for name, measure in measurements(bench, options.count, options.pair_count).items():
+    for name, measure in measurements(bench, options.count, options.pair_count, options.subject_count).items():
         if name in scores or (options.only and name not in options.only):
             continue
         scores[name] = measure()

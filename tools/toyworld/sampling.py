@@ -22,7 +22,7 @@ BoxTable = Mapping[str, Box]  # subject word → where it belongs, in fractions 
 class Recipe:
     """How evaluation samples; `strength` is the layout's g."""
 
-    steps: int = 20
+    steps: int = 16
     cfg: float = 4.0
     strength: float = 0.08
     recurrence: bool = True
