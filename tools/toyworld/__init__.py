@@ -1,0 +1,1 @@
+"""Training and measuring the toy world: a miniature Stable Diffusion on synthetic scenes."""

@@ -1,0 +1,85 @@
+"""One resumable command per stage: `python -m tools.toyworld.train STAGE --work DIR`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from diffusers import AutoencoderKL
+
+from . import detector, pool, residuals, text, tokenizer, unet, vae
+from .export import export
+from .run import Options
+
+ASSETS = Path(__file__).parents[2] / "cones2" / "assets" / "toyworld"
+
+
+class Stage(NamedTuple):
+    """What a stage runs, and its usual steps, batch size and learning rate."""
+
+    run: Callable[[Options], None]
+    steps: int
+    batch: int = 0
+    rate: float = 0.0
+
+
+def make_pool(options: Options) -> None:
+    """Encode `steps` shards of 1024 scenes into WORK/pool."""
+    encoder = AutoencoderKL.from_pretrained(options.work / "vae", torch_dtype=torch.float32)
+    encoder = encoder.to(options.device).eval()
+    for shard in range(1, options.steps + 1):
+        pool.write_shards(encoder, options.work / "pool", range(shard, shard + 1))
+        print(f"pool: {shard} of {options.steps} shards", flush=True)
+
+
+STAGES = {
+    "text": Stage(text.train, 600, 64, 1.5e-3),
+    "vae": Stage(vae.train, 4000, 16, 2e-3),
+    "pool": Stage(make_pool, 20),
+    "detector": Stage(detector.train, 2500, 32, 3e-3),
+    "unet": Stage(unet.train, 20000, 32, 8e-4),
+    "residuals": Stage(lambda options: residuals.train(options, ASSETS), 150, 16, 0.1),
+}
+
+
+def main() -> None:
+    """Run one stage; started again, it continues where it was stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=["tokenizer", *STAGES, "export"])
+    parser.add_argument("--work", type=Path, required=True, help="checkpoints, logs and results of all stages")
+    parser.add_argument("--steps", type=int, help="training steps in all (pool: shards of 1024 scenes)")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--rate", type=float, help="learning rate")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--init", type=Path, help="unet: weights to start from; vae: latent space to keep")
+    parser.add_argument("--clip-tokenizer", type=Path, help="tokenizer: folder with CLIP's vocab.json and merges.txt")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(given.threads)
+    if given.stage == "tokenizer":
+        if given.clip_tokenizer is None:
+            parser.error("the tokenizer stage needs --clip-tokenizer, e.g. ComfyUI's comfy/sd1_tokenizer")
+        tokenizer.build(given.clip_tokenizer, given.work / "tokenizer")
+    elif given.stage == "export":
+        export(given.work, ASSETS)
+    else:
+        stage = STAGES[given.stage]
+        options = Options(
+            given.work,
+            given.steps or stage.steps,
+            given.batch or stage.batch,
+            given.rate or stage.rate,
+            given.device,
+            given.seed,
+            given.init,
+        )
+        stage.run(options)
+
+
+if __name__ == "__main__":
+    main()
