@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from .errors import Cones2Error
 
 
-def read_limited(path: Path | str, limit: int, what: str) -> bytes:
+def read_limited(path: Path | str, limit: int, what: str, suffixes: Sequence[str] = ()) -> bytes:
     """The content of a file of at most `limit` bytes; `what` names its kind in messages.
 
+    suffixes: of the files to name when this one is missing; by default its own.
     Raises Cones2Error when it is missing (naming its folder's files), no regular file, or larger.
     """
     path = Path(path)
-    if not path.exists():
-        raise Cones2Error(f"there is no {what} at {path}; {_neighbours(path)}")
-    if not path.is_file():
-        raise Cones2Error(f"{path} is not a file but should be a {what}")
     try:
+        if not path.exists():
+            raise Cones2Error(f"there is no {what} at {path}; {_neighbours(path, suffixes or (path.suffix,))}")
+        if not path.is_file():
+            raise Cones2Error(f"{path} is not a file but should be a {what}")
         with path.open("rb") as stream:
-            content = stream.read(limit + 1)
+            content = stream.read(min(limit, os.fstat(stream.fileno()).st_size) + 1)
     except OSError as error:
         raise Cones2Error(f"{path} cannot be read: {error.strerror}") from error
     if len(content) > limit:
@@ -37,10 +38,10 @@ def write_atomically(path: Path | str, write: Callable[[BinaryIO], object], over
     Creates the folder. Raises Cones2Error when the file exists (unless `overwrite`) or the disk refuses.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise Cones2Error(f"{path} exists already and is left as it is")
     temporary = None
     try:
+        if path.exists() and not overwrite:
+            raise Cones2Error(f"{path} exists already and is left as it is")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
             temporary = Path(stream.name)
@@ -74,11 +75,11 @@ def _umask() -> int:
     return mask
 
 
-def _neighbours(path: Path) -> str:
+def _neighbours(path: Path, suffixes: Sequence[str]) -> str:
     if not path.parent.is_dir():
         return f"its folder {path.parent} does not exist"
-    names = sorted(child.name for child in path.parent.iterdir() if child.suffix == path.suffix)
+    names = sorted(child.name for child in path.parent.iterdir() if child.suffix in suffixes)
     if not names:
-        return f"the folder {path.parent} has no {path.suffix or 'such'} files"
+        return f"the folder {path.parent} has no {' or '.join(filter(None, suffixes)) or 'such'} files"
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
     return f"the folder has {', '.join(names[:12])}{more}"

@@ -2,7 +2,7 @@
 
 They exist for parity tests and to reproduce old results; nothing else should use them. Under them
 
-- colours match exactly, and a colour the picture lacks excludes its subject everywhere;
+- colours match exactly whatever the transparency, and a colour the picture lacks excludes its subject everywhere;
 - a subject is every occurrence of its token run, punctuation included, also inside other words'
   runs, and weights of subjects that share a token are summed;
 - residuals go to token rows typed by hand;
@@ -20,12 +20,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from .colours import nearest_colour
-from .layout import ColourEntry, Layout, Region, rgb_pixels
+from .layout import ColourEntry, Layout, Region
 from .maps import DEFAULT_NEGATIVE, WeightImage, WeightMaps
 
 
@@ -55,8 +56,8 @@ class PublishedSubject:
 
 
 def published_layout(image: Image.Image, table: Sequence[ColourEntry]) -> Layout:
-    """Exact colours; a region may be empty."""
-    labels = nearest_colour(rgb_pixels(image), [entry.colour for entry in table], tolerance=0)
+    """Exact colours, transparency ignored; a region may be empty."""
+    labels = nearest_colour(np.asarray(image.convert("RGB")), [entry.colour for entry in table], tolerance=0)
     regions = [
         Region(entry.subject, torch.from_numpy(labels == index), entry.weight, entry.colour)
         for index, entry in enumerate(table)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import safetensors
 import torch
@@ -27,7 +28,9 @@ TENSOR_KEY = "residual"
 MAX_TOKENS = 75
 MAX_WIDTH = 8192
 MAX_FILE_BYTES = 4 << 20  # 75 rows of the widest encoder fit several times
-_MAX_METADATA_BYTES = 64 << 10
+SUFFIXES = (".safetensors", ".pt", ".bin")
+_MAX_METADATA_BYTES = 8 << 10
+_MAX_SUBJECT = 200
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _TEXTUAL_INVERSION_KEYS = {"clip_l", "clip_g", "emb_params", "string_to_param"}
 
@@ -66,16 +69,28 @@ class Residual:
         return replace(self, strength=strength)
 
 
+@dataclass(frozen=True, eq=False)
+class ResidualFile:
+    """A residual with how its file stores it: the container and the type of the numbers."""
+
+    residual: Residual
+    container: Literal["safetensors", "torch.save"]
+    dtype: torch.dtype
+
+
 def make_residual(subject: str, tensor: Tensor, metadata: Mapping[str, str] | None = None) -> Residual:
     """A residual from a tensor [token_num, d] or [d] of any float type, checked.
 
     Raises ResidualError for another rank or type, too many tokens, or values that are not finite.
     """
-    if not subject.strip():
+    phrase = " ".join(subject.split())
+    if not phrase:
         raise ResidualError("a residual needs a subject phrase, such as the class word it was trained on")
+    if len(phrase) > _MAX_SUBJECT or not phrase.isprintable():
+        raise ResidualError(f"its subject phrase is not printable text of at most {_MAX_SUBJECT} characters")
     tensor = _checked(tensor)
     family = family_of_width(tensor.shape[1])
-    return Residual(subject.strip(), tensor, family.key if family else "", dict(metadata or {}))
+    return Residual(phrase, tensor, family.key if family else "", dict(metadata or {}))
 
 
 def load_residual(path: Path | str, subject: str | None = None) -> Residual:
@@ -85,18 +100,25 @@ def load_residual(path: Path | str, subject: str | None = None) -> Residual:
     Nothing in the file is executed and no more memory than its size is used. Raises ResidualError
     naming the file and what is wrong with it.
     """
+    return read_residual_file(path, subject).residual
+
+
+def read_residual_file(path: Path | str, subject: str | None = None) -> ResidualFile:
+    """Like load_residual, with the file's container and dtype."""
     path = Path(path)
     try:
-        content = read_limited(path, MAX_FILE_BYTES, "residual")
+        content = read_limited(path, MAX_FILE_BYTES, "residual", SUFFIXES)
+    except Cones2Error as error:
+        raise ResidualError(str(error)) from error
+    container: Literal["safetensors", "torch.save"] = "torch.save" if _is_pickled(content) else "safetensors"
+    try:
         tensor, metadata = _parse(content)
         phrase = subject or metadata.pop("subject", "") or path.stem.replace("_", " ")
         residual = make_residual(phrase, tensor, metadata)
     except ResidualError as error:
         raise ResidualError(f"{path}: {error}") from error
-    except Cones2Error as error:
-        raise ResidualError(str(error)) from error
     _warn_if_mislabelled(path, residual)
-    return residual
+    return ResidualFile(residual, container, tensor.dtype)
 
 
 def save_residual(residual: Residual, path: Path | str, overwrite: bool = False) -> Path:
@@ -118,11 +140,15 @@ def save_residual(residual: Residual, path: Path | str, overwrite: bool = False)
         "pack_version": __version__,
     }
     metadata = {**{str(key): str(value) for key, value in residual.metadata.items()}, **facts}
-    if sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items()) > _MAX_METADATA_BYTES:
-        raise ResidualError(f"{path}: the metadata is larger than {_MAX_METADATA_BYTES:,} bytes")
-    tensor = _checked(residual.tensor * residual.strength)
     try:
-        write_atomically(path, lambda stream: stream.write(serialise({TENSOR_KEY: tensor}, metadata)), overwrite)
+        tensor = _checked(residual.tensor * residual.strength)
+        serialised = serialise({TENSOR_KEY: tensor}, metadata)
+        if len(serialised) - tensor.nbytes > _MAX_METADATA_BYTES:
+            raise ResidualError(f"its metadata is larger than {_MAX_METADATA_BYTES:,} bytes")
+    except ResidualError as error:
+        raise ResidualError(f"{path}: {error}") from error
+    try:
+        write_atomically(path, lambda stream: stream.write(serialised), overwrite)
     except Cones2Error as error:
         raise ResidualError(str(error)) from error
     return path
@@ -167,41 +193,50 @@ def _check_rows(residual: Residual, rows: Sequence[int], length: int) -> None:
         raise ResidualError(f'"{residual.subject}" stands at rows {list(rows)} of a conditioning of {length} rows')
 
 
+def _is_pickled(content: bytes) -> bool:
+    # a safetensors file starts with the length of its header, whose bytes may look like a pickle's
+    header_fits = int.from_bytes(content[:8], "little") <= len(content) - 8
+    if header_fits and content[8:9] == b"{":
+        return False
+    return content[:2] == b"PK" or content[:1] == b"\x80"
+
+
 def _parse(content: bytes) -> tuple[Tensor, dict[str, str]]:
     if not content:
         raise ResidualError("the file is empty")
-    if content[:2] == b"PK" or content[:1] == b"\x80":
+    if _is_pickled(content):
         return load_pickled_tensor(content), {}
     return _parse_safetensors(content)
 
 
 def _parse_safetensors(content: bytes) -> tuple[Tensor, dict[str, str]]:
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]) if len(content) > 8 else None
-        # the parser checks every claimed range against the file's size before it allocates
+        # checks every claimed shape and range against the file's size before it allocates
         tensors = parse_safetensors(content)
-    except (safetensors.SafetensorError, ValueError, KeyError, RecursionError, OverflowError, TypeError) as error:
-        raise ResidualError("it is neither a safetensors file nor a tensor saved by torch.save") from error
-    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
-    return _chosen(tensors), {str(key): str(value) for key, value in metadata.items()}
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = dict(header.get("__metadata__") or {})
+    except (safetensors.SafetensorError, AttributeError, KeyError, RecursionError, RuntimeError, ValueError) as error:
+        raise ResidualError("it is neither a whole safetensors file nor a tensor saved by torch.save") from error
+    return _chosen(tensors), metadata
 
 
 def _chosen(tensors: Mapping[str, Tensor]) -> Tensor:
+    names = ", ".join(sorted(tensors)[:8]) or "none"
     if TENSOR_KEY in tensors:
         return tensors[TENSOR_KEY]
     if _TEXTUAL_INVERSION_KEYS & set(tensors):
-        raise ResidualError(
-            "it is a textual-inversion embedding (keys " + ", ".join(sorted(tensors)) + "), not a residual"
-        )
-    if len(tensors) == 1:
-        return next(iter(tensors.values()))
-    names = ", ".join(sorted(tensors)[:8]) or "none"
+        raise ResidualError(f"it is a textual-inversion embedding (keys {names}), not a residual")
+    candidates = [tensor for tensor in tensors.values() if tensor.ndim == 2] or list(tensors.values())
+    if len(candidates) == 1:
+        return candidates[0]
     raise ResidualError(f'it has no tensor named "{TENSOR_KEY}"; its tensors are: {names}')
 
 
 def _checked(tensor: Tensor) -> Tensor:
     if tensor.layout != torch.strided or tensor.dtype not in _DTYPES:
-        raise ResidualError(f"its tensor is {tensor.dtype} ({tensor.layout}), expected dense floating point")
+        raise ResidualError(
+            f"its tensor holds {str(tensor.dtype).removeprefix('torch.')} numbers, expected floating point"
+        )
     if tensor.ndim not in (1, 2):
         raise ResidualError(f"its tensor has shape {tuple(tensor.shape)}, expected (tokens, width)")
     tokens, width = (1, tensor.shape[0]) if tensor.ndim == 1 else tensor.shape
@@ -218,4 +253,4 @@ def _checked(tensor: Tensor) -> Tensor:
 def _warn_if_mislabelled(path: Path, residual: Residual) -> None:
     claimed = residual.metadata.get("family")
     if claimed and residual.family and claimed != residual.family:
-        log.warning("%s says it is for %s but is %s", path, claimed, width_label(residual.width))
+        log.warning("%s says it is for %r but is %s", path, claimed, width_label(residual.width))

@@ -248,7 +248,7 @@ def _parse(typed: str, prompt: PromptTokens, tokenise: Tokenise) -> _Wanted:
     if not number.isdecimal() or len(number) > 6 or not 1 <= int(number) <= len(places):
         raise PromptError(
             f"there is no {_quoted(typed)}: {_quoted(phrase)} stands {_times(len(places))} in the prompt, "
-            f'so the number after # may be {"1" if len(places) == 1 else f"1 to {len(places)}"}'
+            f"so the number after # may be {'1' if len(places) == 1 else f'1 to {len(places)}'}"
         )
     return _Wanted(typed, phrase.lower(), ids, places, int(number) - 1)
 
@@ -273,7 +273,7 @@ def _spans(prompt: PromptTokens, ids: tuple[int, ...]) -> list[range]:
     spans: list[range] = []
     for start in range(len(stream) - len(ids) + 1 if ids else 0):
         run = stream[start : start + len(ids)]
-        if spans and start < spans[-1].stop or tuple(token.id for token in run) != ids:
+        if (spans and start < spans[-1].stop) or tuple(token.id for token in run) != ids:
             continue
         if (start == 0 or _ends_word(stream[start - 1])) and _ends_word(run[-1]):
             spans.append(range(start, start + len(ids)))

@@ -109,16 +109,14 @@ class StableDiffusion:
         return [EncodedPrompt(self.encode_ids(ids), tokens) for tokens, ids in encoded]
 
     def encode_published(self, rules: PublishedRules, prompt: str, negative: str) -> list[EncodedPrompt]:
-        """Prompt and negative prompt as the given rules encode them."""
-        if not rules.unpadded_prompt:
-            return self.encode_prompts(prompt, negative)
-        ids = published_ids(self.tokenizer, prompt)
+        """Prompt and negative prompt as the given rules encode them: one chunk, the rest is cut off."""
+        stream, ids = prompt_tokens(self.tokenizer, prompt)
+        ids = published_ids(self.tokenizer, prompt) if rules.unpadded_prompt else ids[:1]
         length = ids.shape[1]
-        stream = prompt_tokens(self.tokenizer, prompt)[0].tokens
-        tokens = PromptTokens(prompt, tuple(token for token in stream if token.row < length - 1), length)
+        tokens = tuple(token for token in stream.tokens if token.row < length - 1)
         unprompted, negative_ids = prompt_tokens(self.tokenizer, negative)
         return [
-            EncodedPrompt(self.encode_ids(ids), tokens),
+            EncodedPrompt(self.encode_ids(ids), PromptTokens(prompt, tokens, length)),
             EncodedPrompt(self.encode_ids(negative_ids[:1, :length]), unprompted),
         ]
 

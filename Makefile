@@ -1,0 +1,35 @@
+# make demo      pictures in demo/
+# make test      lint, types and the tests that fit into minutes
+# make test-all  every test
+# Each makes .venv by itself (Python 3.11 or newer); a second start finds it ready.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test test-all lint venv
+
+demo: $(READY)
+	$(BIN)/python tools/demo.py
+
+# The script, not `python -m pytest`: that would put this folder, and so nodes/, on sys.path.
+test: lint
+	$(BIN)/pytest -m "not slow"
+
+test-all: lint
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+venv: $(READY)
+
+# --no-deps: the list is complete, and the CUDA packages that some torch wheels ask for stay out.
+$(READY): requirements-dev.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c "import torch" || { echo "This torch needs CUDA libraries. Take the CPU build: \
+	rm -r .venv && PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make $(MAKECMDGOALS)"; exit 1; }
+	@touch $@

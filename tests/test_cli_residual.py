@@ -1,0 +1,78 @@
+"""`cones2 residual inspect` and `residual convert`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+import torch
+
+from cones2.cli.residual import add_residual_parser
+from cones2.errors import ResidualError
+from cones2.residual import Residual, load_residual, make_residual, save_residual
+
+
+def run(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    add_residual_parser(parser.add_subparsers())
+    args = parser.parse_args(["residual", *map(str, arguments)])
+    return int(args.run(args))
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """Saved as the published training does: a bare tensor that still requires its gradient."""
+    path = tmp_path / "pet_cat.pt"
+    torch.save(torch.full((1, 1024), 0.5, requires_grad=True), path)
+    return path
+
+
+def test_inspect_table(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = save_residual(make_residual("hot dog", torch.ones(2, 768)), tmp_path / "hot")
+    toy = save_residual(make_residual("toy", torch.ones(1, 16)), tmp_path / "toy")
+    assert run("inspect", published, other, toy) == 0
+    captured = capsys.readouterr()
+    cells = [[cell for cell in line.split("  ") if cell] for line in captured.out.splitlines()]
+    assert [[cell.strip() for cell in row] for row in cells] == [
+        ["file", "subject", "tokens", "width", "family", "norm", "numbers", "format"],
+        [str(published), "pet cat", "1", "1024", "SD 2.x", "16.00", "float32", "torch.save"],
+        [str(other), "hot dog", "2", "768", "SD 1.x", "39.19", "float32", "safetensors"],
+        [str(toy), "toy", "1", "16", "unknown", "4.00", "float32", "safetensors"],
+    ]
+    assert captured.err == ""
+
+
+def test_inspect_shows_the_numbers_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(torch.ones(1, 768, dtype=torch.float16), tmp_path / "cat.pt")
+    run("inspect", tmp_path / "cat.pt")
+    assert "float16" in capsys.readouterr().out
+
+
+def test_inspect_lists_every_bad_file(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.pt").touch()
+    assert run("inspect", tmp_path / "empty.pt", published, tmp_path / "dog.pt") == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    empty, missing = captured.err.splitlines()
+    assert empty == f"{tmp_path / 'empty.pt'}: the file is empty"
+    assert str(tmp_path / "dog.pt") in missing and "empty.pt, pet_cat.pt" in missing
+
+
+def test_convert(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "cat.safetensors"
+    assert run("convert", published, out, "--subject", "grey cat") == 0
+    assert capsys.readouterr().out == f'{out}: "grey cat", 1 token, 1024 wide\n'
+    converted: Residual = load_residual(out)
+    assert (converted.subject, converted.family) == ("grey cat", "sd2")
+    assert torch.equal(converted.tensor, torch.full((1, 1024), 0.5))
+
+
+def test_convert_keeps_an_existing_file_unless_told(published: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cat.safetensors"
+    out.write_text("mine")
+    with pytest.raises(ResidualError, match="exists already"):
+        run("convert", published, out)
+    assert out.read_text() == "mine"
+    assert run("convert", published, out, "--overwrite") == 0
+    assert load_residual(out).subject == "pet cat"

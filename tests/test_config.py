@@ -1,0 +1,331 @@
+"""The published guidance_config.json: reading it, and placing its subjects."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_tokenizer import stream, tokenise
+
+from cones2.config import ConfigColour, ConfigSubject, GuidanceConfig, load_guidance_configs, read_configs
+from cones2.errors import ConfigError
+from cones2.placement import SubjectPlacement, resolve_subjects
+
+ENTRY: dict[str, Any] = {
+    "prompt": "a mug and a dog on the beach",
+    "residual_dict": {"dog": "residuals/dog.pt", "mug": "residuals/mug.pt", "barn": "residuals/barn.pt"},
+    "color_context": {"255,192,0": ["mug", 2.5], "255,0,0": ["dog", 1]},
+    "guidance_steps": 20,
+    "guidance_weight": 0.05,
+    "weight_negative": -1e6,
+    "layout": "layouts/beach.png",
+    "subject_list": [["mug", 2], ["dog", 5]],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A config folder in which the files of `subject_list` and the layout exist (contents unread here)."""
+    for name in ("residuals/dog.pt", "residuals/mug.pt", "layouts/beach.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"-")
+    return tmp_path
+
+
+def write(folder: Path, data: Any) -> Path:
+    path = folder / "guidance_config.json"
+    path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
+    return path
+
+
+def load_one(folder: Path, **changes: Any) -> GuidanceConfig:
+    (config,) = load_guidance_configs(write(folder, [ENTRY | changes]))
+    return config
+
+
+def test_published_form(folder: Path) -> None:
+    config = load_one(folder)
+    assert config == GuidanceConfig(
+        prompt="a mug and a dog on the beach",
+        subjects=(
+            ConfigSubject("mug", 2, folder / "residuals/mug.pt"),
+            ConfigSubject("dog", 5, folder / "residuals/dog.pt"),
+        ),
+        colours=(ConfigColour("255,192,0", "mug", 2.5), ConfigColour("255,0,0", "dog", 1.0)),
+        guidance_steps=20,
+        guidance_weight=0.05,
+        weight_negative=-1e6,
+        layout=folder / "layouts/beach.png",
+        source=folder / "guidance_config.json",
+        entry=1,
+    )
+
+
+def test_defaults_are_the_published_ones(folder: Path) -> None:
+    (config,) = load_guidance_configs(write(folder, {"prompt": "a dog", "color_context": {"red": ["dog"]}}))
+    assert (config.guidance_steps, config.guidance_weight, config.weight_negative) == (50, 0.08, -1e8)
+    assert (config.subjects, config.layout, config.colours) == ((), None, (("red", "dog", 2.5),))
+
+
+def test_every_entry_is_read(folder: Path) -> None:
+    configs = load_guidance_configs(write(folder, [ENTRY, ENTRY | {"prompt": "a dog"}]))
+    assert [(config.entry, config.prompt) for config in configs] == [(1, ENTRY["prompt"]), (2, "a dog")]
+
+
+def test_byte_order_mark_and_short_forms(folder: Path) -> None:
+    path = write(
+        folder, "\ufeff" + json.dumps(ENTRY | {"subject_list": ["mug", ["dog"]], "color_context": {"red": "dog"}})
+    )
+    (config,) = load_guidance_configs(path)
+    assert [subject.position for subject in config.subjects] == [None, None]
+    assert config.colours == (("red", "dog", 2.5),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": "  "}, r'prompt is "  ": it must be a text'),
+        ({"prompt": 3}, r"prompt is 3: it must be a text"),
+        ({"prompt": "a \ud83d dog"}, r"prompt is .*: it must be a text"),
+        ({"guidance_steps": 2.5}, r"guidance_steps is 2\.5: it must be a whole number"),
+        ({"guidance_steps": -1}, r"guidance_steps is -1: it must be a number from 0 to 1000"),
+        ({"guidance_steps": True}, r"guidance_steps is true: it must be a number"),
+        ({"guidance_weight": "0.08"}, r'guidance_weight is "0\.08": it must be a number from 0 to 1000'),
+        ({"guidance_weight": 10**400}, r"guidance_weight is 1000.*: it must be a number"),
+        ({"weight_negative": 1}, r"weight_negative is 1: it must be a number from -1e\+30 to 0"),
+        ({"subject_list": {"dog": 5}}, r"subject_list is .*: it must be a list"),
+        ({"subject_list": [["dog", 5, 1]]}, r'subject_list is \["dog", 5, 1\]: it must be entries such as'),
+        (
+            {"subject_list": [["dog", "5"]]},
+            r'position of "dog" in subject_list is "5": it must be a whole number from 1',
+        ),
+        ({"subject_list": [["dog", 0]]}, r'position of "dog" in subject_list is 0'),
+        ({"subject_list": [["dgo", 5]]}, r'subject_list names "dgo", but residual_dict has "dog", "mug", "barn"'),
+        ({"residual_dict": None}, r'subject_list names "mug", but residual_dict has nothing'),
+        ({"residual_dict": ["dog.pt"]}, r"residual_dict is .*: it must be an object"),
+        ({"residual_dict": {"mug": 1, "dog": "residuals/dog.pt"}}, r'residual_dict "mug" is 1: it must be the path'),
+        ({"color_context": [1]}, r"color_context is \[1\]: it must be an object"),
+        ({"color_context": {"255,0": ["dog"]}}, r'color_context: "255,0" is not a colour'),
+        ({"color_context": {"red": 2.5}}, r'color_context "red" is 2\.5: it must be a subject'),
+        ({"color_context": {"red": ["dog", "much"]}}, r'weight of "dog" in color_context "red" is "much"'),
+        (
+            {"color_context": {"255,0,0": ["dog"], "#F00": ["mug"]}},
+            r'color_context: "255,0,0" \("dog"\) and "#F00" \("mug"\) are the same colour',
+        ),
+        ({"layout": ["beach.png"]}, r"layout is .*: it must be the path"),
+        ({"layout": "a\0b"}, r"layout is .*: it must be the path"),
+        ({"layout": "x" * 5000}, r"layout is .*: no such file"),
+    ],
+)
+def test_wrong_values_are_named(folder: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=r"guidance_config\.json, entry 1: (the )?" + message):
+        load_one(folder, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not valid JSON"),
+        ("[{]", r"is not valid JSON: .*\(line 1, column 3\)"),
+        ("[]", "must hold a list of entries"),
+        ("3", "must hold a list of entries"),
+        ('["a dog"]', 'entry 1: must be an object with a prompt, not "a dog"'),
+        ("[{}]", "entry 1: prompt is missing"),
+        ('{"prompt": "a dog", "guidance_weight": NaN}', "NaN is not a number"),
+        ('{"prompt": "a dog", "guidance_weight": 1e999}', "guidance_weight is Infinity"),
+        ('{"prompt": "a dog", "prompt": "a cat"}', 'the key "prompt" is written twice'),
+        ('{"prompt": "a", "color_context": {"red": "a", "red": "b"}}', 'the key "red" is written twice'),
+        ("[" * 100_000, "is not a usable config|is not valid JSON"),
+        ("1" * 10_000, "is not a usable config"),
+    ],
+)
+def test_broken_files(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_guidance_configs(write(folder, text))
+
+
+def test_binary_oversized_and_missing_files(folder: Path) -> None:
+    path = folder / "guidance_config.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_guidance_configs(path)
+    path.write_bytes(b" " * (2 << 20))
+    with pytest.raises(ValueError, match=r"guidance_config\.json"):
+        load_guidance_configs(path)
+    with pytest.raises(ValueError, match=r"nothing\.json"):
+        load_guidance_configs(folder / "nothing.json")
+
+
+def test_all_problems_are_collected_and_counted(folder: Path) -> None:
+    path = write(folder, [ENTRY | {"prompt": 1, "guidance_steps": "x"}, {"prompt": ""}])
+    with pytest.raises(ConfigError, match="and 2 more"):
+        load_guidance_configs(path)
+    assert len(read_configs(path)[1].problems) == 3
+
+
+def test_unknown_keys_warn(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load_one(folder, guidance_wieght=1)
+    assert 'unknown key "guidance_wieght" is ignored; known: prompt' in caplog.text
+
+
+def test_only_listed_residuals_must_exist(folder: Path) -> None:
+    assert load_one(folder).subjects  # barn.pt is nowhere
+    with pytest.raises(
+        ConfigError, match=r'residual_dict "barn" is "residuals/barn.pt": no such file; looked for (.*), (.*)$'
+    ) as info:
+        load_one(folder, subject_list=[["barn", 2]])
+    assert str(folder / "residuals/barn.pt") in str(info.value)
+    assert str(folder / "barn.pt") in str(info.value)
+
+
+@pytest.mark.parametrize(
+    "written", ["deep/er/mug.pt", "/home/someone/mug.pt", r"C:\stuff\mug.pt", r"..\mug.pt", "mug.pt"]
+)
+def test_file_name_beside_the_config(folder: Path, written: str) -> None:
+    (folder / "mug.pt").write_bytes(b"-")
+    config = load_one(folder, residual_dict={"mug": written}, subject_list=["mug"])
+    assert config.subjects[0].residual == folder / "mug.pt"
+
+
+def test_own_folder_comes_before_the_file_name(folder: Path) -> None:
+    (folder / "mug.pt").write_bytes(b"-")
+    config = load_one(folder, residual_dict={"mug": r"residuals\mug.pt"}, subject_list=["mug"])
+    assert config.subjects[0].residual == folder / "residuals/mug.pt"
+
+
+def test_confined_configs_reach_nothing_outside(folder: Path) -> None:
+    inner = folder / "inner"
+    inner.mkdir()
+    (inner / "link.pt").symlink_to(folder / "residuals/mug.pt")
+    (inner / "loop.pt").symlink_to(inner / "loop.pt")
+    for written in ("../residuals/mug.pt", str(folder / "residuals/mug.pt"), "link.pt", "loop.pt"):
+        path = write(inner, {"prompt": "a mug", "residual_dict": {"mug": written}, "subject_list": ["mug"]})
+        if written != "loop.pt":
+            assert load_guidance_configs(path)
+        with pytest.raises(ConfigError, match="no such file"):
+            load_guidance_configs(path, confine_to=inner)
+    (inner / "mug.pt").write_bytes(b"-")
+    path = write(inner, {"prompt": "a mug", "residual_dict": {"mug": "../residuals/mug.pt"}, "subject_list": ["mug"]})
+    assert load_guidance_configs(path, confine_to=inner)[0].subjects[0].residual == inner / "mug.pt"
+
+
+_text = st.text("dogmu 25,#./\\é\0\ud83d", max_size=8)
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | _text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3),
+    max_leaves=8,
+)
+_entry = st.fixed_dictionaries({}, optional={key: _json for key in ENTRY})
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_entry, min_size=1, max_size=3))
+def test_any_json_is_read_or_refused_with_a_reason(folder: Path, entries: list[dict[str, Any]]) -> None:
+    path = write(folder, entries)
+    try:
+        configs = load_guidance_configs(path)
+    except ConfigError as error:
+        assert str(error).startswith(str(path))
+        return
+    assert len(configs) == len(entries)
+    assert all(0 <= config.guidance_weight <= 1000 and config.weight_negative <= 0 for config in configs)
+
+
+# Placing subjects
+
+
+def place(
+    folder: Path, prompt: str, subjects: list[Any], colours: dict[str, Any] | None = None, strict: bool = False
+) -> list[SubjectPlacement]:
+    names = {item if isinstance(item, str) else item[0] for item in subjects}
+    config = load_one(
+        folder,
+        prompt=prompt,
+        subject_list=subjects,
+        residual_dict=dict.fromkeys(sorted(names), "residuals/dog.pt"),
+        color_context=colours or {},
+    )
+    return resolve_subjects(config, stream(prompt), tokenise, strict)
+
+
+def rows(placements: list[SubjectPlacement]) -> list[tuple[str, tuple[tuple[int, ...], ...]]]:
+    return [(placement.phrase, placement.occurrences) for placement in placements]
+
+
+def test_typed_positions_that_are_right(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    placed = place(folder, "a mug and a dog on the beach", [["mug", 2], ["dog", 5]])
+    assert not caplog.records
+    assert rows(placed) == [("mug", ((2,),)), ("dog", ((5 + 0,),))]
+    assert placed[1] == SubjectPlacement("dog", folder / "residuals/dog.pt", "dog", ((5,),))
+
+
+def test_positions_that_point_at_another_word(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One shipped config points two residuals, rows 4 and 8, at the word "a"."""
+    subjects = [["<dog>", 2], ["<pet_cat>", 4], ["<dog6>", 8]]
+    placed = place(folder, "A dog, a pet cat and a dog near a red house.", subjects)
+    assert rows(placed) == [("dog", ((2,),)), ("pet cat", ((5, 6),)), ("dog", ((9,),))]
+    assert 'position 4 of "<pet_cat>" is the word "a"; "pet cat" is used (row 5, 6)' in caplog.text
+    assert 'position 8 of "<dog6>" is the word "a"; "dog" is used (row 9)' in caplog.text
+    assert len(caplog.records) == 2
+
+
+def test_right_position_beats_the_order_of_the_table(folder: Path) -> None:
+    assert rows(place(folder, "dog and dog", [["<dog1>", 3], ["<dog2>", 1]])) == [("dog", ((3,),)), ("dog", ((1,),))]
+    assert rows(place(folder, "dog and dog", ["<dog1>", ["<dog2>", 1]])) == [("dog", ((3,),)), ("dog", ((1,),))]
+
+
+def test_position_inside_a_phrase_selects_it(folder: Path) -> None:
+    assert rows(place(folder, "pet cat and pet cat", [["<pet_cat>", 5]])) == [("pet cat", ((4, 5),))]
+
+
+def test_names_without_positions(folder: Path) -> None:
+    assert rows(place(folder, "dog and dog", ["<dog6>"])) == [("dog", ((1,), (3,)))]
+    assert rows(place(folder, "dog 2 and dog", ["dog2"])) == [("dog 2".replace(" ", ""), ((1, 2),))]
+    assert rows(place(folder, "dog and dog", ["dog#2", "dog#1"])) == [("dog", ((3,),)), ("dog", ((1,),))]
+
+
+def test_longer_colour_phrases_keep_their_words(folder: Path) -> None:
+    colours = {"red": "hot dog", "blue": "dog"}
+    assert rows(place(folder, "hot dog and dog", ["<dog>"], colours)) == [("dog", ((4,),))]
+    assert rows(place(folder, "hot dog and dog", [["<dog>", 2]], colours)) == [("dog", ((2,),))]
+    assert rows(place(folder, "hot dog", ["<dog>"], colours)) == [("dog", ((2,),))]
+
+
+def test_foreign_names_take_what_stands_at_their_position(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert rows(place(folder, "cat, a pet cat", [["sks", 5]], {"red": "cat", "blue": "pet cat"})) == [
+        ("pet cat", ((4, 5),))
+    ]
+    assert '"sks" is no phrase of the prompt but stands at row 5; "pet cat" is used (row 4, 5)' in caplog.text
+    assert rows(place(folder, "cat, a hotdog", [["sks", 5]])) == [("hotdog", ((4, 5),))]
+
+
+@pytest.mark.parametrize("subject", ["sks", ["sks", 2], ["sks", 40], ["<7>", 2]])
+def test_subject_without_any_phrase(folder: Path, subject: Any) -> None:
+    with pytest.raises(ConfigError, match=r"entry 1: the prompt has no phrase for .*; its words are: cat, dog$"):
+        place(folder, "cat, dog", [subject])
+
+
+def test_conflicting_subjects_are_config_errors(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r'entry 1: "dog#1" is already taken by "dog#1"'):
+        place(folder, "a dog", [["<dog>", 2], ["<dog6>", 2]])
+    with pytest.raises(ConfigError, match=r'entry 1: "dog" is declared twice but only once free'):
+        place(folder, "a dog", ["<dog>", "<dog6>"])
+
+
+def test_strict_positions_keep_the_typed_rows(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    subjects = [["<dog>", 2], ["<pet_cat>", 4], ["<dog6>", 8], ["sks", 76]]
+    placed = place(folder, "A dog, a pet cat and a dog near a red house.", subjects, strict=True)
+    assert [rows for placement in placed for rows in placement.occurrences] == [(2,), (4, 5), (8,), (76,)]
+    assert not caplog.records
+    with pytest.raises(ConfigError, match='position 77 of "<dog>" lies beyond the 77 rows'):
+        place(folder, "a dog", [["<dog>", 77]], strict=True)
+
+
+def test_strict_without_a_position_uses_the_phrase(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    assert rows(place(folder, "a dog", ["dog"], strict=True)) == [("dog", ((2,),))]

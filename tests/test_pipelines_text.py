@@ -1,0 +1,98 @@
+"""The Hugging Face CLIP tokenizer as prompt tokens."""
+
+from __future__ import annotations
+
+import pytest
+from clip_vocabulary import write_clip_tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import CLIPTokenizer
+
+from cones2.errors import PromptError
+from cones2.pipelines.text import hf_tokenise, prompt_tokens, published_ids
+from cones2.tokens import find_phrase, locate_subjects, words
+
+START, END = 49406, 49407
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_clip_tokenizer(folder)
+    return CLIPTokenizer.from_pretrained(folder, pad_token="!")
+
+
+def test_pieces_without_specials(tokenizer: CLIPTokenizer) -> None:
+    assert [piece for _, piece in hf_tokenise(tokenizer)("A hotdog,  dog6")] == [
+        "a</w>", "hotdog</w>", ",</w>", "dog</w>", "6</w>",
+    ]  # fmt: skip
+
+
+def test_short_prompt_is_one_padded_chunk(tokenizer: CLIPTokenizer) -> None:
+    tokens, ids = prompt_tokens(tokenizer, "a dog")
+    assert ids.shape == (1, 77)
+    assert ids[0].tolist() == [START, 320, 1929, END] + [0] * 73
+    assert (tokens.length, [token.row for token in tokens.tokens]) == (77, [1, 2])
+    assert prompt_tokens(tokenizer, "")[1][0].tolist() == [START, END] + [0] * 75
+
+
+def test_long_prompt_keeps_every_token(tokenizer: CLIPTokenizer) -> None:
+    tokens, ids = prompt_tokens(tokenizer, "cat " * 75 + "dog", chunks=1)
+    assert (ids.shape, tokens.length) == ((2, 77), 154)
+    assert ids[0, 76] == END
+    assert ids[1, :3].tolist() == [START, 1929, END]
+    assert [ids.flatten()[token.row].item() for token in tokens.tokens] == [token.id for token in tokens.tokens]
+
+
+def test_chunks_can_be_asked_for(tokenizer: CLIPTokenizer) -> None:
+    tokens, ids = prompt_tokens(tokenizer, "a dog", chunks=3)
+    assert (ids.shape, tokens.length) == ((3, 77), 231)
+    assert ids[2].tolist() == [START, END] + [0] * 75
+
+
+def test_exclamation_mark_is_a_word_even_as_padding_token(tokenizer: CLIPTokenizer) -> None:
+    tokens, _ = prompt_tokens(tokenizer, "dog!cat")
+    assert find_phrase(tokens, "cat", hf_tokenise(tokenizer)) == [(3,)]
+    assert [word for word, _ in words(tokens)] == ["dog", "!", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "phrase", "rows"),
+    [
+        ("a hot dog and a DOG", "dog", [(3,), (6,)]),
+        ("hotdogs, dogs and hotdog", "dog", []),
+        ("un café et une naïve CAFÉ", "café", None),
+        ("犬と猫、 犬", "猫", None),
+        ("a sks chihuahua-puppy's bowl", "chihuahua-puppy's", None),
+    ],
+)
+def test_phrases_by_the_live_tokenizer(
+    tokenizer: CLIPTokenizer, prompt: str, phrase: str, rows: list[tuple[int, ...]] | None
+) -> None:
+    tokens, _ = prompt_tokens(tokenizer, prompt)
+    if rows is not None:
+        assert find_phrase(tokens, phrase, hf_tokenise(tokenizer)) == rows
+    elif phrase == "猫":  # written without spaces: "犬と猫" is one word
+        with pytest.raises(PromptError, match=r"its words are: 犬と猫, 犬$"):
+            locate_subjects(tokens, [phrase], hf_tokenise(tokenizer))
+    else:
+        assert locate_subjects(tokens, [phrase], hf_tokenise(tokenizer))[0].occurrences
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["dog", "café", "sunglasses", "犬", "🐶", ",", "don't", "x2"]), max_size=120))
+def test_words_are_the_prompt_without_spaces(tokenizer: CLIPTokenizer, parts: list[str]) -> None:
+    tokens, ids = prompt_tokens(tokenizer, " ".join(parts))
+    assert "".join(word for word, _ in words(tokens)) == "".join(parts)
+    assert ids.shape[0] * 77 == tokens.length
+
+
+def test_published_prompt_is_cut_by_its_word_count(tokenizer: CLIPTokenizer) -> None:
+    """Words + 2 rows: the two punctuation marks push "forest" and "." off."""
+    ids = published_ids(tokenizer, "A dog, a pet cat and a dog near a forest.")
+    pieces = tokenizer.convert_ids_to_tokens(ids[0].tolist())
+    assert pieces == [
+        "<|startoftext|>", "a</w>", "dog</w>", ",</w>", "a</w>", "pet</w>", "cat</w>", "and</w>",
+        "a</w>", "dog</w>", "near</w>", "a</w>", "<|endoftext|>",
+    ]  # fmt: skip
+    assert published_ids(tokenizer, "dog " * 100).shape == (1, 77)

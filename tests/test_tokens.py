@@ -1,0 +1,238 @@
+"""Prompt phrases to conditioning rows."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_tokenizer import stream, tokenise
+
+from cones2.errors import PromptError
+from cones2.tokens import (
+    PromptTokens,
+    Rows,
+    Token,
+    bare_phrase,
+    find_phrase,
+    locate_subjects,
+    split_rows,
+    stream_from_ids,
+    words,
+)
+
+
+def claims(text: str, *phrases: str, share: bool = False) -> list[tuple[Rows, ...]]:
+    return [claim.occurrences for claim in locate_subjects(stream(text), phrases, tokenise, share)]
+
+
+def test_rows_count_the_start_token_and_skip_chunk_ends() -> None:
+    assert split_rows(3) == [1, 2, 3]
+    assert split_rows(152)[74:77] == [75, 78, 79]
+    assert split_rows(152)[149:] == [152, 155, 156]
+
+
+def test_empty_prompt_still_has_one_chunk() -> None:
+    assert stream("").length == 77
+    with pytest.raises(PromptError, match=r'"dog" is not in the prompt; its words are: none'):
+        claims("", "dog")
+
+
+def test_all_occurrences_by_default() -> None:
+    assert claims("dog cat dog pet dog", "dog", "cat") == [((1,), (3,), (5,)), ((2,),)]
+
+
+@pytest.mark.parametrize("prompt", ["hotdog", "xydog", "dogs", "dogxy mug"])
+def test_whole_words_only(prompt: str) -> None:
+    with pytest.raises(PromptError, match=f"its words are: {prompt.split()[0]}"):
+        claims(prompt, "dog")
+
+
+def test_word_of_several_tokens_and_phrase_of_several_words() -> None:
+    assert claims("cat hotdog mug", "hotdog") == [((2, 3),)]
+    assert claims("pet cat hot dog", "pet  cat", "HOT\tdog") == [((1, 2),), ((3, 4),)]
+
+
+@pytest.mark.parametrize(
+    "phrase", ["dog,", "<dog>", '"dog"', "“dog”", " (dog). ", "[dog]", "#dog", "dog!#", "Dog", "*dog*"]
+)
+def test_edge_punctuation_and_case_are_ignored(phrase: str) -> None:
+    (claim,) = locate_subjects(stream("cat, dog, mug"), [phrase], tokenise)
+    assert (claim.phrase, claim.occurrences) == ("dog", ((3,),))
+
+
+@pytest.mark.parametrize("phrase", ["", "  ", ",", "<>", "#", "#2", ' "" ', "\u200b"])
+def test_empty_phrase(phrase: str) -> None:
+    with pytest.raises(PromptError, match="is empty"):
+        claims("2 dog", phrase)
+
+
+def test_symbols_that_carry_meaning_stay() -> None:
+    assert bare_phrase(" <🐶>, ") == "🐶"
+    assert claims("cat 🐶 dog", "🐶") == [((2,),)]
+
+
+def test_not_found_lists_words_without_punctuation_and_repeats() -> None:
+    with pytest.raises(PromptError, match=r'^"mug" is not in the prompt; its words are: hot, dog, cat$'):
+        claims("hot dog, cat, dog.", "mug")
+
+
+@pytest.mark.parametrize(
+    ("phrase", "row"), [("dog#1", 1), ("dog#2", 3), ("dog #3", 5), ('"dog,#2"', 3), ("<dog>#2", 3)]
+)
+def test_selected_occurrence(phrase: str, row: int) -> None:
+    assert claims("dog cat dog cat dog", phrase) == [((row,),)]
+
+
+@pytest.mark.parametrize("number", ["0", "4", "x", "-1", "99999999999999999999"])
+def test_selected_occurrence_that_does_not_exist(number: str) -> None:
+    with pytest.raises(PromptError, match=r'"dog" stands 3 times in the prompt.* 1 to 3'):
+        claims("dog cat dog cat dog", f"dog#{number}")
+
+
+def test_hash_in_the_prompt_is_text() -> None:
+    assert claims("dog#2 cat", "dog") == [((1,),)]
+    assert claims("dog#xy cat", "dog#xy") == [((1, 2, 3),)]
+
+
+def test_longest_match_wins() -> None:
+    assert claims("hot dog cat dog", "dog", "hot dog") == [((4,),), ((1, 2),)]
+    assert claims("hot dog cat dog", "dog") == [((2,), (4,))]
+
+
+def test_shorter_phrase_without_a_place_of_its_own() -> None:
+    with pytest.raises(PromptError, match=r'"dog" has no place of its own in the prompt: "hot dog" has it'):
+        claims("hot dog", "hot dog", "dog", share=True)
+
+
+def test_overlap_of_equal_length_goes_to_the_earlier() -> None:
+    with pytest.raises(PromptError, match=r'"dog house" has no place of its own.*"red dog" has it'):
+        claims("red dog house", "dog house", "red dog")
+    assert claims("red dog house, dog house", "dog house", "red dog") == [((5, 6),), ((1, 2),)]
+
+
+def test_equal_phrases_claim_successive_places(caplog: pytest.LogCaptureFixture) -> None:
+    """The published config writes "dog," and "dog" for two dogs."""
+    text = "dog, pet cat hot dog"
+    assert claims(text, "dog,", "pet cat", "dog") == [((1,),), ((3, 4),), ((6,),)]
+    assert not caplog.records
+    assert claims("dog dog dog", "dog", "Dog") == [((1,),), ((2,),)]
+    assert "further places stay free" in caplog.text
+
+
+def test_more_declarations_than_places(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(PromptError, match='"dog" is declared 3 times but only twice free'):
+        claims("dog cat dog", "dog", "dog", "dog")
+    with caplog.at_level(logging.WARNING, "cones2"):
+        assert claims("dog cat dog", "dog", "dog", "dog", share=True) == [((1,),), ((3,),), ((3,),)]
+    assert "the last place is shared" in caplog.text
+
+
+def test_numbered_phrases_are_served_first() -> None:
+    assert claims("dog cat dog mug dog", "dog", "dog#1") == [((3,), (5,)), ((1,),)]
+    assert claims("dog cat dog mug dog", "dog", "dog", "dog#2") == [((1,),), ((5,),), ((3,),)]
+    assert claims("hot dog cat dog", "hot dog", "dog#2") == [((1, 2),), ((4,),)]
+
+
+def test_numbered_phrase_against_others() -> None:
+    with pytest.raises(PromptError, match=r'"hot dog" has no place of its own.*"dog#1" has it'):
+        claims("hot dog cat dog", "hot dog", "dog#1")
+    with pytest.raises(PromptError, match='"dog#1" is already taken by "hot dog#1"'):
+        claims("hot dog cat dog", "hot dog#1", "dog#1", share=True)
+    with pytest.raises(PromptError, match='"Dog#1" is already taken by "dog#1"'):
+        claims("dog", "dog#1", "Dog#1")
+    with pytest.raises(PromptError, match=r'"dog" has no place of its own.*"dog#1" has it'):
+        claims("dog", "dog#1", "dog")
+
+
+def test_layouts_may_share_a_numbered_place(caplog: pytest.LogCaptureFixture) -> None:
+    assert claims("dog", "dog#1", "dog", "dog#1", share=True) == [((1,),)] * 3
+    assert '"dog" shares its place with "dog#1"' in caplog.text
+
+
+def test_phrase_across_two_chunks() -> None:
+    text = "cat " * 74 + "hot dog mug"
+    assert stream(text).length == 154
+    assert claims(text, "hot dog", "mug") == [((75, 78),), ((79,),)]
+
+
+def test_rows_may_have_gaps() -> None:
+    """A host that moves a whole word into the next chunk leaves padding rows between."""
+    (_, hot), (_, dog) = tokenise("hot dog")
+    ids = [id for id, _ in tokenise("hot dog")]
+    prompt = PromptTokens("hot dog", (Token(ids[0], 60, hot), Token(ids[1], 78, dog)), 154)
+    assert find_phrase(prompt, "hot dog", tokenise) == [(60, 78)]
+
+
+def test_embedding_vectors_end_words() -> None:
+    ids = {piece: id for id, piece in tokenise("dog xydog")}
+    tokens = (
+        Token(-1, 1, ""),
+        Token(ids["dog</w>"], 2, "dog</w>"),
+        Token(ids["xy"], 3, "xy"),
+        Token(-1, 4, ""),
+        Token(ids["dog</w>"], 5, "dog</w>"),
+    )
+    prompt = PromptTokens("embedding:a dog xy embedding:a dog", tokens, 77)
+    assert find_phrase(prompt, "dog", tokenise) == [(2,), (5,)]
+    assert words(prompt) == [("", (1,)), ("dog", (2,)), ("xy", (3,)), ("", (4,)), ("dog", (5,))]
+
+
+def test_words_are_rebuilt_from_byte_level_pieces() -> None:
+    prompt = stream_from_ids("café 犬", [(1, "ca"), (2, "fÃ©</w>"), (3, "çĬ"), (4, "¬</w>")])
+    assert words(prompt) == [("café", (1, 2)), ("犬", (3, 4))]
+    assert words(stream("été")) == [("été", (1, 2, 3))]  # pieces of another alphabet stay as they are
+
+
+_characters = "dogDG hotcatéß犬🐶\u0301\u200b\ufeff\0\n,.#<>()[]\"'_-|²٢12"
+_texts = st.lists(st.sampled_from(["hot", "dog", "hotdog", "xydog", "cat", "pet", ",", "été", "2"]), max_size=90)
+_phrases = st.lists(
+    st.sampled_from(["dog", "Dog,", "hot dog", "hotdog", "pet cat", "cat", "dog#1", "dog#2", "hot", "dog hot"]),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(deadline=None)
+@given(_texts, _phrases, st.booleans())
+def test_claims_hold_their_own_phrase_and_never_collide(parts: list[str], phrases: list[str], share: bool) -> None:
+    prompt = stream(" ".join(parts))
+    text_at = {token.row: token.text for token in prompt.tokens}
+    try:
+        found = locate_subjects(prompt, phrases, tokenise, share)
+    except PromptError as error:
+        assert str(error)
+        return
+    owner: dict[int, str] = {}
+    for claim in found:
+        assert claim.occurrences == tuple(sorted(set(claim.occurrences)))
+        for rows in claim.occurrences:
+            assert [text_at[row] for row in rows] == [piece for _, piece in tokenise(claim.phrase)]
+            for row in rows:
+                assert owner.setdefault(row, claim.phrase) == claim.phrase
+    if not share:
+        everything = [row for claim in found for rows in claim.occurrences for row in rows]
+        assert len(everything) == len(set(everything))
+
+
+@settings(deadline=None)
+@given(st.text(_characters, max_size=30), st.text(_characters, max_size=30))
+def test_any_text_gives_a_claim_or_a_prompt_error(text: str, phrase: str) -> None:
+    try:
+        (claim,) = locate_subjects(stream(text), [phrase], tokenise)
+    except PromptError:
+        return
+    assert claim.occurrences
+
+
+@settings(deadline=None)
+@given(_texts)
+def test_words_cover_every_row_once(parts: list[str]) -> None:
+    prompt = stream(" ".join(parts))
+    assert [word for word, _ in words(prompt)] == parts_as_words(parts)
+    assert [row for _, rows in words(prompt) for row in rows] == [token.row for token in prompt.tokens]
+
+
+def parts_as_words(parts: list[str]) -> list[str]:
+    return [part for part in parts if part]
