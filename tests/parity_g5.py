@@ -99,7 +99,9 @@ def _prompt_tokens(prompt: str, ids: Sequence[int]) -> PromptTokens:
     return stream_from_ids(prompt, [(id, f"{id}{WORD_END}") for id in ids])
 
 
-def _figures(case: Mapping[str, Any], tensors: Mapping[str, Tensor], predictions: list[Tensor], result: Any) -> list[Figure]:
+def _figures(
+    case: Mapping[str, Any], tensors: Mapping[str, Tensor], predictions: list[Tensor], result: Any
+) -> list[Figure]:
     recorded = {"loss": "loss_total", "error": "mse", "drift_first": "l_first", "drift_rest": "l_second"}
     figures = [
         (f"{name}, first 3 steps", _largest(result.history[:3], name, case[key][:3]), 1e-5)

@@ -29,7 +29,8 @@ def read_checkpoint(path: Path, numbers: Mapping[str, Any], data: str) -> dict[s
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader raises many kinds; all mean an unreadable file
-        raise ConfigError(f"{path} cannot be read as a training checkpoint: {str(error).splitlines()[0]}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"{path} cannot be read as a training checkpoint: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ConfigError(f"{path} is no training checkpoint of this version ({FORMAT})")
     _check_same_run(path, state, numbers, data)

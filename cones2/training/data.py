@@ -43,7 +43,7 @@ def encode_views(model: TrainingModel, views: Sequence[View]) -> list[LatentView
     encoded = []
     for view in views:
         posterior = Posterior(*(part[0].float().cpu() for part in model.encode_image(view.pixels[None])))
-        mask = None if view.mask is None else _latent_mask(view.mask, posterior.mean.shape[-2:])
+        mask = None if view.mask is None else _latent_mask(view.mask, posterior.mean)
         encoded.append(LatentView(posterior.mean, posterior.std, mask, view.size))
     return encoded
 
@@ -134,6 +134,6 @@ def _stack(slots: Sequence[Slot], device: torch.device) -> Batch:
     )
 
 
-def _latent_mask(mask: Tensor, cells: tuple[int, int]) -> Tensor:
-    """Share of each latent cell inside the mask [H, W]: [1, h, w]."""
-    return torch.nn.functional.adaptive_avg_pool2d(mask[None].float(), cells)
+def _latent_mask(mask: Tensor, latent: Tensor) -> Tensor:
+    """Share of each cell of a latent [C, h, w] inside the mask [H, W]: [1, h, w]."""
+    return torch.nn.functional.adaptive_avg_pool2d(mask[None].float(), (latent.shape[-2], latent.shape[-1]))

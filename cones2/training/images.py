@@ -119,7 +119,8 @@ def photos_from_pixels(pixels: Tensor, masks: Tensor | None = None) -> list[Phot
             colour = colour * image[..., 3:] + 1 - image[..., 3:]
         picture = Image.fromarray(_bytes(colour))
         mask = None if masks is None else Image.fromarray(_bytes(masks[min(index, len(masks) - 1)]))
-        photos.append(Photo(f"image {index + 1}", picture, mask and mask.resize(picture.size, Image.Resampling.BILINEAR)))
+        mask = mask and mask.resize(picture.size, Image.Resampling.BILINEAR)
+        photos.append(Photo(f"image {index + 1}", picture, mask))
     return _usable(photos, "the images")
 
 
@@ -146,14 +147,18 @@ def bucket_size(width: int, height: int, settings: ViewSettings) -> tuple[int, i
     if not settings.buckets:
         return settings.resolution, settings.resolution
     aspect = math.log(min(max(width / height, 1 / _MAX_ASPECT), _MAX_ASPECT))
-    return min(_bucket_sizes(settings), key=lambda size: (abs(math.log(size[0] / size[1]) - aspect), -size[0] * size[1]))
+
+    def badness(size: tuple[int, int]) -> tuple[float, int]:
+        return abs(math.log(size[0] / size[1]) - aspect), -size[0] * size[1]
+
+    return min(_bucket_sizes(settings), key=badness)
 
 
 def _bucket_sizes(settings: ViewSettings) -> list[tuple[int, int]]:
     step, area = settings.multiple, settings.resolution**2
     sides = range(step, int(settings.resolution * math.sqrt(_MAX_ASPECT)) + 1, step)
     widest = [(side, area // side // step * step) for side in sides]
-    fitting = [(width, height) for width, height in widest if height and max(width, height) <= _MAX_ASPECT * min(width, height)]
+    fitting = [size for size in widest if 0 < max(size) <= _MAX_ASPECT * min(size)]
     return sorted({*fitting, *((height, width) for width, height in fitting)})
 
 
@@ -167,7 +172,8 @@ def _views_of(photo: Photo, settings: ViewSettings) -> list[View]:
     for left, top in _crop_corners(photo.name, resized, (width, height), settings):
         box = (left, top, left + width, top + height)
         for mirrored in (False, True) if settings.flip else (False,):
-            views.append(_view(photo, picture.crop(box), mask and mask.crop(box), mirrored, top, _left(box, resized, mirrored)))
+            edge = _left(box, resized, mirrored)
+            views.append(_view(photo, picture.crop(box), mask and mask.crop(box), mirrored, top, edge))
     return views
 
 
@@ -202,10 +208,11 @@ def _decoded(path: Path) -> Image.Image:
     content = read_limited(path, MAX_FILE_BYTES, "picture")
     try:
         with Image.open(io.BytesIO(content)) as picture:
+            size = f"{picture.width}x{picture.height}"
             if picture.width * picture.height > MAX_PIXELS:
-                raise ConfigError(f"{path.name} has {picture.width}x{picture.height} pixels, more than {MAX_PIXELS:,}")
+                raise ConfigError(f"{path.name} has {size} pixels, more than {MAX_PIXELS:,}")
             if min(picture.size) < _MIN_SIDE:
-                raise ConfigError(f"{path.name} has {picture.width}x{picture.height} pixels: at least {_MIN_SIDE} are needed")
+                raise ConfigError(f"{path.name} has {size} pixels: each side needs at least {_MIN_SIDE}")
             picture.load()
             return picture
     except ConfigError:

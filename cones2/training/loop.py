@@ -40,6 +40,9 @@ class Parallel:
     mean: Callable[[Tensor], Tensor] = lambda value: value
 
 
+SINGLE = Parallel()
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
     """residual: [token_num, d] float32 on the CPU. steps: updates done.
@@ -81,7 +84,7 @@ class Trainer:
         held_out: Sequence[tuple[float, Batch]] = (),
         checkpoint: Path | None = None,
         data: str = "",
-        parallel: Parallel = Parallel(),  # noqa: B008 - frozen
+        parallel: Parallel = SINGLE,
     ) -> None:
         self.method, self.config, self.parallel = method, config, parallel
         self._batches, self._held_out = batches, held_out
@@ -123,11 +126,12 @@ class Trainer:
 
         on_step: called after each update with its record. interrupted: asked before each forward pass.
         """
-        try:
-            reason = self._run(on_step, interrupted)
-        finally:
-            self._optimizer.zero_grad(set_to_none=True)
-        return self._result(reason)
+        with torch.inference_mode(False), torch.enable_grad():
+            try:
+                reason = self._run(on_step, interrupted)
+            finally:
+                self._optimizer.zero_grad(set_to_none=True)
+            return self._result(reason)
 
     def evaluate(self) -> float:
         """Denoising error of the residual added to the frozen captions, on the held-out set."""

@@ -60,6 +60,6 @@ class TrainingModel:
     prediction_type: Literal["epsilon", "v_prediction"]
     width: int
     text_weights: Mapping[str, Tensor] = field(default_factory=dict)
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     factor: int = 8
     multiple: int = 64
