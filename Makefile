@@ -5,6 +5,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# The tests' tensors are tiny: threads would only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 READY := .venv/.ready
 
 .PHONY: demo test test-all lint venv
@@ -14,10 +16,10 @@ demo: $(READY)
 
 # The script, not `python -m pytest`: that would put this folder, and so nodes/, on sys.path.
 test: lint
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint
-	$(BIN)/pytest
+	$(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .

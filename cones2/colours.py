@@ -55,9 +55,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def nearest_colour(
-    pixels: NDArray[np.uint8], colours: Sequence[RGB], tolerance: float
-) -> NDArray[np.int64]:
+def nearest_colour(pixels: NDArray[np.uint8], colours: Sequence[RGB], tolerance: float) -> NDArray[np.int64]:
     """Index of the nearest table colour per pixel, −1 where none lies within `tolerance`.
 
     pixels: [H, W, 3]; tolerance: Euclidean distance in RGB, 0 (exact) to 441. Result: [H, W].
@@ -86,7 +84,7 @@ def prominent_colours(
     if not flat.size:
         return []
     packed = (flat >> 3) @ np.array([1024, 32, 1], dtype=np.int32)
-    bins, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
     total = chosen.size
     found: list[tuple[RGB, float]] = []
     for index in np.argsort(-counts, kind="stable"):

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-
-from PIL import Image
 
 from .colours import parse_colour
 from .config import GuidanceConfig, read_configs
-from .errors import Cones2Error, LayoutError, PromptError
-from .files import read_limited
+from .errors import Cones2Error, PromptError
 from .layout import ColourEntry, layout_from_colours
+from .pictures import open_layout_picture
 from .placement import place_subjects
 from .residual import Residual, load_residual
 from .tokens import PromptTokens, Tokenise, locate_subjects, stream_from_ids
-
-_PICTURE_BYTES = 64 << 20
-_PICTURE_PIXELS = 64 << 20  # 8192 × 8192: far above any layout, far below what exhausts memory
 
 
 def check_guidance_configs(path: str | Path, tokenise: Tokenise | None) -> list[str]:
@@ -39,26 +33,6 @@ def check_guidance_configs(path: str | Path, tokenise: Tokenise | None) -> list[
             problems += _phrase_problems(config, prompt, tokenise)
             problems += _placement_problems(config, prompt, tokenise, residuals)
     return list(dict.fromkeys(problems))
-
-
-def open_layout_picture(path: Path) -> Image.Image:
-    """The decoded layout picture.
-
-    Raises LayoutError when it is no picture or too large, Cones2Error when it is missing.
-    """
-    data = read_limited(path, _PICTURE_BYTES, "layout picture")
-    try:
-        image = Image.open(io.BytesIO(data))
-        if image.width * image.height > _PICTURE_PIXELS:
-            raise LayoutError(
-                f"the layout picture {path.name} is {image.width} × {image.height}: 8192 × 8192 is the limit"
-            )
-        image.load()
-    except LayoutError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise LayoutError(f"{path.name} is not a readable picture: {error}") from error
-    return image
 
 
 def _load_residuals(config: GuidanceConfig) -> tuple[dict[str, Residual], list[str]]:

@@ -1,10 +1,11 @@
 """Layout guidance: the additive term of Cones 2 (section 3.3, equation 6) on cross-attention scores.
 
-    scores = (Q Kᵀ + g · W · log(1 + σ²) · std(Q Kᵀ)) · d_head^-½
+scores = (Q Kᵀ + g · W · log(1 + σ²) · std(Q Kᵀ)) · d_head^-½
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,29 +24,29 @@ def score_std(q: Tensor, k: Tensor, joint_batch: bool = False) -> Tensor:
     q: [B, heads, N, d], k: [B, heads, L, d]; over all heads, positions and tokens of an image:
     [B] float32. joint_batch: over the whole batch at once, as published, repeated B times.
 
-    Per head the centred second moment is ⟨Q̃ᵀQ̃, KᵀK⟩ + N·q̄ᵀK̃ᵀK̃q̄ (tilde: minus the mean over
-    positions or tokens), to which the spread of the heads' means is added; centring keeps the
-    sums well conditioned in float32.
+    With K̃ = K minus its mean token k̄, every position's centred scores sum to 0, so the squared
+    deviations are ‖QK̃ᵀ‖² + L · Σ(q·k̄ − mean)²: sums of squares that cancel nowhere, in float32.
     """
-    positions, tokens = q.shape[-2], k.shape[-2]
     q, k = q.float(), k.float()
-    q_mean, k_mean = q.mean(-2, keepdim=True), k.mean(-2, keepdim=True)
-    k_centred = k - k_mean
-    within = (_gram_product(q, k) - positions * (q_mean @ (k.mT @ k) * q_mean).sum((-2, -1))).clamp(min=0)
-    within = within + positions * ((q_mean @ k_centred.mT) ** 2).sum((-2, -1))
-    means = (q_mean * k_mean).sum((-2, -1))  # [B, heads]
-    groups = (within[None].flatten(1), means[None].flatten(1)) if joint_batch else (within, means)
-    total = groups[0].sum(-1) + positions * tokens * ((groups[1] - groups[1].mean(-1, keepdim=True)) ** 2).sum(-1)
-    count = groups[0].shape[-1] * positions * tokens
-    return (total / max(count - 1, 1)).sqrt().expand(q.shape[0])
+    k_mean = k.mean(-2, keepdim=True)
+    centres = q @ k_mean.mT  # [B, heads, N, 1]: each position's mean score
+    over = (0, 1, 2, 3) if joint_batch else (1, 2, 3)
+    spread = (centres - centres.mean(over, keepdim=True)).square().sum((-3, -2, -1))
+    total = _squared_scores(q, k - k_mean) + k.shape[-2] * spread
+    images = q.shape[0] if joint_batch else 1
+    total = total.sum().expand(q.shape[0]) if joint_batch else total
+    count = images * q.shape[1] * q.shape[2] * k.shape[2]
+    return (total / max(count - 1, 1)).sqrt()
 
 
-def _gram_product(q: Tensor, k: Tensor) -> Tensor:
-    """Sum of squared scores ⟨QᵀQ, KᵀK⟩ per head [B, heads], over the cheaper Gram matrix."""
-    gram_k = k.mT @ k
-    if q.shape[-2] > 2 * q.shape[-1]:
-        return ((q.mT @ q) * gram_k).sum((-2, -1))
-    return ((q @ gram_k) * q).sum((-2, -1))
+def _squared_scores(q: Tensor, k: Tensor) -> Tensor:
+    """‖QKᵀ‖² of each image [B]: ⟨QᵀQ, KᵀK⟩ per head, or the scores of two heads at a time where wide
+    heads over few positions (d_head 160) make those the cheaper."""
+    positions, tokens, width = q.shape[-2], k.shape[-2], q.shape[-1]
+    if 3 * positions * tokens > 2 * (positions + tokens) * width:
+        return ((q.mT @ q) * (k.mT @ k)).sum((-3, -2, -1))
+    pairs = zip(torch.split(q, 2, 1), torch.split(k, 2, 1), strict=True)
+    return torch.stack([(q_pair @ k_pair.mT).square_().sum((-3, -2, -1)) for q_pair, k_pair in pairs]).sum(0)
 
 
 def layout_bias(
@@ -63,13 +64,12 @@ def layout_bias(
     scores that they steer (all others get 0); strength: g; sigma: noise level in latent units, a
     number or [B]. Computed in float32 and clamped to the dtype's finite range, so never infinite.
     """
-    sigma = torch.as_tensor(sigma, dtype=torch.float32, device=q.device).expand(q.shape[0])
-    factor = strength * torch.log1p(sigma**2) * score_std(q, k, joint_batch) * q.shape[-1] ** -0.5
+    growth = torch.log1p(sigma**2) if isinstance(sigma, Tensor) else math.log1p(sigma**2)
+    factor = score_std(q, k, joint_batch) * growth * (strength * q.shape[-1] ** -0.5)
     limit = torch.finfo(q.dtype).max
-    values = (factor[:, None, None] * weights.to(q.device)).clamp(-limit, limit).to(q.dtype)
+    values = (factor[:, None, None, None] * weights.to(q.device)).clamp_(-limit, limit).to(q.dtype)
     bias = q.new_zeros(q.shape[0], 1, q.shape[-2], k.shape[-2])
-    bias[:, 0, :, list(rows)] = values
-    return bias
+    return bias.index_copy_(3, torch.tensor(rows, device=q.device), values)
 
 
 def guided_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:

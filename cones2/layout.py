@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_WEIGHT = 2.5  # published strength of a subject inside its region
 _LONGEST_SIDE = 2048  # no attention grid is finer, and larger pictures only cost memory
-_EXACT = 8.0  # RGB distance below which a pixel is the colour itself, not a blend of two others
+_EXACT = 3.0  # RGB distance up to which a pixel is the colour itself, not a blend of two others
 
 
 class Box(NamedTuple):
@@ -179,7 +179,8 @@ def layout_from_masks(
         if not torch.isfinite(mask).all():
             raise LayoutError(f'the mask of "{subject}" holds values that are not numbers (NaN or infinity)')
         if not (mask >= 0.5).any():
-            raise LayoutError(f'the mask of "{subject}" is empty: no value reaches 0.5 (largest {float(mask.max()):.3g})')
+            largest = float(mask.max())
+            raise LayoutError(f'the mask of "{subject}" is empty: no value reaches 0.5 (largest {largest:.3g})')
     height, width = max((tuple(mask.shape) for mask in masks), key=math.prod)
     return _layout_of(
         [
@@ -272,12 +273,24 @@ def _overlaps(cells: int, parts: int) -> Tensor:
 
 
 def _without_fringe(mask: NDArray[np.bool_], pixels: NDArray[np.uint8], colour: RGB) -> NDArray[np.bool_]:
-    """Drop thin seams: where red meets yellow, blended pixels look like an orange region."""
+    """Drop thin seams: where red meets yellow, blended pixels look like an orange region.
+
+    Thin strokes in the colour itself stay; a blend may hit it too, but only here and there.
+    """
     exact = mask & (((pixels.astype(np.int32) - np.array(colour)) ** 2).sum(-1) <= _EXACT**2)
+    strokes = exact & (_neighbours(exact) >= 2)
     picture = Image.fromarray(mask.astype(np.uint8))
     opened = np.asarray(picture.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))).astype(bool)
-    kept: NDArray[np.bool_] = exact | (opened & mask)
+    kept: NDArray[np.bool_] = strokes | (opened & mask)
     return kept if kept.any() else mask
+
+
+def _neighbours(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many of each cell's 8 neighbours are set."""
+    padded = np.pad(mask.astype(np.int64), 1)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    around: NDArray[np.int64] = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - mask
+    return around
 
 
 def _colour_list(colours: Sequence[tuple[RGB, float]]) -> str:

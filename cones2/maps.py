@@ -47,9 +47,7 @@ class WeightMaps:
         """Weights for a layer that attends over a `height` × `width` grid: [height·width, rows] float32."""
         key = (height, width, torch.device(device))
         if key not in self._cache:
-            columns = [
-                column for image in self.images for column in [_at_grid(image, height, width)] * len(image.rows)
-            ]
+            columns = [column for image in self.images for column in [_at_grid(image, height, width)] * len(image.rows)]
             self._cache[key] = torch.stack(columns, dim=-1).to(device)
         return self._cache[key]
 
@@ -86,7 +84,9 @@ def _check_disjoint(grouped: dict[tuple[int, ...], list[Region]]) -> None:
     for rows, regions in grouped.items():
         for row in rows:
             if row in owner:
-                raise LayoutError(f'"{owner[row]}" and "{regions[0].subject}" share the token at row {row} of the prompt')
+                raise LayoutError(
+                    f'"{owner[row]}" and "{regions[0].subject}" share the token at row {row} of the prompt'
+                )
             owner[row] = regions[0].subject
 
 

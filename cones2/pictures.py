@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,6 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from .colours import RGB
+from .errors import LayoutError
+from .files import read_limited
 from .layout import Layout, Region
 
 # distinct hues for regions that came without a colour
@@ -23,6 +27,28 @@ PALETTE: tuple[RGB, ...] = (
 _HEAT = np.array([(10, 8, 30), (90, 20, 110), (190, 50, 90), (245, 130, 50), (252, 240, 170)], dtype=np.float64)
 _SETTINGS_KEY = "cones2"
 _GAP = 8
+_PICTURE_BYTES = 64 << 20
+_PICTURE_PIXELS = 64 << 20  # 8192 × 8192: far above any layout, far below what exhausts memory
+
+
+def open_layout_picture(path: Path) -> Image.Image:
+    """The decoded layout picture.
+
+    Raises LayoutError when it is no picture or too large, Cones2Error when it is missing.
+    """
+    data = read_limited(path, _PICTURE_BYTES, "layout picture")
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.width * image.height > _PICTURE_PIXELS:
+            raise LayoutError(
+                f"the layout picture {path.name} is {image.width} × {image.height}: 8192 × 8192 is the limit"
+            )
+        image.load()
+    except LayoutError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise LayoutError(f"{path.name} is not a readable picture: {error}") from error
+    return image
 
 
 def region_colour(region: Region, index: int) -> RGB:

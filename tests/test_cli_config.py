@@ -54,7 +54,8 @@ def test_positions_on_another_word(config: Path, tmp_path: Path, capsys: pytest.
         ]
 
 
-def test_without_a_tokenizer(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_tokenizer(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cones2.cli.config.host_tokenizer", lambda: None)
     assert run(config) == 0
     assert capsys.readouterr().out.splitlines() == [
         "no problems",
@@ -62,7 +63,10 @@ def test_without_a_tokenizer(config: Path, capsys: pytest.CaptureFixture[str]) -
     ]
 
 
-def test_several_files_are_all_checked(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_files_are_all_checked(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cones2.cli.config.host_tokenizer", lambda: None)
     other = tmp_path / "other.json"
     other.write_text('[{"prompt": ""}, {"guidance_steps": 1.5}]')
     assert run(tmp_path / "missing.json", other, config) == 1

@@ -57,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Cones2Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        print(f"error: {error.name} is not installed: pip install 'cones2[cli]'", file=sys.stderr)
+        return 1
     except (Cancelled, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return 130

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from ..config_check import check_guidance_configs
-from ..errors import ModelError
-from ..tokens import Tokenise
+from ..pipelines.loading import host_tokenizer, load_tokenizer
+from ..pipelines.text import hf_tokenise
 
 
 def add_config_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,13 +25,14 @@ def add_config_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
         type=Path,
         metavar="DIR",
         help="folder with the model's tokenizer (its vocab.json and merges.txt), or the model's folder; "
-        "without it phrases and token positions are not checked",
+        "default: that of a ComfyUI install; without any, phrases and token positions are not checked",
     )
     check.set_defaults(run=_check)
 
 
 def _check(args: argparse.Namespace) -> int:
-    tokenise = None if args.tokenizer is None else _load_tokeniser(args.tokenizer)
+    folder = args.tokenizer or host_tokenizer()
+    tokenise = None if folder is None else hf_tokenise(load_tokenizer(folder))
     problems = []
     for path in args.files:
         problems += check_guidance_configs(path, tokenise)
@@ -39,14 +40,3 @@ def _check(args: argparse.Namespace) -> int:
     if tokenise is None:
         print("Phrases and token positions were not checked: name the model's tokenizer with --tokenizer DIR.")
     return 1 if problems else 0
-
-
-def _load_tokeniser(folder: Path) -> Tokenise:
-    folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
-    if not (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
-        raise ModelError(f"{folder} holds no tokenizer: neither vocab.json nor tokenizer.json is there")
-    from transformers import CLIPTokenizer
-
-    from ..pipelines.text import hf_tokenise
-
-    return hf_tokenise(CLIPTokenizer.from_pretrained(folder, local_files_only=True))

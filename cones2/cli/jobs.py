@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
-
 from ..colours import DEFAULT_TOLERANCE, parse_colour
 from ..config import GuidanceConfig, load_guidance_configs
 from ..errors import Cones2Error, ConfigError, LayoutError
 from ..layout import DEFAULT_WEIGHT, ColourEntry, Layout, layout_from_colours
+from ..pictures import open_layout_picture
 from ..pipelines.scene import GuidanceNumbers, PlacedResidual, Scene, compose, compose_published
 from ..pipelines.stable_diffusion import EncodedPrompt, StableDiffusion
 from ..placement import resolve_subjects
@@ -118,7 +117,7 @@ def job_layout(job: Job, tolerance: float = DEFAULT_TOLERANCE) -> Layout | None:
     if job.layout is None or not job.table:
         return None
     try:
-        return layout_from_colours(_open_picture(job.layout), job.table, tolerance)
+        return layout_from_colours(open_layout_picture(job.layout), job.table, tolerance)
     except LayoutError as error:
         raise LayoutError(f"{job.layout}: {error}") from error
 
@@ -134,7 +133,7 @@ def job_scene(
     """Bind the job to a model: tokens located, residuals loaded and added, maps made."""
     if rules is not None:
         encoded = model.encode_published(rules, job.prompt, negative)[0]
-        picture = None if job.layout is None else (_open_picture(job.layout), job.table)
+        picture = None if job.layout is None else (open_layout_picture(job.layout), job.table)
         residuals = _placed_residuals(job, model, encoded, strict_positions=True)
         return compose_published(model, rules, job.prompt, negative, residuals, picture, job.numbers)
     encoded, unprompted = model.encode_prompts(job.prompt, negative)
@@ -169,12 +168,3 @@ def _region_claims(job: Job, model: StableDiffusion, encoded: EncodedPrompt) -> 
         return None
     claims = locate_subjects(encoded.tokens, [flag.phrase for flag in job.subjects], model.tokenise, share=True)
     return [claim for flag, claim in zip(job.subjects, claims, strict=True) if flag.colour is not None]
-
-
-def _open_picture(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise LayoutError(f"{path} cannot be read as a picture: {error}") from error

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from ..colours import DEFAULT_TOLERANCE
 from ..errors import ConfigError
@@ -59,7 +58,7 @@ def _add_scene_flags(group: Any) -> None:
         action="append",
         default=[],
         metavar="PHRASE=FILE@WEIGHT:COLOUR",
-        help='a subject: words of the prompt, its residual file, its weight (2.5) and its colour in the layout, e.g. '
+        help="a subject: words of the prompt, its residual file, its weight (2.5) and its colour in the layout, e.g. "
         '"dog=dog.safetensors@2.5:#ff0000"; file, weight and colour are optional; give it once per subject',
     )
     group.add_argument("--layout", type=Path, metavar="FILE", help="layout picture; replaces the config's")
@@ -74,7 +73,9 @@ def _add_scene_flags(group: Any) -> None:
 
 
 def _add_guidance_flags(group: Any) -> None:
-    group.add_argument("--guidance-steps", type=int, metavar="N", help="how many steps follow the layout (default: all)")
+    group.add_argument(
+        "--guidance-steps", type=int, metavar="N", help="how many steps follow the layout (default: all)"
+    )
     group.add_argument("--guidance-weight", type=float, metavar="G", help="strength of the layout (default: 0.08)")
     group.add_argument("--weight-negative", type=float, metavar="W", help="weight outside a region (default: -1e8)")
     group.add_argument(
@@ -97,10 +98,14 @@ def _add_guidance_flags(group: Any) -> None:
 def _add_run_flags(group: Any) -> None:
     group.add_argument("--steps", type=int, default=50, metavar="N", help="sampling steps (default: 50)")
     group.add_argument("--cfg", type=float, default=7.5, help="classifier-free guidance scale (default: 7.5)")
-    group.add_argument("--seed", type=int, default=0, help="seed of the first picture; the next has seed + 1 (default: 0)")
+    group.add_argument(
+        "--seed", type=int, default=0, help="seed of the first picture; the next has seed + 1 (default: 0)"
+    )
     group.add_argument("--num-images", type=int, default=1, metavar="N", help="pictures per prompt (default: 1)")
     group.add_argument("--size", type=_size, metavar="HxW", help="height x width in pixels (default: the model's own)")
-    group.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: %(default)s)")
+    group.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: %(default)s)"
+    )
     group.add_argument("--dtype", choices=sorted(_DTYPES), help="(default: float16 on cuda, else float32)")
     group.add_argument("--tokenizer", type=Path, metavar="DIR", help="CLIP tokenizer for a single-file checkpoint")
     group.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="overrides what the model says")
@@ -211,6 +216,8 @@ def _run_job(
 def _pictures(
     args: argparse.Namespace, model: StableDiffusion, job: Job, scene: Scene, settings: SamplingSettings
 ) -> Iterator[tuple[int, Image.Image]]:
+    from tqdm import tqdm
+
     with tqdm(total=args.num_images * settings.steps, desc=job.name, unit="step") as bar:
 
         def advance(_: StepInfo) -> None:
@@ -257,5 +264,5 @@ def _save(folder: Path, name: str, picture: Image.Image, record: dict[str, Any])
     while path.exists():
         path, number = folder / f"{name}_{number}.png", number + 1
     write_atomically(path, lambda stream: write_png(picture, stream, record))
-    tqdm.write(str(path))
+    print(f"\r{path}")
     return path

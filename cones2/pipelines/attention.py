@@ -74,7 +74,7 @@ class GuidedAttnProcessor:
 
     @staticmethod
     def _split(x: Tensor, heads: int) -> Tensor:
-        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
 @contextmanager
@@ -86,7 +86,9 @@ def guided_unet(unet: nn.Module, state: ForwardState) -> Iterator[ForwardState]:
     """
     layers = list(_cross_attention_layers(unet))
     if not layers:
-        raise ModelError(f"{type(unet).__name__} has no cross-attention layers: layout guidance needs an SD 1.x or 2.x UNet")
+        raise ModelError(
+            f"{type(unet).__name__} has no cross-attention layers: layout guidance needs an SD 1.x or 2.x UNet"
+        )
     originals = [(attn, attn.processor) for _, attn in layers]
     hooks = []
     try:

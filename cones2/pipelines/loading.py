@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .single_file import load_single_file
+from .single_file import SDXL_REFUSAL, load_single_file
 from .stable_diffusion import PredictionType, StableDiffusion
 
 _PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
@@ -39,7 +39,7 @@ def load_model(
         _check_folder(path)
         parts = _load_folder(path, Path(tokenizer) if tokenizer else path / "tokenizer")
     else:
-        parts = load_single_file(path, _load_tokenizer(_tokenizer_folder(path, tokenizer)))
+        parts = load_single_file(path, load_tokenizer(_tokenizer_folder(path, tokenizer)))
     for name in ("text_encoder", "unet", "vae"):
         parts[name] = parts[name].to(device, dtype).eval().requires_grad_(False)
     if prediction_type is not None:
@@ -53,22 +53,21 @@ def _check_folder(path: Path) -> None:
     missing = [part for part in _PARTS if not (path / part).is_dir()]
     if missing:
         present = sorted(child.name for child in path.iterdir() if child.is_dir())
-        raise ModelError(
-            f"{path} is not a diffusers model folder: it lacks {', '.join(missing)} (it has {', '.join(present) or 'no folders'})"
-        )
+        has = ", ".join(present) or "no folders"
+        raise ModelError(f"{path} is not a diffusers model folder: it lacks {', '.join(missing)} (it has {has})")
     if (path / "text_encoder_2").is_dir():
-        raise ModelError(f"{path} is an SDXL model: the command line samples SD 1.x and 2.x, use the ComfyUI nodes for SDXL")
+        raise ModelError(f"{path} is an SDXL model: {SDXL_REFUSAL}")
 
 
 def _load_folder(path: Path, tokenizer: Path) -> dict[str, Any]:
     from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel
 
-    vae_class = AutoencoderTiny if _class_name(path / "vae") == "AutoencoderTiny" else AutoencoderKL
+    vae_class: Any = AutoencoderTiny if _class_name(path / "vae") == "AutoencoderTiny" else AutoencoderKL
     try:
         scheduler = DDIMScheduler.from_pretrained(path / "scheduler", local_files_only=True)
         return {
-            "tokenizer": _load_tokenizer(tokenizer),
+            "tokenizer": load_tokenizer(tokenizer),
             "text_encoder": CLIPTextModel.from_pretrained(path / "text_encoder", local_files_only=True),
             "unet": UNet2DConditionModel.from_pretrained(path / "unet", local_files_only=True),
             "vae": vae_class.from_pretrained(path / "vae", local_files_only=True),
@@ -91,7 +90,11 @@ def _finite_snr(alphas_cumprod: Tensor) -> Tensor:
     return alphas_cumprod.clamp(min=4.9e-8)
 
 
-def _load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """The CLIP tokenizer in a folder, or in the "tokenizer" folder of a model. Raises ModelError."""
+    folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
+    if not (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"{folder} holds no tokenizer: neither vocab.json nor tokenizer.json is there")
     from transformers import CLIPTokenizer
 
     try:
@@ -102,16 +105,19 @@ def _load_tokenizer(folder: Path) -> Any:
 
 def _tokenizer_folder(checkpoint: Path, given: Path | str | None) -> Path:
     """Where a single-file checkpoint's tokenizer is: as given, else in a ComfyUI install."""
-    if given is not None:
-        return Path(given)
-    for root in _host_candidates():
-        folder = root / "comfy" / "sd1_tokenizer"
-        if (folder / "vocab.json").is_file():
-            return folder
-    raise ModelError(
-        f"{checkpoint.name} is a single file without a tokenizer: "
-        "give a folder with vocab.json and merges.txt as --tokenizer DIR, or set COMFYUI_PATH to a ComfyUI install"
-    )
+    folder = Path(given) if given is not None else host_tokenizer()
+    if folder is None:
+        raise ModelError(
+            f"{checkpoint.name} is a single file without a tokenizer: "
+            "give a folder with vocab.json and merges.txt as --tokenizer DIR, or set COMFYUI_PATH to a ComfyUI install"
+        )
+    return folder
+
+
+def host_tokenizer() -> Path | None:
+    """The CLIP tokenizer of a ComfyUI install: COMFYUI_PATH, the one this pack sits in, or ~/comfy/ComfyUI."""
+    folders = [root / "comfy" / "sd1_tokenizer" for root in _host_candidates()]
+    return next((folder for folder in folders if (folder / "vocab.json").is_file()), None)
 
 
 def _host_candidates() -> list[Path]:

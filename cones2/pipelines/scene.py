@@ -44,7 +44,7 @@ def compose(
     negative: EncodedPrompt,
     residuals: Sequence[PlacedResidual],
     layout: Layout | None,
-    numbers: GuidanceNumbers = GuidanceNumbers(),  # noqa: B008 - frozen
+    numbers: GuidanceNumbers = GuidanceNumbers(),
     claims: Sequence[Claim] | None = None,
 ) -> Scene:
     """The scene of an encoded prompt: residuals added at their rows, the layout bound to its subjects.

@@ -24,6 +24,7 @@ _CLIP = "cond_stage_model.transformer.text_model."
 _OPEN_CLIP = "cond_stage_model.model."
 # SD 2.1's velocity models are told from its noise models by this bias's spread, as ComfyUI does.
 _VELOCITY_MARK = _UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
+SDXL_REFUSAL = "the command line samples SD 1.x and 2.x; use the ComfyUI nodes for SDXL"
 _SD1_HEADS = 8
 _SD2_HEAD_WIDTH = 64
 
@@ -35,7 +36,7 @@ def load_single_file(path: Path, tokenizer: Any) -> dict[str, Any]:
     """
     state = _read(path)
     if _UNET + "label_emb.0.0.weight" in state:
-        raise ModelError(f"{path.name} is an SDXL checkpoint: the command line samples SD 1.x and 2.x, use the ComfyUI nodes for SDXL")
+        raise ModelError(f"{path.name} is an SDXL checkpoint: {SDXL_REFUSAL}")
     for prefix, part in ((_UNET, "UNet"), (_VAE, "VAE"), ("cond_stage_model.", "text encoder")):
         if not any(key.startswith(prefix) for key in state):
             raise ModelError(f"{path.name} is no Stable Diffusion 1.x or 2.x checkpoint: it has no {part} ({prefix}…)")
@@ -78,7 +79,7 @@ def _unet(state: StateDict, is_sd2: bool) -> Any:
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-    unet = UNet2DConditionModel(**_unet_config(state, is_sd2))
+    unet: Any = UNet2DConditionModel(**_unet_config(state, is_sd2))
     unet.load_state_dict(convert_ldm_unet_checkpoint(dict(state), unet.config))
     return unet
 
@@ -125,13 +126,13 @@ def _vae(state: StateDict) -> Any:
     from diffusers import AutoencoderKL
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
-    channels = []
+    channels: list[int] = []
     while (key := f"{_VAE}encoder.down.{len(channels)}.block.0.conv1.weight") in state:
         channels.append(state[key].shape[0])
     if not channels:
         raise ModelError("the checkpoint's VAE is not an AutoencoderKL (no first_stage_model.encoder.down…)")
     blocks = _count(state, _VAE + "encoder.down.0.block.{}.conv1.weight")
-    vae = AutoencoderKL(
+    vae: Any = AutoencoderKL(
         block_out_channels=tuple(channels),
         layers_per_block=blocks,
         down_block_types=("DownEncoderBlock2D",) * len(channels),

@@ -75,12 +75,14 @@ class StableDiffusion:
     @property
     def device(self) -> torch.device:
         """Where the UNet is."""
-        return next(self.unet.parameters()).device
+        device: torch.device = next(self.unet.parameters()).device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
         """The UNet's number format."""
-        return next(self.unet.parameters()).dtype
+        dtype: torch.dtype = next(self.unet.parameters()).dtype
+        return dtype
 
     @property
     def width(self) -> int:
@@ -100,7 +102,9 @@ class StableDiffusion:
     @property
     def vae_factor(self) -> int:
         """Pixels per latent cell."""
-        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+        config = self.vae.config
+        levels = config.get("encoder_block_out_channels") or config.block_out_channels  # AutoencoderTiny or KL
+        return int(2 ** (len(levels) - 1))
 
     def encode_prompts(self, *prompts: str) -> list[EncodedPrompt]:
         """Prompts of any length in chunks of 77 rows, all with as many chunks as the longest needs."""
@@ -221,9 +225,8 @@ def _check_sizes(settings: SamplingSettings, factor: int, positive: Tensor, nega
             f"the prompt's conditioning is {tuple(positive.shape)} but the negative prompt's {tuple(negative.shape)}: "
             "encode them together"
         )
-    cell = factor * 8  # the UNet halves the latents three times
-    if settings.height < 1 or settings.width < 1 or settings.height % cell or settings.width % cell:
-        raise ModelError(f"{settings.height}x{settings.width} (HxW): both sides must be positive multiples of {cell}")
+    if settings.height < 1 or settings.width < 1 or settings.height % factor or settings.width % factor:
+        raise ModelError(f"{settings.height}x{settings.width} (HxW): both sides must be positive multiples of {factor}")
 
 
 def to_images(decoded: Tensor) -> list[Image.Image]:

@@ -1,0 +1,296 @@
+"""Sampling on diffusers components: equal to the algorithm written out, and without traces afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_model import WIDTH, naive_sample, naive_sigmas, tiny_model
+
+from cones2.attention_maps import AttentionRecorder, share_inside
+from cones2.errors import Cancelled, ModelError, PromptError, ResidualError
+from cones2.layout import Box, Layout, layout_from_boxes
+from cones2.pipelines.attention import ForwardState, guided_unet
+from cones2.pipelines.scene import GuidanceNumbers, Scene, compose
+from cones2.pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
+from cones2.published import PublishedRules
+from cones2.residual import make_residual
+
+PROMPT = "a mug and a dog on the beach"
+ROWS = (2, 5)  # of "mug" and "dog"
+SETTINGS = SamplingSettings(steps=4, guidance_steps=3, seeds=(7,), height=32, width=48)
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, StableDiffusion]:
+    return {kind: tiny_model(kind) for kind in ("v_prediction", "epsilon")}
+
+
+@pytest.fixture(scope="module")
+def model(models) -> StableDiffusion:
+    return models["v_prediction"]
+
+
+def mug_and_dog(height=96, width=144) -> Layout:
+    boxes = [Box(0.05, 0.1, 0.4, 0.6), Box(0.55, 0.3, 0.4, 0.65)]
+    return layout_from_boxes(boxes, ["mug", "dog"], height, width, unit="fractions", weights=[2.5, 2.0])
+
+
+def scene_of(model: StableDiffusion, prompt: str = PROMPT, negative: str = "", residuals=()) -> Scene:
+    encoded, unprompted = model.encode_prompts(prompt, negative)
+    return compose(model, encoded, unprompted, residuals, mug_and_dog())
+
+
+def close(ours: torch.Tensor, expected: torch.Tensor) -> bool:
+    scale = max(1.0, float(expected.abs().max()))
+    return float((ours - expected).abs().max()) <= 1e-5 * scale
+
+
+VARIANTS = {
+    "published defaults": {},
+    "all steps guided": {"guidance_steps": None},
+    "more guided steps than steps": {"guidance_steps": 9},
+    "nothing guided": {"guidance_steps": 0},
+    "no recurrence": {"recurrence": False},
+    "dynamic cfg": {"dynamic_cfg": True},
+    "cfg 1": {"cfg": 1.0},
+    "cfg 1, dynamic": {"cfg": 1.0, "dynamic_cfg": True},
+    "square": {"height": 32, "width": 32},
+    "tall": {"height": 64, "width": 16},
+    "odd grids": {"height": 36, "width": 44},
+    "one step": {"steps": 1},
+}
+
+
+@pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_sampling_equals_the_written_out_algorithm(models, kind, variant):
+    model, settings = models[kind], replace(SETTINGS, **VARIANTS[variant])
+    scene = scene_of(model)
+    ours = model.sample(scene.positive, scene.negative, scene.guidance, settings)
+    expected = naive_sample(model, scene.positive, scene.negative, mug_and_dog(), ROWS, settings, seed=7)
+    assert close(ours, expected)
+
+
+def test_the_layout_changes_the_picture(model):
+    scene = scene_of(model)
+    guided = model.sample(scene.positive, scene.negative, scene.guidance, SETTINGS)
+    plain = model.sample(scene.positive, scene.negative, None, SETTINGS)
+    assert float((guided - plain).abs().max()) > 1e-2
+
+
+def test_residuals_negative_prompt_and_long_prompt(model):
+    """Rows beyond 77 are conditioned and steered as well, and both halves have as many rows."""
+    prompt = "the house near " * 26 + "a mug and a dog on the beach"
+    residual = make_residual("dog", torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(1)) * 3)
+    encoded, unprompted = model.encode_prompts(prompt, "red red red")
+    assert encoded.conditioning.shape == unprompted.conditioning.shape == (1, 154, WIDTH)
+    rows = (77 + 1 + 78 - 75 + 1, 77 + 1 + 78 - 75 + 4)
+    scene = compose(model, encoded, unprompted, [(residual, [(rows[1],)])], mug_and_dog())
+    assert scene.guidance is not None and scene.guidance.maps.rows == rows
+    changed = (scene.positive - encoded.conditioning).abs().amax(-1)[0].nonzero().flatten().tolist()
+    assert changed == [rows[1]]
+    ours = model.sample(scene.positive, scene.negative, scene.guidance, SETTINGS)
+    assert close(ours, naive_sample(model, scene.positive, scene.negative, mug_and_dog(), rows, SETTINGS, 7))
+
+
+def test_batch_equals_each_image_alone(models):
+    for model in models.values():
+        scene = scene_of(model)
+        together = model.sample(scene.positive, scene.negative, scene.guidance, replace(SETTINGS, seeds=(3, 4)))
+        for index, seed in enumerate((3, 4)):
+            alone = model.sample(scene.positive, scene.negative, scene.guidance, replace(SETTINGS, seeds=(seed,)))
+            assert close(together[index : index + 1], alone)
+
+
+def test_joint_deviation_of_the_published_rules_mixes_images(model):
+    scene = scene_of(model)
+    assert scene.guidance is not None
+    joint = replace(scene.guidance, joint_batch=True)
+    both = replace(SETTINGS, seeds=(3, 4))
+    together = model.sample(scene.positive, scene.negative, joint, both)
+    alone = model.sample(scene.positive, scene.negative, joint, replace(SETTINGS, seeds=(3,)))
+    assert not close(together[:1], alone)
+
+
+def test_published_rules_take_sigma_from_a_second_table(model):
+    scene = scene_of(model)
+    settings = replace(SETTINGS, published_rules=PublishedRules.CONES2)
+    published = model.sample(scene.positive, scene.negative, scene.guidance, settings)
+    _, second = naive_sigmas(3)
+    expected = naive_sample(model, scene.positive, scene.negative, mug_and_dog(), ROWS, settings, 7, bias_sigmas=second)
+    assert close(published, expected)
+    assert not close(published, model.sample(scene.positive, scene.negative, scene.guidance, SETTINGS))
+
+
+def test_both_prompts_go_through_one_forward(model):
+    """The published code calls the UNet once per prompt."""
+    batches = []
+    hook = model.unet.register_forward_pre_hook(lambda _, args: batches.append(args[0].shape[0]))
+    scene = scene_of(model)
+    model.sample(scene.positive, scene.negative, scene.guidance, replace(SETTINGS, seeds=(0, 1, 2)))
+    hook.remove()
+    assert batches == [6] * (4 + 3)
+
+
+def test_cfg_one_leaves_the_negative_prompt_out(model):
+    batches = []
+    hook = model.unet.register_forward_pre_hook(lambda _, args: batches.append(args[0].shape[0]))
+    scene = scene_of(model)
+    model.sample(scene.positive, scene.negative, scene.guidance, replace(SETTINGS, cfg=1.0))
+    hook.remove()
+    assert batches == [1] * (4 + 3)
+
+
+def traces(unet: torch.nn.Module) -> list[object]:
+    """Everything a run may leave behind: processors and hooks."""
+    processors = [module.processor for module in unet.modules() if hasattr(module, "processor")]
+    hooks = [hook for module in unet.modules() for hook in (*module._forward_pre_hooks, *module._forward_hooks)]
+    return [*map(id, processors), *hooks]
+
+
+def raising(_: object) -> None:
+    raise RuntimeError("the callback broke")
+
+
+@pytest.mark.parametrize(
+    ("callback", "error"),
+    [(None, None), (raising, RuntimeError), (lambda info: info.step < 1, Cancelled)],
+    ids=["normal end", "exception", "cancelled"],
+)
+def test_processors_are_back_afterwards(model, callback, error):
+    before = traces(model.unet)
+    scene = scene_of(model)
+    during: list[bool] = []
+
+    def observe(*_: object) -> None:
+        during.append(traces(model.unet) != before)
+
+    run = lambda: model.sample(scene.positive, scene.negative, scene.guidance, SETTINGS, callback, observe)  # noqa: E731
+    if error is None:
+        run()
+    else:
+        with pytest.raises(error):
+            run()
+    assert during and all(during)
+    assert traces(model.unet) == before
+
+
+def test_processors_are_back_when_patching_itself_fails(model, monkeypatch):
+    before = traces(model.unet)
+    layers = [m for m in model.unet.modules() if hasattr(m, "transformer_blocks")]
+    monkeypatch.setattr(layers[-1], "register_forward_pre_hook", raising)
+    with pytest.raises((RuntimeError, TypeError)), guided_unet(model.unet, ForwardState()):
+        pass
+    monkeypatch.undo()
+    assert traces(model.unet) == before
+
+
+def test_published_processors_are_never_restored(model):
+    """What the published code does: set them and leave."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    before, originals = traces(model.unet), model.unet.attn_processors
+    model.unet.set_attn_processor(AttnProcessor())
+    assert traces(model.unet) != before
+    model.unet.set_attn_processor(originals)
+    assert traces(model.unet) == before
+
+
+def test_unet_without_cross_attention_is_refused():
+    with (
+        pytest.raises(ModelError, match="Sequential has no cross-attention layers"),
+        guided_unet(torch.nn.Sequential(torch.nn.Linear(1, 1)), ForwardState()),
+    ):
+        pass
+
+
+def test_attention_moves_into_the_regions(model):
+    scene = scene_of(model)
+    shares = []
+    for guidance in (None, scene.guidance):
+        recorder = AttentionRecorder([(row,) for row in ROWS], (16, 24))
+        model.sample(scene.positive, scene.negative, guidance, SETTINGS, observer=recorder.observe)
+        heat = recorder.heat_maps()
+        shares.append([share_inside(heat[k], region.mask) for k, region in enumerate(mug_and_dog().regions)])
+    for without, with_layout in zip(*shares, strict=True):
+        assert with_layout > without + 0.2
+
+
+def test_reduced_precision_stays_finite(model):
+    low = tiny_model()
+    for part in (low.text_encoder, low.unet, low.vae):
+        part.to(torch.bfloat16)
+    scene = scene_of(low)
+    assert scene.positive.dtype == torch.bfloat16
+    latents = low.sample(scene.positive, scene.negative, scene.guidance, SETTINGS)
+    assert latents.dtype == torch.float32 and torch.isfinite(latents).all()
+    reference = scene_of(model)
+    exact = model.sample(reference.positive, reference.negative, reference.guidance, SETTINGS)
+    assert float((latents - exact).abs().mean()) < 0.1 * float(exact.abs().mean())
+
+
+def test_two_token_residual_covers_its_phrase(model):
+    encoded, unprompted = model.encode_prompts("a pet cat and a dog", "")
+    tensor = torch.arange(2.0 * WIDTH).view(2, WIDTH) + 1
+    scene = compose(model, encoded, unprompted, [(make_residual("pet cat", tensor), [(2, 3)])], None)
+    assert torch.allclose(scene.positive[0, 2:4] - encoded.conditioning[0, 2:4], tensor, atol=1e-5)
+    with pytest.raises(RuntimeError, match="invalid for input of size"):
+        tensor.reshape(WIDTH)  # the published use of a residual
+
+
+def test_compose_names_what_does_not_fit(model):
+    encoded, unprompted = model.encode_prompts(PROMPT, "")
+    with pytest.raises(ResidualError, match="1024"):
+        compose(model, encoded, unprompted, [(make_residual("dog", torch.ones(1, 1024)), [(5,)])], None)
+    cat = layout_from_boxes([Box(0, 0, 1, 1)], ["cat"], 8, 8)
+    with pytest.raises(PromptError, match="mug, and, dog"):
+        compose(model, encoded, unprompted, [], cat)
+
+
+def test_no_layout_no_guidance(model):
+    encoded, unprompted = model.encode_prompts(PROMPT, "")
+    assert compose(model, encoded, unprompted, [], None).guidance is None
+
+
+def test_numbers_reach_the_guidance(model):
+    encoded, unprompted = model.encode_prompts(PROMPT, "")
+    numbers = GuidanceNumbers(strength=0.1, weight_negative=-3.0, negative="others")
+    guidance = compose(model, encoded, unprompted, [], mug_and_dog(), numbers).guidance
+    assert guidance is not None and guidance.strength == 0.1
+    assert float(guidance.maps.at(16, 24).min()) == pytest.approx(-3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, 16), (25, 32), (32, 47), (-32, 32)])
+def test_sizes_must_fit_the_unet(model, height, width):
+    scene = scene_of(model)
+    with pytest.raises(ModelError, match=f"{height}x{width}"):
+        model.sample(scene.positive, scene.negative, None, replace(SETTINGS, height=height, width=width))
+
+
+def test_halves_must_be_of_one_length(model):
+    with pytest.raises(ModelError, match="encode them together"):
+        model.sample(torch.zeros(1, 77, WIDTH), torch.zeros(1, 154, WIDTH), None, SETTINGS)
+
+
+def test_published_encoding_is_one_chunk(model):
+    long = "the house near " * 40
+    encoded, negative = model.encode_published(PublishedRules.CONES2, long, "")
+    assert encoded.conditioning.shape == negative.conditioning.shape == (1, 77, WIDTH)
+    assert [token.row for token in encoded.tokens.tokens] == list(range(1, 76))
+    short, unprompted = model.encode_published(PublishedRules.MULTI_CONCEPT, "A dog, a cat.", "")
+    assert short.conditioning.shape == unprompted.conditioning.shape == (1, 6, WIDTH)
+    assert [token.text for token in short.tokens.tokens] == ["a</w>", "dog</w>", ",</w>", "a</w>"]
+
+
+def test_decoded_pictures(model):
+    scene = scene_of(model)
+    latents = model.sample(scene.positive, scene.negative, None, replace(SETTINGS, seeds=(0, 1), steps=1))
+    decoded = model.decode(latents)
+    assert decoded.shape == (2, 3, 32, 48)
+    assert torch.allclose(decoded[1:], model.decode(latents[1:]), atol=1e-5)
+    pictures = to_images(decoded)
+    assert [picture.size for picture in pictures] == [(48, 32)] * 2
+    extremes = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    assert [to_images(extremes)[0].getpixel((x, 0))[0] for x in range(5)] == [0, 0, 128, 255, 255]
