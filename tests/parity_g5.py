@@ -5,10 +5,15 @@ The recordings hold token ids instead of a tokenizer, so captions are looked up 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from parity_files import Case
+from parity_models import ReferenceModels
+from parity_report import Figure, Outcome
 from torch import Tensor
 
 from cones2.schedule import scaled_linear_alphas
@@ -20,11 +25,10 @@ from cones2.training.model import Conditioning, Posterior, TrainingModel
 from cones2.training.objective import Batch
 from cones2.training.templates import CAPTION_TEMPLATES
 
-Figure = tuple[str, float, float]
 _START, _END, _PAD, _ROWS = 49406, 49407, 0, 77
 
 
-def run_g5(case: Mapping[str, Any], tensors: Mapping[str, Tensor], models: Any) -> list[Figure]:
+def run_g5(case: Mapping[str, Any], tensors: Mapping[str, Tensor], models: Any) -> list[tuple[str, float, float]]:
     """Train as recorded; (figure, error, tolerance) per figure.
 
     case: the recording's json. tensors: its tensors. models: has `unet` and `text_encoder`, fresh
@@ -45,6 +49,18 @@ def run_g5(case: Mapping[str, Any], tensors: Mapping[str, Tensor], models: Any) 
     method = PaperMethod(recorded_model(case, models, predictions), config)
     result = Trainer(method, _RecordedBatches(tensors), config).run()
     return _figures(case, tensors, predictions, result)
+
+
+def run_training(case: Case, models: ReferenceModels) -> Outcome:
+    """A G5 case: the published training loop on stored latents, noise and timesteps."""
+    parts = models.parts()
+    fresh = SimpleNamespace(
+        unet=parts["unet"].requires_grad_(False),
+        text_encoder=copy.deepcopy(parts["text_encoder"]).requires_grad_(True),
+    )
+    with torch.enable_grad():
+        figures = run_g5(case.data, case.tensors, fresh)
+    return Outcome(case.name, [Figure(*figure) for figure in figures])
 
 
 def recorded_model(case: Mapping[str, Any], models: Any, predictions: list[Tensor]) -> TrainingModel:
@@ -101,7 +117,7 @@ def _prompt_tokens(prompt: str, ids: Sequence[int]) -> PromptTokens:
 
 def _figures(
     case: Mapping[str, Any], tensors: Mapping[str, Tensor], predictions: list[Tensor], result: Any
-) -> list[Figure]:
+) -> list[tuple[str, float, float]]:
     recorded = {"loss": "loss_total", "error": "mse", "drift_first": "l_first", "drift_rest": "l_second"}
     figures = [
         (f"{name}, first 3 steps", _largest(result.history[:3], name, case[key][:3]), 1e-5)

@@ -65,7 +65,7 @@ def loss_curve(history: Sequence[Record], title: str = "") -> Image.Image:
     if not losses:
         draw.text((_LEFT, _TOP + 8), "no steps yet", _INK)
         return picture
-    bounds = _bounds(losses + judged)
+    bounds = _bounds(losses, judged)
     _axes(draw, bounds)
     _line(draw, losses, bounds, _RAW, 1)
     _line(draw, _smoothed(losses), bounds, _SMOOTH, 2)
@@ -85,10 +85,11 @@ def _smoothed(points: Sequence[Point]) -> list[Point]:
     return smooth
 
 
-def _bounds(points: Sequence[Point]) -> Bounds:
-    """Steps from and to, values from 0 to just above the 98th percentile."""
-    steps, values = [step for step, _ in points], sorted(value for _, value in points)
-    top = values[min(len(values) - 1, int(len(values) * 0.98))] * 1.1
+def _bounds(losses: Sequence[Point], judged: Sequence[Point]) -> Bounds:
+    """Steps from and to, values from 0 to just above the losses' 98th percentile and all judgements."""
+    steps, values = [step for step, _ in losses], sorted(value for _, value in losses)
+    usual = values[min(len(values) - 1, int(len(values) * 0.98))]
+    top = max([usual, *(value for _, value in judged)]) * 1.1
     return min(steps), max(max(steps), min(steps) + 1), 0.0, top or 1.0
 
 
