@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from .train_all import train_all
 from .training_run import Models, train_one
 
-_RECIPES = "direct 300, paper 4000"
+_RECIPES = "direct 200, paper 4000"
 
 
 def add_train_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -97,8 +97,8 @@ _PAPER: dict[str, Any] = {
     "held_out": 0,
 }
 _DIRECT: dict[str, Any] = {
-    "steps": 300,
-    "learning_rate": 3e-2,
+    "steps": 200,
+    "learning_rate": 5e-2,
     "batch_size": 4,
     "schedule": "cosine",
     "weight_decay": 0.0,

@@ -99,11 +99,11 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def _saved_bytes(model: TrainingModel, conditioning: Conditioning, cells: Sequence[int]) -> int:
-    storages: dict[int, Any] = {}  # kept alive, so that no address is counted for two tensors
+    storages: dict[int, Any] = {}  # kept alive, so that no address serves two of them
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage
+        storages[storage._cdata] = storage
         return tensor
 
     latents = torch.zeros((1, *cells), device=model.device)
