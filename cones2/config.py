@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
@@ -94,15 +95,18 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def load_guidance_configs(path: str | Path, confine_to: Path | None = None) -> list[GuidanceConfig]:
+def load_guidance_configs(
+    path: str | Path, confine_to: Path | None = None, residual_folders: Sequence[Path] = ()
+) -> list[GuidanceConfig]:
     """All entries of a guidance config file, in order.
 
-    Paths inside are taken relative to the config's own folder, then by file name beside it. With
-    `confine_to` (configs uploaded by others) nothing outside that folder is looked at or used.
+    Paths inside are taken relative to the config's own folder, then by file name beside it, residuals
+    also by file name in `residual_folders`. With `confine_to` (configs uploaded by others) nothing
+    outside that folder and those is looked at or used.
     Only the residuals of `subject_list` must exist. Raises ConfigError naming entry, key, value and
     what is allowed; unknown keys are logged as warnings.
     """
-    configs, findings = read_configs(Path(path), confine_to)
+    configs, findings = read_configs(Path(path), confine_to, residual_folders)
     if findings.problems:
         more = len(findings.problems) - 1
         raise ConfigError(findings.problems[0] + (f" (and {more} more: see `config check`)" if more else ""))
@@ -111,7 +115,9 @@ def load_guidance_configs(path: str | Path, confine_to: Path | None = None) -> l
     return configs
 
 
-def read_configs(path: Path, confine_to: Path | None = None) -> tuple[list[GuidanceConfig], Findings]:
+def read_configs(
+    path: Path, confine_to: Path | None = None, residual_folders: Sequence[Path] = ()
+) -> tuple[list[GuidanceConfig], Findings]:
     """Like load_guidance_configs, but collects every problem; a broken value is left at its default."""
     findings = Findings()
     try:
@@ -122,7 +128,7 @@ def read_configs(path: Path, confine_to: Path | None = None) -> tuple[list[Guida
     configs = []
     for number, raw in enumerate(entries, start=1):
         if isinstance(raw, dict):
-            configs.append(_EntryReader(raw, path, number, confine_to, findings).read())
+            configs.append(_EntryReader(raw, path, number, confine_to, residual_folders, findings).read())
         else:
             findings.problems.append(f"{_where(path, number)}: must be an object with a prompt, not {_shown(raw)}")
     return configs, findings
@@ -167,6 +173,7 @@ class _EntryReader:
     source: Path
     number: int
     confine_to: Path | None
+    residual_folders: Sequence[Path]
     findings: Findings
 
     def read(self) -> GuidanceConfig:
@@ -249,7 +256,9 @@ class _EntryReader:
             known = ", ".join(_shown(key) for key in files) or "nothing"
             self.problem(f"subject_list names {_shown(name)}, but residual_dict has {known}")
             return None
-        return ConfigSubject(name, position, self.file(f"residual_dict {_shown(name)}", files[name]))
+        return ConfigSubject(
+            name, position, self.file(f"residual_dict {_shown(name)}", files[name], self.residual_folders)
+        )
 
     def colours(self) -> tuple[ConfigColour, ...]:
         read: dict[RGB, ConfigColour] = {}
@@ -281,16 +290,17 @@ class _EntryReader:
         key = f"the weight of {_shown(subject)} in color_context {_shown(text)}"
         return ConfigColour(text, subject, self.number_in(key, weight, DEFAULT_WEIGHT, 0, 1e6))
 
-    def file(self, key: str, value: Any) -> Path | None:
+    def file(self, key: str, value: Any, folders: Sequence[Path] = ()) -> Path | None:
         if not _is_text(value) or "\0" in value:
             self.wrong(key, value, "the path of a file")
             return None
         candidates = _candidates(value, self.source.parent)
         allowed = [path for path in candidates if _inside(path, self.confine_to)]
-        for path in allowed:
+        elsewhere = [folder / PureWindowsPath(value).name for folder in folders]
+        for path in allowed + elsewhere:
             if _is_file(path):
                 return path
-        looked = ", ".join(str(path) for path in allowed) or "nothing"
+        looked = ", ".join(str(path) for path in allowed + elsewhere) or "nothing"
         outside = f" (paths outside {self.confine_to} are not allowed)" if len(allowed) < len(candidates) else ""
         self.problem(f"{key} is {_shown(value)}: no such file; looked for {looked}{outside}")
         return None

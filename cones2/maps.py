@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -43,6 +43,15 @@ class WeightMaps:
         """Conditioning rows (tokens, the start token is 0) that `at` has a column for."""
         return tuple(row for image in self.images for row in image.rows)
 
+    def copy(self) -> WeightMaps:
+        """The same weights with nothing resized yet; resized maps stay with the copy."""
+        return WeightMaps(self.images)
+
+    def crop(self, top: float, left: float, height: float, width: float) -> WeightMaps:
+        """The weights of a part of the canvas, given as fractions of it (0–1). A region that lies
+        wholly elsewhere is not kept alive: there its subject weighs what it weighs outside."""
+        return WeightMaps(tuple(_crop_image(image, top, left, height, width) for image in self.images))
+
     def at(self, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
         """Weights for a layer that attends over a `height` × `width` grid: [height·width, rows] float32."""
         key = (height, width, torch.device(device))
@@ -50,6 +59,20 @@ class WeightMaps:
             columns = [column for image in self.images for column in [_at_grid(image, height, width)] * len(image.rows)]
             self._cache[key] = torch.stack(columns, dim=-1).to(device)
         return self._cache[key]
+
+
+def _crop_image(image: WeightImage, top: float, left: float, height: float, width: float) -> WeightImage:
+    rows = _cells(top, height, image.image.shape[0])
+    columns = _cells(left, width, image.image.shape[1])
+    regions = tuple(replace(region, mask=region.mask[rows, columns]) for region in image.regions)
+    kept = tuple(region for region in regions if region.mask.any())
+    return WeightImage(image.image[rows, columns], image.rows, kept)
+
+
+def _cells(start: float, extent: float, size: int) -> slice:
+    """The cells of an axis that a fraction of it covers, never fewer than one."""
+    first = min(round(start * size), size - 1)
+    return slice(first, max(first + 1, round((start + extent) * size)))
 
 
 def weight_maps(

@@ -20,8 +20,12 @@ StateDict = Mapping[str, Tensor]
 
 _UNET = "model.diffusion_model."
 _VAE = "first_stage_model."
-_CLIP = "cond_stage_model.transformer.text_model."
+_TINY_VAE = _VAE + "taesd_"
+_CLIP = ("cond_stage_model.transformer.text_model.", "cond_stage_model.model.transformer.text_model.")
 _OPEN_CLIP = "cond_stage_model.model."
+_SD2_WIDTH = 1024
+_SD2_LAYERS = 23  # of OpenCLIP's 24: SD 2 reads the last but one layer's output
+_SD_SCALING = 0.18215
 # SD 2.1's velocity models are told from its noise models by this bias's spread, as ComfyUI does.
 _VELOCITY_MARK = _UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 SDXL_REFUSAL = "the command line samples SD 1.x and 2.x; use the ComfyUI nodes for SDXL"
@@ -40,15 +44,16 @@ def load_single_file(path: Path, tokenizer: Any) -> dict[str, Any]:
     for prefix, part in ((_UNET, "UNet"), (_VAE, "VAE"), ("cond_stage_model.", "text encoder")):
         if not any(key.startswith(prefix) for key in state):
             raise ModelError(f"{path.name} is no Stable Diffusion 1.x or 2.x checkpoint: it has no {part} ({prefix}…)")
-    is_sd2 = _OPEN_CLIP + "token_embedding.weight" in state
-    if is_sd2:
-        tokenizer.pad_token = "!"
     try:
+        text = _text_weights(state)
+        is_sd2 = text["embeddings.token_embedding.weight"].shape[1] == _SD2_WIDTH
+        if is_sd2:
+            tokenizer.pad_token = "!"
         return {
             "tokenizer": tokenizer,
-            "text_encoder": _open_clip_text(state) if is_sd2 else _clip_text(state),
+            "text_encoder": _text_encoder(text, is_sd2),
             "unet": _unet(state, is_sd2),
-            "vae": _vae(state),
+            "vae": _tiny_vae(state) if _TINY_VAE + "decoder.1.weight" in state else _vae(state),
             "alphas_cumprod": scaled_linear_alphas(),
             "prediction_type": _prediction_type(state),
         }
@@ -138,34 +143,54 @@ def _vae(state: StateDict) -> Any:
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
         latent_channels=state[_VAE + "post_quant_conv.weight"].shape[1],
-        scaling_factor=0.18215,
+        scaling_factor=_SD_SCALING,
     )
     vae.load_state_dict(convert_ldm_vae_checkpoint(dict(state), vae.config))
     return vae
 
 
-def _clip_text(state: StateDict) -> Any:
-    from transformers import CLIPTextModel
+def _tiny_vae(state: StateDict) -> Any:
+    """A TAESD autoencoder; its decoder's first entry is a clamp that AutoencoderTiny does not count."""
+    from diffusers import AutoencoderTiny
 
-    weights = {key.removeprefix(_CLIP): value for key, value in state.items() if key.startswith(_CLIP)}
-    width = weights["embeddings.token_embedding.weight"].shape[1]
-    model = CLIPTextModel(_text_config(weights, width // 64, "quick_gelu"))
-    _load_text(model, weights)
-    return model
+    weights = {}
+    for key, value in state.items():
+        if key.startswith(_TINY_VAE):
+            side, index, rest = key.removeprefix(_TINY_VAE).split(".", 2)
+            weights[f"{side}.layers.{int(index) - (side == 'decoder')}.{rest}"] = value
+    scale = float(state.get(_VAE + "vae_scale", torch.tensor(1.0)))
+    vae: Any = AutoencoderTiny(scaling_factor=_SD_SCALING / scale)
+    vae.load_state_dict(weights)
+    return vae
 
 
-def _open_clip_text(state: StateDict) -> Any:
+def _text_weights(state: StateDict) -> StateDict:
+    """The text encoder's weights by CLIPTextModel's names without "text_model."."""
+    for prefix in _CLIP:
+        if prefix + "embeddings.token_embedding.weight" in state:
+            return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
-    from transformers import CLIPTextModel
 
-    blocks = _count(state, _OPEN_CLIP + "transformer.resblocks.{}.ln_1.weight")
-    # SD 2 reads the last but one layer's output: the last layer is left out of the model
-    kept = {key: value for key, value in state.items() if f".resblocks.{blocks - 1}." not in key}
     width = state[_OPEN_CLIP + "token_embedding.weight"].shape[1]
-    without_projection = {key: value for key, value in kept.items() if not key.endswith("text_projection")}
-    converted = convert_open_clip_checkpoint(_ModelOfWidth(width), without_projection)
-    weights = {key.removeprefix("text_model."): value for key, value in converted.items()}
-    model = CLIPTextModel(_text_config(weights, width // 64, "gelu"))
+    plain = {key: value for key, value in state.items() if not key.endswith("text_projection")}
+    converted = convert_open_clip_checkpoint(_ModelOfWidth(width), plain)
+    return {key.removeprefix("text_model."): value for key, value in converted.items()}
+
+
+def _text_encoder(weights: StateDict, is_sd2: bool) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    layers = _count(weights, "encoder.layers.{}.layer_norm1.weight")
+    width = weights["embeddings.token_embedding.weight"].shape[1]
+    config = CLIPTextConfig(
+        vocab_size=weights["embeddings.token_embedding.weight"].shape[0],
+        hidden_size=width,
+        intermediate_size=weights["encoder.layers.0.mlp.fc1.weight"].shape[0],
+        num_hidden_layers=min(layers, _SD2_LAYERS) if is_sd2 else layers,
+        num_attention_heads=width // 64,
+        hidden_act="gelu" if is_sd2 else "quick_gelu",
+    )
+    model = CLIPTextModel(config)
     _load_text(model, weights)
     return model
 
@@ -175,23 +200,6 @@ class _ModelOfWidth:
 
     def __init__(self, width: int) -> None:
         self.config = SimpleNamespace(hidden_size=width)
-
-
-def _text_config(weights: StateDict, heads: int, activation: str) -> Any:
-    from transformers import CLIPTextConfig
-
-    embedding = weights["embeddings.token_embedding.weight"]
-    return CLIPTextConfig(
-        vocab_size=embedding.shape[0],
-        hidden_size=embedding.shape[1],
-        intermediate_size=weights["encoder.layers.0.mlp.fc1.weight"].shape[0],
-        num_hidden_layers=_count(weights, "encoder.layers.{}.layer_norm1.weight"),
-        num_attention_heads=heads,
-        hidden_act=activation,
-        bos_token_id=0,
-        eos_token_id=2,
-        pad_token_id=1,
-    )
 
 
 def _load_text(model: Any, weights: StateDict) -> None:

@@ -1,0 +1,71 @@
+"""Tables that users type: one region per line."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from .colours import parse_colour
+from .errors import LayoutError
+from .layout import DEFAULT_WEIGHT, ColourEntry
+
+
+class SubjectLine(NamedTuple):
+    """A subject phrase and its weight inside its region."""
+
+    subject: str
+    weight: float = DEFAULT_WEIGHT
+
+
+def parse_subject_lines(text: str, weight: float = DEFAULT_WEIGHT) -> list[SubjectLine]:
+    """Subjects from lines "dog" or "dog @ 3" (its own weight instead of `weight`); blank lines count nothing.
+
+    Raises LayoutError naming the line.
+    """
+    return [_subject_line(line, number, weight) for number, line in _lines(text)]
+
+
+def parse_colour_lines(text: str, weight: float = DEFAULT_WEIGHT) -> list[ColourEntry]:
+    """Colour table from lines "#ff0000 = dog", "255,0,0: dog" or "red = dog @ 3"; blank lines count nothing.
+
+    Raises LayoutError naming the line.
+    """
+    return [_colour_line(line, number, weight) for number, line in _lines(text)]
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+
+
+def _colour_line(line: str, number: int, weight: float) -> ColourEntry:
+    at = min((line.find(sign) for sign in "=:" if sign in line), default=-1)
+    if at < 0:
+        raise LayoutError(
+            f'line {number} of the colour table is "{line}": write "colour = subject", such as "#ff0000 = dog"'
+        )
+    subject = _subject_line(line[at + 1 :].strip(), number, weight)
+    return ColourEntry(parse_colour(line[:at].strip().strip("\"'")), subject.subject, subject.weight)
+
+
+def _subject_line(line: str, number: int, weight: float) -> SubjectLine:
+    subject, at_sign, typed = line.rpartition("@")
+    if not at_sign:
+        subject, value = line, weight
+    else:
+        value = _weight(typed, number)
+    subject = subject.strip()
+    if not subject:
+        raise LayoutError(f'line {number} names no subject: write one such as "dog"')
+    return SubjectLine(subject, value)
+
+
+def _weight(typed: str, number: int) -> float:
+    try:
+        value = float(typed)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise LayoutError(
+            f'line {number} has the weight "{typed.strip()}": write a number after "@", such as "dog @ 2.5"'
+        )
+    return value

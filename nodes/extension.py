@@ -1,0 +1,26 @@
+"""What the pack registers with ComfyUI."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import attention, config, guidance, layouts, residuals, sampling, text
+from .host import add_residual_folder
+
+
+class Cones2Extension(ComfyExtension):
+    """All nodes, in the order of the node table in the README."""
+
+    async def on_load(self) -> None:
+        add_residual_folder()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            *residuals.NODES,
+            *text.NODES,
+            *layouts.NODES,
+            *guidance.NODES,
+            *sampling.NODES,
+            *config.NODES,
+            *attention.NODES,
+        ]

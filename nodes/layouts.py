@@ -1,0 +1,192 @@
+"""Layout nodes: where each subject belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..cones2.colours import DEFAULT_TOLERANCE
+from ..cones2.errors import LayoutError
+from ..cones2.layout import DEFAULT_WEIGHT, Box, layout_from_boxes, layout_from_colours, layout_from_masks
+from ..cones2.pictures import layout_picture
+from ..cones2.tables import parse_colour_lines, parse_subject_lines
+from .host import CATEGORY, BoxSocket, LayoutSocket, to_image, to_picture
+
+_SUBJECTS_TOOLTIP = (
+    'One subject of the prompt per line, in the order of the {}. "dog#2" is the second dog of the prompt; '
+    '"dog @ 3" gives it its own weight.'
+)
+
+
+class Cones2ColorLayoutToMasks(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Cones2ColorLayoutToMasks",
+            display_name="Color Layout to Masks (Cones 2)",
+            category=CATEGORY,
+            description="Reads a painted layout: every colour is the place of one subject.",
+            search_aliases=["color mask", "regional prompt", "layout", "segmentation map"],
+            inputs=[
+                io.Image.Input(
+                    "image", tooltip="The painted layout; its size need not be the size of the final picture."
+                ),
+                io.String.Input(
+                    "colors",
+                    multiline=True,
+                    default="255,0,0 = dog\n255,192,0 = mug",
+                    tooltip='One "colour = subject" per line. Colours: "255,0,0", "#f00", "#ff0000" or names such as '
+                    "red. "
+                    '"red = dog#2" is the second dog of the prompt; "red = dog @ 3" gives it its own weight.',
+                ),
+                io.Float.Input(
+                    "tolerance",
+                    default=DEFAULT_TOLERANCE,
+                    min=0.0,
+                    max=441.0,
+                    step=1.0,
+                    tooltip="How far (RGB distance) a pixel may be from a colour of the table. 0 is exact; more "
+                    "forgives JPEG and soft edges.",
+                ),
+                _weight_input(),
+            ],
+            outputs=[
+                LayoutSocket.Output("layout", tooltip="Which subject belongs where."),
+                io.Mask.Output("masks", tooltip="One mask per line of the table, in its order."),
+                io.Image.Output("preview", tooltip="The layout as it was understood, with names."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, colors: str, tolerance: float, weight: float) -> io.NodeOutput:
+        table = parse_colour_lines(colors, weight)
+        layout = layout_from_colours(to_picture(image, "the layout picture"), table, tolerance)
+        masks = torch.stack([region.mask.float() for region in layout.regions])
+        return io.NodeOutput(layout, masks, to_image([layout_picture(layout, layout.height, layout.width)]))
+
+
+class Cones2LayoutFromMasks(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        template = io.Autogrow.TemplatePrefix(
+            io.Mask.Input("mask", tooltip="The place of a subject; of a batch, each mask is one place."),
+            prefix="mask",
+            min=1,
+            max=16,
+        )
+        return io.Schema(
+            node_id="Cones2LayoutFromMasks",
+            display_name="Layout from Masks (Cones 2)",
+            category=CATEGORY,
+            description="Makes a layout from masks, one per subject.",
+            search_aliases=["regional prompt", "mask to layout", "segment"],
+            inputs=[
+                io.Autogrow.Input(
+                    "masks",
+                    template=template,
+                    tooltip="Masks in the order of the subjects: a new input appears as you connect.",
+                ),
+                io.String.Input(
+                    "subjects", multiline=True, default="dog\nmug", tooltip=_SUBJECTS_TOOLTIP.format("masks")
+                ),
+                _weight_input(),
+            ],
+            outputs=[LayoutSocket.Output("layout", tooltip="Which subject belongs where.")],
+        )
+
+    @classmethod
+    def execute(cls, masks: dict[str, Tensor], subjects: str, weight: float) -> io.NodeOutput:
+        flat = [mask for group in masks.values() if group is not None for mask in _mask_list(group)]
+        lines = parse_subject_lines(subjects, weight)
+        return io.NodeOutput(layout_from_masks(flat, [line.subject for line in lines], [line.weight for line in lines]))
+
+
+class Cones2LayoutFromBoxes(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Cones2LayoutFromBoxes",
+            display_name="Layout from Boxes (Cones 2)",
+            category=CATEGORY,
+            description="Makes a layout from bounding boxes, one per subject.",
+            search_aliases=["regional prompt", "bounding box", "bbox"],
+            inputs=[
+                BoxSocket.Input(
+                    "boxes",
+                    tooltip="Boxes in pixels, such as those of Create Bounding Boxes: one box or a list.",
+                    extra_dict={"forceInput": True},
+                ),
+                io.Int.Input(
+                    "width",
+                    default=1024,
+                    min=1,
+                    max=16384,
+                    tooltip="Width of the canvas the boxes were drawn on, in pixels.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=1024,
+                    min=1,
+                    max=16384,
+                    tooltip="Height of the canvas the boxes were drawn on, in pixels.",
+                ),
+                io.String.Input(
+                    "subjects", multiline=True, default="dog\nmug", tooltip=_SUBJECTS_TOOLTIP.format("boxes")
+                ),
+                _weight_input(),
+            ],
+            outputs=[LayoutSocket.Output("layout", tooltip="Which subject belongs where.")],
+        )
+
+    @classmethod
+    def execute(cls, boxes: Any, width: int, height: int, subjects: str, weight: float) -> io.NodeOutput:
+        lines = parse_subject_lines(subjects, weight)
+        layout = layout_from_boxes(
+            [_box(box) for box in _box_list(boxes)],
+            [line.subject for line in lines],
+            height,
+            width,
+            weights=[line.weight for line in lines],
+        )
+        return io.NodeOutput(layout)
+
+
+def _weight_input() -> io.Float.Input:
+    return io.Float.Input(
+        "weight",
+        default=DEFAULT_WEIGHT,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        tooltip="How strongly each subject is drawn into its region (2.5 is published).",
+    )
+
+
+def _mask_list(mask: Tensor) -> list[Tensor]:
+    """MASK [H, W], [B, H, W] or [B, 1, H, W] as masks [H, W]."""
+    return list(mask.reshape(-1, *mask.shape[-2:]).cpu()) if mask.ndim >= 2 else [mask.cpu()]
+
+
+def _box_list(boxes: Any) -> list[Any]:
+    """A BOUNDING_BOX is one box, the boxes of a picture, or a list of those per picture (the first counts)."""
+    if isinstance(boxes, Mapping):
+        return [boxes]
+    if isinstance(boxes, list) and boxes and isinstance(boxes[0], list):
+        return boxes[0]
+    if isinstance(boxes, list):
+        return boxes
+    raise LayoutError(f"the boxes are {type(boxes).__name__}: connect a bounding box or a list of them")
+
+
+def _box(box: Any) -> Box:
+    try:
+        return Box(*(float(box[key]) for key in ("x", "y", "width", "height")))
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise LayoutError(f"{box!r:.80} is not a bounding box: it needs the numbers x, y, width and height") from None
+
+
+NODES = [Cones2ColorLayoutToMasks, Cones2LayoutFromMasks, Cones2LayoutFromBoxes]

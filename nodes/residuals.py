@@ -1,0 +1,133 @@
+"""Residual files: load and save."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..cones2.errors import ResidualError
+from ..cones2.residual import Residual, load_residual, save_residual
+from .host import CATEGORY, RESIDUAL_FOLDER, ResidualSocket
+
+
+class Cones2LoadResidual(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Cones2LoadResidual",
+            display_name="Load Residual (Cones 2)",
+            category=CATEGORY,
+            description="Loads a trained subject: a few kilobytes that turn a word of the prompt into your dog, mug "
+            "or vase.",
+            search_aliases=["load concept", "load subject", "personalization", "custom subject", "residual embedding"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=folder_paths.get_filename_list(RESIDUAL_FOLDER),
+                    tooltip="A .safetensors or .pt residual in models/residuals (subfolders and "
+                    "extra_model_paths.yaml included).",
+                ),
+                io.String.Input(
+                    "subject",
+                    default="",
+                    tooltip='The word or phrase of the prompt that becomes this subject, such as "dog"; "dog#2" is '
+                    "the second dog. "
+                    "Empty: the phrase stored in the file, or its file name.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="How strongly the word is moved towards the subject. 1 is as trained, 0 leaves the plain "
+                    "word.",
+                ),
+            ],
+            outputs=[
+                ResidualSocket.Output("residual", tooltip="The subject. Connect it to Apply Residual to Conditioning.")
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str) -> bool | str:
+        return True if folder_paths.get_full_path(RESIDUAL_FOLDER, file) else _missing(file)
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, subject: str, strength: float) -> str:
+        path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
+        status = os.stat(path) if path else None
+        return f"{file} {status.st_mtime_ns} {status.st_size}" if status else file
+
+    @classmethod
+    def execute(cls, file: str, subject: str, strength: float) -> io.NodeOutput:
+        path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
+        if path is None:
+            raise ResidualError(_missing(file))
+        residual = load_residual(path, subject.strip() or None)
+        return io.NodeOutput((residual.with_strength(strength),))
+
+
+class Cones2SaveResidual(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Cones2SaveResidual",
+            display_name="Save Residual (Cones 2)",
+            category=CATEGORY,
+            description="Saves a subject to models/residuals, where Load Residual finds it.",
+            search_aliases=["save concept", "save subject", "export residual"],
+            inputs=[
+                ResidualSocket.Input("residual", tooltip="The subject to save (exactly one)."),
+                io.String.Input(
+                    "name",
+                    default="my_subject",
+                    tooltip='File name without ending; "pets/rex" saves into a subfolder.',
+                ),
+                io.Boolean.Input(
+                    "overwrite",
+                    default=False,
+                    tooltip="Replace a file of the same name. Off: saving over an existing file is an error.",
+                ),
+            ],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, residual: tuple[Residual, ...], name: str, overwrite: bool) -> io.NodeOutput:
+        if len(residual) != 1:
+            raise ResidualError(
+                f"{len(residual)} residuals are connected ({_names(residual)}): Save Residual stores one subject per "
+                f"file"
+            )
+        path = _target(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        saved = save_residual(residual[0], path, overwrite=overwrite)
+        return io.NodeOutput(ui=ui.PreviewText(f"Saved {saved}"))
+
+
+def _target(name: str) -> Path:
+    """Where a name is saved: inside the first residual folder, always .safetensors."""
+    root = Path(folder_paths.get_folder_paths(RESIDUAL_FOLDER)[0]).resolve()
+    stem = name.strip().removesuffix(".safetensors")
+    path = (root / f"{stem}.safetensors").resolve()
+    if not stem or stem.endswith(("/", "\\")) or not path.is_relative_to(root):
+        raise ResidualError(f'"{name}" is not a name inside {root}: write for example "rex" or "pets/rex"')
+    return path
+
+
+def _missing(file: str) -> str:
+    available = folder_paths.get_filename_list(RESIDUAL_FOLDER)
+    roots = ", ".join(folder_paths.get_folder_paths(RESIDUAL_FOLDER))
+    return f'there is no residual "{file}" in {roots}; found: {", ".join(available) or "no files at all"}'
+
+
+def _names(residuals: tuple[Residual, ...]) -> str:
+    return ", ".join(f'"{residual.subject}"' for residual in residuals)
+
+
+NODES = [Cones2LoadResidual, Cones2SaveResidual]

@@ -1,0 +1,164 @@
+"""Text nodes: encode a prompt that knows its tokens, and add subjects to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..cones2.anchor import from_other_encoder
+from ..cones2.errors import PromptError
+from ..cones2.residual import Residual, add_residuals, check_width
+from ..cones2.tokens import locate_subjects
+from .host import CATEGORY, ResidualSocket
+from .prompt import PROMPT_KEY, Placed, PromptRecord, check_known, knows, prompt_record, read_prompt, usual_layer
+
+log = logging.getLogger(__name__)
+
+Entry = tuple[Tensor, dict[str, Any]]
+
+
+class Cones2TextEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Cones2TextEncode",
+            display_name="Text Encode (Cones 2)",
+            category=CATEGORY,
+            description="Encodes a prompt exactly like CLIP Text Encode, and lets the conditioning remember where "
+            "its words are.",
+            search_aliases=["prompt", "clip text encode", "positive prompt"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model."),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip='The prompt. Name every subject in it: "a dog and a mug on the beach". Weights such as '
+                    "(dog:1.2) and embedding:name work.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output("conditioning", tooltip="The encoded prompt; it carries its tokens.")],
+        )
+
+    @classmethod
+    def execute(cls, clip: Any, text: str) -> io.NodeOutput:
+        if clip is None:
+            raise PromptError(
+                "the CLIP input is empty: the checkpoint holds no text encoder, so load one with a CLIP loader"
+            )
+        record, tokens = read_prompt(clip, text)
+        return io.NodeOutput(clip.encode_from_tokens_scheduled(tokens, add_dict={PROMPT_KEY: record}))
+
+
+class Cones2ApplyResidualToConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        template = io.Autogrow.TemplatePrefix(
+            ResidualSocket.Input("residual", tooltip="A subject; its phrase must stand in the prompt."),
+            prefix="residual",
+            min=1,
+            max=16,
+        )
+        return io.Schema(
+            node_id="Cones2ApplyResidualToConditioning",
+            display_name="Apply Residual to Conditioning (Cones 2)",
+            category=CATEGORY,
+            description="Turns words of the prompt into your subjects. Use it on the positive prompt only.",
+            search_aliases=["apply concept", "inject subject", "residual token embedding"],
+            inputs=[
+                io.Conditioning.Input("conditioning", tooltip="The positive prompt, best from Text Encode (Cones 2)."),
+                io.Autogrow.Input(
+                    "residuals", template=template, tooltip="The subjects: a new input appears as you connect."
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="Only for a conditioning from another text node: the CLIP it was encoded with.",
+                ),
+                io.String.Input(
+                    "text",
+                    optional=True,
+                    multiline=True,
+                    default="",
+                    tooltip="Only for a conditioning from another text node: the text it was encoded from.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "subject_conditioning", display_name="conditioning", tooltip="The prompt with the subjects in it."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, conditioning: list[Entry], residuals: dict[str, tuple[Residual, ...]], clip: Any = None, text: str = ""
+    ) -> io.NodeOutput:
+        wanted = [residual for group in residuals.values() if group is not None for residual in group]
+        records = [_record(cond, options, clip, text) for cond, options in conditioning]
+        check_known(records, [residual.subject for residual in wanted])
+        return io.NodeOutput(
+            [
+                _apply(cond, options, record, [residual for residual in wanted if knows(record, residual.subject)])
+                for (cond, options), record in zip(conditioning, records, strict=True)
+            ]
+        )
+
+
+def _record(cond: Tensor, options: dict[str, Any], clip: Any, text: str) -> PromptRecord:
+    if PROMPT_KEY in options or clip is None or not text.strip():
+        return prompt_record(options)
+    record, _ = read_prompt(clip, text)
+    if record.tokens.length > cond.shape[1]:
+        raise PromptError(
+            f"the text has {record.tokens.length} rows but the conditioning only {cond.shape[1]}: repeat the text it "
+            f"was encoded from"
+        )
+    return record
+
+
+def _apply(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: list[Residual]) -> list[Any]:
+    """The entry with all its residuals, old and new, placed as if they had been added together."""
+    for residual in residuals:
+        check_width(residual, cond.shape[-1])
+        _warn_of_other_encoder(residual, cond, record)
+    together = [placed.residual for placed in record.placed] + residuals
+    claims = locate_subjects(record.tokens, [residual.subject for residual in together], record.tokenise)
+    placed = [Placed(residual, claim.occurrences) for residual, claim in zip(together, claims, strict=True)]
+    return [add_residuals(cond, _changes(record.placed, placed)), {**options, PROMPT_KEY: record.with_placed(placed)}]
+
+
+def _changes(before: Sequence[Placed], after: Sequence[Placed]) -> list[tuple[Residual, list[tuple[int, ...]]]]:
+    """What to add so that `before` becomes `after`; a place that moved is taken back where it was."""
+    changes = [(new.residual, list(new.occurrences)) for new in after[len(before) :]]
+    for old, new in zip(before, after, strict=False):
+        gone = [rows for rows in old.occurrences if rows not in new.occurrences]
+        come = [rows for rows in new.occurrences if rows not in old.occurrences]
+        changes += [(old.residual.with_strength(-old.residual.strength), gone), (old.residual, come)]
+    return [(residual, rows) for residual, rows in changes if rows]
+
+
+def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecord) -> None:
+    other = from_other_encoder(residual, cond)
+    if other:
+        log.warning(
+            'the residual "%s" was trained with another text encoder or CLIP skip than this conditioning (its base '
+            "model: %s)",
+            residual.subject,
+            residual.metadata.get("base_model", "not stated"),
+        )
+    elif other is None and record.layer != usual_layer(record.family):
+        log.warning(
+            '"%s" is added to a conditioning of text-encoder layer %d (CLIP skip); '
+            "residuals are usually trained on layer %d",
+            residual.subject,
+            record.layer,
+            usual_layer(record.family),
+        )
+
+
+NODES = [Cones2TextEncode, Cones2ApplyResidualToConditioning]

@@ -1,0 +1,82 @@
+// Chromium on a ComfyUI frontend, driven by JSON lines: {"open": url}, {"call": name, "argument": …} for a
+// function of page.js or of a script that {"addScript": file} added, {"screenshot": file, …}. Each answer is one JSON line on stdout.
+'use strict'
+const fs = require('fs')
+const path = require('path')
+const readline = require('readline')
+const { chromium } = require('playwright-core')
+
+const SETTINGS = {
+  'Comfy.TutorialCompleted': true, // else a dialog of templates covers a first run
+  'Comfy.VueNodes.Enabled': false, // what a local installation starts with
+  'LiteGraph.Canvas.MinFontSizeForLOD': 0 // text stays readable in a screenshot of a large graph
+}
+const OFFLINE = /404|Content Security Policy|Fetch API cannot load/ // the frontend asks model hubs for file sizes
+const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking']
+const ready = () =>
+  window.app?.isGraphReady && app.vueAppReady && app.extensionManager?.workflow?.activeWorkflow && document.querySelector('#graph-canvas')
+
+class Frontend {
+  constructor (page) {
+    this.page = page
+    this.problems = []
+    page.on('pageerror', (error) => this.problems.push(`pageerror: ${error}`))
+    page.on('console', (message) => {
+      if (message.type() === 'error' && !OFFLINE.test(message.text())) this.problems.push(message.text())
+    })
+  }
+
+  async open ({ open, settings = {} }) {
+    await this.page.request.post(`${open}/api/settings`, { data: { ...SETTINGS, ...settings } })
+    await this.page.goto(open, { waitUntil: 'domcontentloaded' })
+    await this.page.waitForFunction(ready, null, { timeout: 60000 })
+    await this.addScript({ addScript: path.join(__dirname, 'page.js') })
+    this.problems.length = 0
+    return null
+  }
+
+  async addScript ({ addScript }) {
+    await this.page.addScriptTag({ content: fs.readFileSync(addScript, 'utf8') })
+    return null
+  }
+
+  call ({ call, argument }) {
+    return this.page.evaluate(([name, value]) => window.cones2Tests[name](value), [call, argument ?? null])
+  }
+
+  async screenshot ({ screenshot, width = 1600, height = 900, ...options }) {
+    await this.page.setViewportSize({ width, height })
+    await this.page.evaluate(() => window.cones2Tests.fitView())
+    await this.page.waitForTimeout(1500) // the view moves there in an animation
+    const clip = await this.page.evaluate(() => window.cones2Tests.graphBox())
+    await this.page.screenshot({ path: screenshot, clip, ...options })
+    return null
+  }
+
+  async takeProblems () {
+    return this.problems.splice(0)
+  }
+
+  answer (request) {
+    const command = ['open', 'addScript', 'call', 'screenshot', 'takeProblems'].find((name) => name in request)
+    return this[command](request)
+  }
+}
+
+const reply = (answer) => process.stdout.write(JSON.stringify(answer) + '\n')
+
+async function main () {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS })
+  const frontend = new Frontend(await browser.newPage({ viewport: { width: 1600, height: 900 } }))
+  reply({ ready: true })
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    try {
+      reply({ value: (await frontend.answer(JSON.parse(line))) ?? null })
+    } catch (error) {
+      reply({ error: error.name, message: error.message, traceback: error.stack })
+    }
+  }
+  await browser.close()
+}
+
+main()

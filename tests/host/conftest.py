@@ -1,0 +1,92 @@
+"""Fixtures that run the pack on a real ComfyUI; without one every test here is skipped."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hostlink.browser import NO_BROWSER, NO_PLAYWRIGHT, Browser, find_chromium, install_playwright
+from hostlink.checkpoints import Checkpoints, open_checkpoints
+from hostlink.discovery import NO_HOST, Host, find_host
+from hostlink.server import HostServer
+from hostlink.worker import HostWorker
+from hostlink.workflows import supply_files
+from hostlink.workspace import make_workspace
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark this folder's tests as `host`, those in a browser as `browser`."""
+    for item in (item for item in items if HERE in item.path.parents):
+        item.add_marker(pytest.mark.host)
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+
+
+def pytest_runtest_setup() -> None:
+    """Skip this folder's tests where there is no host; from one place, so that the report counts them in one line."""
+    if find_host() is None:
+        pytest.skip(NO_HOST)
+
+
+@pytest.fixture(scope="session")
+def host() -> Host:
+    found = find_host()
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def checkpoints(host: Host) -> Checkpoints:
+    """Synthetic checkpoints: `checkpoints.make("sd15")` returns the file name CheckpointLoaderSimple lists."""
+    return open_checkpoints(host)
+
+
+@pytest.fixture(scope="session")
+def in_host(host: Host, checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostWorker]:
+    """Calls functions of tests/host/drivers inside one host process that has loaded the pack."""
+    base = make_workspace(tmp_path_factory.mktemp("worker"), checkpoints.folder)
+    worker = HostWorker(host, base, checkpoints)
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def in_fresh_host(host: Host, checkpoints: Checkpoints, tmp_path: Path) -> Iterator[HostWorker]:
+    """As `in_host`, in a process of the test's own."""
+    worker = HostWorker(host, make_workspace(tmp_path, checkpoints.folder), checkpoints)
+    yield worker
+    worker.close()
+
+
+@pytest.fixture(scope="session")
+def host_server(host: Host, checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostServer]:
+    """A ComfyUI server with the pack in custom_nodes under an arbitrary folder name."""
+    server = HostServer(host, make_workspace(tmp_path_factory.mktemp("server"), checkpoints.folder))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium; skips where there is none."""
+    chromium = find_chromium()
+    if chromium is None or shutil.which("npm") is None:
+        pytest.skip(NO_BROWSER)
+    try:
+        node_modules = install_playwright()
+    except subprocess.SubprocessError:
+        pytest.skip(NO_PLAYWRIGHT)
+    page = Browser(chromium, node_modules, tmp_path_factory.mktemp("browser"))
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="session")
+def frontend(browser: Browser, host_server: HostServer) -> Browser:
+    """The frontend of `host_server`, open in the browser; the files that the workflows ask for are in place."""
+    supply_files(host_server.base)
+    browser.open(host_server.url)
+    return browser

@@ -1,0 +1,259 @@
+"""Drivers for sampling: plain runs stay plain, nothing outlives a run, recurrence does what it says."""
+
+import gc
+import weakref
+from itertools import pairwise
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import hostkit
+import scenes
+import torch
+from torch import Tensor
+
+LATENT = (128, 96)
+
+
+def parts(name: str) -> tuple[Any, Any, Any, Any]:
+    """MODEL, positive (with tokens), negative and layout."""
+    model, clip, _ = hostkit.checkpoint(name)
+    return model, scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.layout()
+
+
+def latent_of(kind: str) -> tuple[dict, dict]:
+    """An empty latent, or a picture's with denoise or a mask; with the options that go with it."""
+    latent = hostkit.empty_latent(*LATENT)
+    if kind == "empty":
+        return latent, {}
+    latent = {"samples": scenes.noise(seed=8)}
+    if kind == "denoise":
+        return latent, {"denoise": 0.5}
+    mask = torch.zeros(1, 1, 96, 128)
+    mask[..., 64:] = 1
+    return {**latent, "noise_mask": mask}, {}
+
+
+def unguided(name: str, kind: str, sampler: str) -> dict:
+    """The nodes without guidance, against the stock KSampler."""
+    model, positive, negative, layout = parts(name)
+    latent, options = latent_of(kind)
+    options |= {"sampler_name": sampler, "steps": 3}
+    plain = hostkit.ksampler(model, positive, negative, latent, **options)
+    none = dict(guided_steps=0, recurrence=True)
+    weightless = dict(guidance_weight=0.0, recurrence=False)
+    no_steps, no_weight = (
+        scenes.guide(model, positive, layout, **values) for values in ({"guided_steps": 0}, {"guidance_weight": 0.0})
+    )
+    return {
+        "zero steps": hostkit.identical(
+            plain, scenes.guided_ksampler(model, positive, negative, latent, layout, **(options | none))
+        ),
+        "zero weight": hostkit.identical(
+            plain, scenes.guided_ksampler(model, positive, negative, latent, layout, **(options | weightless))
+        ),
+        "node, zero steps": hostkit.identical(
+            plain, hostkit.ksampler(no_steps[0], no_steps[1], negative, latent, **options)
+        ),
+        "node, zero weight": hostkit.identical(
+            plain, hostkit.ksampler(no_weight[0], no_weight[1], negative, latent, **options)
+        ),
+        "sampler wrapped": hostkit.identical(
+            *(custom(model, positive, negative, latent, wrapped, **options) for wrapped in (True, False))
+        ),
+        "guided": hostkit.relative_error(
+            scenes.guided_ksampler(model, positive, negative, latent, layout, **options), plain
+        ),
+    }
+
+
+def custom(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    latent: dict,
+    wrapped: bool,
+    sampler_name: str = "euler",
+    steps: int = 3,
+    denoise: float = 1.0,
+) -> Tensor:
+    """Latents of SamplerCustomAdvanced with the sampler wrapped by Self Recurrence or not."""
+    sampler = hostkit.run_node("KSamplerSelect", sampler_name=sampler_name)[0]
+    if wrapped:
+        sampler = hostkit.run_node("Cones2SelfRecurrence", sampler=sampler)[0]
+    guider = hostkit.run_node("CFGGuider", model=model, positive=positive, negative=negative, cfg=7.5)[0]
+    sigmas = hostkit.run_node("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=denoise)[0]
+    noise = hostkit.run_node("RandomNoise", noise_seed=7)[0]
+    out = hostkit.run_node(
+        "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent
+    )
+    return out[0]["samples"]
+
+
+def forwards(name: str) -> dict:
+    """Model calls of runs of four steps."""
+    model, positive, negative, layout = parts(name)
+    latent = hostkit.empty_latent(*LATENT)
+
+    def counted(**options: Any) -> int:
+        calls = scenes.Calls(model)
+        scenes.guided_ksampler(calls.model, positive, negative, latent, layout, steps=4, **options)
+        return calls.count
+
+    return {
+        "guided": counted(),
+        "recurrent": counted(recurrence=True),
+        "half recurrent": counted(recurrence=True, guided_steps=2),
+        "recurrent without weight": counted(recurrence=True, guidance_weight=0.0),
+        "more than all": counted(recurrence=True, guided_steps=100),
+    }
+
+
+def recurrence(name: str, guided_steps: int) -> dict:
+    """Both nodes against Euler with recurrence written out on the guided model, the stock sampler doing the rest."""
+    model, positive, negative, layout = parts(name)
+    latent, steps = hostkit.empty_latent(*LATENT), 4
+    guided_model, guided = scenes.guide(model, positive, layout, guided_steps=guided_steps)
+    options = dict(steps=steps, guided_steps=guided_steps, recurrence=True, sampler_name="dpmpp_2m")
+    node = scenes.guided_ksampler(model, positive, negative, latent, layout, **options)
+    return {
+        "ksampler": hostkit.relative_error(node, written_out(guided_model, guided, negative, guided_steps, steps)),
+        "custom": hostkit.relative_error(custom(guided_model, guided, negative, latent, True, "dpmpp_2m", steps), node),
+    }
+
+
+def written_out(model: Any, positive: Any, negative: Any, guided_steps: int, steps: int) -> Tensor:
+    """Algorithm 1 with the host's denoiser, then dpmpp_2m over the remaining sigmas."""
+    generator = torch.Generator().manual_seed(7)
+    first_noise = torch.randn(1, 4, 12, 16, generator=generator)
+
+    def function(
+        denoiser: Any, x: Tensor, sigmas: Tensor, extra_args: Any = None, callback: Any = None, disable: Any = None
+    ) -> Tensor:
+        for sigma, after in pairwise(sigmas[: guided_steps + 1]):
+            once = x + (x - denoiser(x, sigma[None], **extra_args)) / sigma * (after - sigma)
+            again = once + torch.randn(x.shape, generator=generator) * (sigma**2 - after**2).sqrt()
+            x = again + (again - denoiser(again, sigma[None], **extra_args)) / sigma * (after - sigma)
+        rest = comfy.samplers.sampler_object("dpmpp_2m").sampler_function
+        return (
+            rest(denoiser, x, sigmas[guided_steps:], extra_args=extra_args, disable=True) if guided_steps < steps else x
+        )
+
+    sigmas = hostkit.run_node("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=1.0)[0]
+    with torch.inference_mode():
+        return comfy.sample.sample_custom(
+            model, first_noise, 7.5, comfy.samplers.KSAMPLER(function), sigmas, positive, negative,
+            torch.zeros_like(first_noise), disable_pbar=True, seed=7,
+        )  # fmt: skip
+
+
+def windows(name: str) -> dict:
+    """Which of four steps are guided, judged by the forward passes that differ from plain ones."""
+    model, positive, negative, layout = parts(name)
+
+    def guided_steps(**options: Any) -> list[int]:
+        guided_model, guided = scenes.guide(model, positive, layout, **options)
+        seen: list[int] = []
+        calls = iter(range(100))
+
+        def spy(executor: Any, x: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Any:
+            call = next(calls)
+            options = args[-1] if args and isinstance(args[-1], dict) else kwargs["transformer_options"]
+            if options.get("patches_replace", {}).get("attn2"):
+                seen.append(call)
+            return executor(x, t, *args, **kwargs)
+
+        guided_model.add_wrapper_with_key("apply_model", "later", spy)
+        hostkit.ksampler(guided_model, guided, negative, hostkit.empty_latent(*LATENT), steps=4)
+        return seen
+
+    return {
+        "all": guided_steps(),
+        "two steps": guided_steps(guided_steps=2),
+        "steps win": guided_steps(guided_steps=3, end_percent=0.0),
+        "first half": guided_steps(end_percent=0.5),
+        "second half": guided_steps(start_percent=0.5),
+    }
+
+
+def sampled_finite(name: str, sampler: str, scheduler: str, guided_steps: int, recurrence: bool = True) -> dict:
+    """Whether a run is finite, guided and plain."""
+    model, positive, negative, layout = parts(name)
+    latent = hostkit.empty_latent(64, 64)
+    options = dict(steps=4, sampler_name=sampler, scheduler=scheduler)
+    plain = hostkit.ksampler(model, positive, negative, latent, **options)
+    found = scenes.guided_ksampler(
+        model, positive, negative, latent, layout, guided_steps=guided_steps, recurrence=recurrence, **options
+    )
+    return {"plain": hostkit.summary(plain), "guided": hostkit.summary(found)}
+
+
+def choices() -> tuple[list[str], list[str]]:
+    """All samplers and schedulers of the host."""
+    return comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSampler.SCHEDULERS
+
+
+def plain_run(name: str) -> list[float]:
+    """A plain KSampler run, every number of it."""
+    model, positive, negative, _ = parts(name)
+    latent = hostkit.empty_latent(64, 64, 2)
+    return hostkit.ksampler(model, positive, negative, latent, steps=2).flatten().tolist()
+
+
+class Stop(RuntimeError):
+    """A failure in the middle of a run."""
+
+
+def runs_end(name: str, how: str) -> dict:
+    """A guided run that ends normally, is interrupted or fails; which of its tensors are still alive afterwards."""
+    model, positive, negative, layout = parts(name)
+    tensors: list[weakref.ref] = []
+    guided_model, guided = scenes.guide(model, positive, layout)  # alive like a cached output of a node
+    error = guided_run_ending(how, guided_model, guided, negative, tensors)
+    gc.collect()
+    return {
+        "error": error,
+        "seen": len(tensors),
+        "alive": sum(ref() is not None for ref in tensors),
+        "options": sorted(str(key) for key in guided_model.model_options["transformer_options"]),
+        "wrappers": sorted(model.wrappers),
+        "guided": len(guided),
+    }
+
+
+def guided_run_ending(how: str, model: Any, positive: Any, negative: Any, tensors: list) -> str:
+    calls = iter(range(100))
+
+    def watch(q: Tensor, k: Tensor, v: Tensor, extra: dict) -> Tensor:
+        tensors.extend(weakref.ref(x) for x in (q, k, v))
+        return scenes.plain_attention(q, k, v, extra)
+
+    def spy(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        call = next(calls)
+        if call == 2 and how == "interrupted":
+            comfy.model_management.interrupt_current_processing()
+        if call == 2 and how == "failed":
+            raise Stop("in the middle")
+        out = executor(*args, **kwargs)
+        tensors.append(weakref.ref(out))
+        return out
+
+    maps = scenes.module("cones2.maps")
+    resized = maps.WeightMaps.at
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Tensor:
+        found = resized(self, *args, **kwargs)
+        tensors.append(weakref.ref(found))
+        return found
+
+    watched_model = scenes.with_replaced(model, watch)
+    watched_model.add_wrapper_with_key("apply_model", "spy", spy)
+    maps.WeightMaps.at = watched
+    try:
+        custom(watched_model, positive, negative, hostkit.empty_latent(64, 64, 2), True)
+    except (Stop, comfy.model_management.InterruptProcessingException) as error:
+        return type(error).__name__
+    finally:
+        maps.WeightMaps.at = resized
+        comfy.model_management.interrupt_current_processing(False)
+    return ""

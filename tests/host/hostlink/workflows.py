@@ -1,0 +1,46 @@
+"""The pack's workflow files, what they need beside them, and how they run quickly."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from .discovery import PACK
+
+WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
+SUBJECTS = ("mug", "dog", "cat", "vase")
+SMALL: dict[str, Any] = {"steps": 2, "width": 64, "height": 64, "scale_by": 1.5}
+
+
+def supply_files(base: Path, width: int = 768) -> None:
+    """What the workflows' notes ask the user for: the assets in input/, a residual per subject (random here)."""
+    residuals = base / "models" / "residuals"
+    for asset in (PACK / "workflows" / "assets").rglob("*.*"):
+        shutil.copy(asset, base / "input" / asset.name)
+    generator = torch.Generator().manual_seed(3)
+    for subject in SUBJECTS:
+        rows = torch.randn(1, width, generator=generator)
+        save_file({"residual": rows}, residuals / f"{subject}.safetensors", {"subject": subject})
+        torch.save(rows, residuals / f"{subject}.pt")
+
+
+def read_workflow(path: Path) -> dict[str, Any]:
+    workflow: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return workflow
+
+
+def quick(prompt: dict[str, Any], checkpoint: str) -> dict[str, Any]:
+    """The API prompt on a synthetic checkpoint, with few steps and small latents; links stay links."""
+    return {key: node | {"inputs": _quick_inputs(node, checkpoint)} for key, node in prompt.items()}
+
+
+def _quick_inputs(node: dict[str, Any], checkpoint: str) -> dict[str, Any]:
+    inputs: dict[str, Any] = dict(node["inputs"])
+    if "ckpt_name" in inputs:
+        inputs["ckpt_name"] = checkpoint
+    if node["class_type"] in ("EmptyLatentImage", "BasicScheduler", "Cones2LayoutGuidedKSampler"):
+        inputs |= {name: value for name, value in SMALL.items() if name in inputs}
+    return inputs

@@ -1,0 +1,34 @@
+"""Layout guidance beside other packs' patches, in either order."""
+
+import pytest
+from hostlink.worker import HostWorker
+
+TOLERANCE = 1e-4
+SD1 = "sd15_short"
+
+
+@pytest.mark.parametrize("kind", ["replacement", "block_replacement", "patch", "override", "lora"])
+def test_guidance_composes_with_a_foreign_patch(in_host: HostWorker, kind: str) -> None:
+    found = in_host("nodes_compose.py", "beside", needs=(SD1,), name=SD1, kind=kind)
+    assert found["forwards"] == 1
+    assert found["used"] > 0
+    assert found["order"] < 1e-6
+    assert found["error"] < TOLERANCE
+    assert found["change"] > 10 * TOLERANCE and found["guidance"] > 10 * TOLERANCE
+
+
+def test_guidance_composes_with_a_foreign_hook(in_host: HostWorker) -> None:
+    found = in_host("nodes_compose.py", "beside_hook", needs=(SD1,), name=SD1)
+    assert found["before"] < TOLERANCE and found["after"] < TOLERANCE
+    assert found["change"] > 10 * TOLERANCE
+
+
+def test_chained_nodes_steer_once(in_host: HostWorker) -> None:
+    found = in_host("nodes_compose.py", "chained", needs=(SD1,), name=SD1)
+    assert found == {"twice": True, "again": True, "original": True}
+
+
+def test_forward_passes_in_threads_do_not_mix(in_host: HostWorker) -> None:
+    found = in_host("nodes_compose.py", "threads", needs=(SD1,), name=SD1)
+    assert found["same"] and found["runs"] == [4, 4]
+    assert found["different"] > 10 * TOLERANCE

@@ -1,0 +1,129 @@
+"""The nodes that read text, residuals, pictures, masks, boxes and configs, on the real host."""
+
+import pytest
+from hostlink.worker import HostError, HostWorker
+
+SD1 = "sd15_short"
+MODELS = (SD1, "sd21_short", "sdxl_short")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_text_encode_is_the_stock_encoding_and_remembers_rows(in_host: HostWorker, name: str) -> None:
+    found = in_host("nodes_inputs.py", "text_encode", needs=(name,), name=name)
+    assert all(entry["same"] for entry in found.values())
+    length = {text: entry["length"] for text, entry in found.items()}
+    rows = {text: entry["dog"] for text, entry in found.items()}
+    assert length.pop(next(text for text in length if len(text) > 100)) == 231
+    assert set(length.values()) == {77}
+    assert rows["a dog"] == [2]
+    assert rows["a (dog:1.3) and ((a mug)) \\(x\\)"] == [2]
+    assert rows["a embedding:twovectors dog"] == [4]
+    assert rows["embedding:missing, a dog"] == [3]  # the host keeps the comma
+    assert len(rows["Ein schöner Hund, ein 犬 dog 🐶 dog"]) == 2
+
+
+def test_prompt_whose_encoders_disagree_is_refused(in_host: HostWorker) -> None:
+    with pytest.raises(HostError, match=r"PromptError: the embeddings in .* fit only one of the two text encoders"):
+        in_host("nodes_inputs.py", "unbalanced_embedding", needs=("sdxl_short",), name="sdxl_short")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_residuals_land_on_their_words(in_host: HostWorker, name: str) -> None:
+    """Prompt: a(1) hot(2) dog(3) and(4) a(5) dog(6) ,(7) a(8) dog(9)."""
+    found = in_host("nodes_inputs.py", "apply_residual", needs=(name,), name=name)
+    assert found["dog"] == [3, 6, 9]
+    assert found["joined"] == [2, 3, 6, 9]
+    assert found["second"] == [6]
+    assert found["combined"] == [[], [2]]
+    assert found["external"] and found["input untouched"]
+    for name in ("value", "chained", "two dogs", "strength"):
+        assert found[name] < 1e-5, name
+
+
+def test_other_encoders_and_clip_skip_warn(in_host: HostWorker) -> None:
+    found = in_host("nodes_inputs.py", "warned", needs=(SD1,), name=SD1)
+    assert found["plain"] == found["same encoder"] == found["trained with skip"] == []
+    assert len(found["skip"]) == 1 and "CLIP skip" in found["skip"][0]
+    assert len(found["other encoder"]) == 1 and "Skipped 1.5" in found["other encoder"][0]
+
+
+def test_residual_files_are_found_saved_and_reloaded(in_host: HostWorker) -> None:
+    found = in_host("nodes_inputs.py", "files", needs=(SD1,), name=SD1)
+    assert {"kennel/rex.safetensors", "pets/old_cat.pt"} <= set(found["options"])
+    assert found["subject"] == ["dog", "puppy", 0.5]
+    assert found["old"] == "old cat"
+    assert found["same"] and found["changed"] and found["where"]
+    assert found["left over"] == []
+
+
+def test_published_config_opens(in_host: HostWorker) -> None:
+    found = in_host("nodes_inputs.py", "config", needs=(SD1,), name=SD1)
+    assert found["prompt"] == "a mug and a dog on the beach, a dog"
+    assert found["subjects"] == ["mug", "dog#1"]
+    assert found["regions"] == [["mug", 2.5], ["dog", 3]]
+    assert found["numbers"] == [0.06, 12, -1e6]
+    assert found["rows"] == [2, 5]
+    assert found["listed"]
+
+
+def test_layouts_from_every_form(in_host: HostWorker) -> None:
+    found = in_host("nodes_inputs.py", "layouts")
+    assert found["weight"] == 4
+    assert found["masks"] == [[1, 96, 128], pytest.approx(0.8 * 0.45, rel=0.03)]
+    assert found["preview"] == [[1, 96, 128, 3], True, True]
+    assert found["alpha"]
+    assert found["box"] == [30 * 40, True]
+    assert found["lists"] == [["dog", "mug"]] * 3
+    assert found["batch"] == ["dog", "mug", "cat"]
+
+
+def test_heat_maps_show_where_a_guided_subject_is_looked_at(in_host: HostWorker) -> None:
+    found = in_host("nodes_inputs.py", "attention", needs=(SD1,), name=SD1)
+    (guided_shape, guided), (plain_shape, plain) = found["guided"], found["plain"]
+    assert guided_shape == plain_shape and guided_shape[0] == 2 and guided_shape[2] == 512
+    assert guided > 2 * plain
+
+
+MESSAGES = {
+    "missing subject": ('PromptError: "dog" is not in the prompt; its words are: a, cat, and, mug',),
+    "missing residual subject": ('PromptError: "dog" is not in the prompt; its words are: a, cat',),
+    "no tokens": ("PromptError: this conditioning does not know its words", "Text Encode (Cones 2)"),
+    "wrong text": ("PromptError: the text has 154 rows but the conditioning only 77",),
+    "wrong width": ('ResidualError: the residual "dog" is 1024 wide (SD 2.x)', "768 wide (SD 1.x)"),
+    "too many rows": ('ResidualError: the residual "dog" covers 2 tokens', "only 1"),
+    "two residuals saved": ('ResidualError: 2 residuals are connected ("dog", "cat")',),
+    "file exists": ("ResidualError", "twice.safetensors", "exists"),
+    "outside": ('ResidualError: "../../evil" is not a name inside',),
+    "absent file": ('ResidualError: there is no residual "nobody.safetensors"', "found:"),
+    "escaping file": ('ResidualError: there is no residual "../checkpoints/sd15_short.safetensors"',),
+    "no table": ("LayoutError: the colour table is empty",),
+    "duplicate colours": ('LayoutError: #ff0000 stands for both "dog" and "mug"',),
+    "no separator": ('LayoutError: line 1 of the colour table is "red dog"',),
+    "unknown colour": ('LayoutError: "reddish" is not a colour',),
+    "bad weight": ('LayoutError: line 1 has the weight "heavy"',),
+    "absent colour": ('LayoutError: the layout picture has no #0000ff ("mug")', "#ff0000"),
+    "NaN picture": ("LayoutError: the layout picture holds values that are not numbers",),
+    "empty mask": ('LayoutError: the mask of "dog" is empty',),
+    "NaN mask": ('LayoutError: the mask of "dog" holds values that are not numbers',),
+    "masks and subjects": ("LayoutError: 2 masks, 1 subjects",),
+    "no boxes": ("LayoutError: the layout is empty",),
+    "boxes and subjects": ("LayoutError: 1 boxes but 2 subjects",),
+    "not a box": ("LayoutError: {'x': 1, 'y': 2} is not a bounding box",),
+    "flat box": ('LayoutError: the box of "dog" is 0 × 3',),
+    "box outside": ('LayoutError: the box of "dog" at (200, 2)', "outside the 100 × 100 canvas"),
+    "other architecture": ("ModelError: Flux has no cross-attention layers", "SD 1.x, SD 2.x or SDXL"),
+    "shortened prompt": ("ModelError: another node replaces the prompts", "attention couple"),
+    "other sampler": ("ModelError: OwnSampler steps in its own way",),
+    "absent config": ('ConfigError: there is no guidance config "nowhere.json"',),
+    "escaping config": ('ConfigError: there is no guidance config "../models/x.json"',),
+    "no such entry": ("ConfigError: guidance_config.json has 2 entries: entry 3 does not exist",),
+    "nothing to look for": ("PromptError: no subject to look for",),
+    "no steps": ("Cones2Error: no step lies between first_step 30",),
+}
+
+
+@pytest.mark.parametrize("what", MESSAGES)
+def test_wrong_input_gets_one_clear_sentence(in_host: HostWorker, what: str) -> None:
+    message = in_host("nodes_inputs.py", "fails", needs=(SD1,), what=what)
+    assert all(part in message for part in MESSAGES[what]), message
+    assert "\n" not in message and len(message) < 400

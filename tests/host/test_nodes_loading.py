@@ -1,0 +1,113 @@
+"""How the pack loads, and what its nodes look like from outside."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from hostlink.checkpoints import Checkpoints
+from hostlink.discovery import INSIDE, Host
+from hostlink.server import HostServer, PromptRejected, start_command
+from hostlink.worker import HostWorker
+from hostlink.workspace import PACK_FOLDER, make_workspace
+
+SNAPSHOT = Path(__file__).with_name("schemas.json")
+
+
+def test_schemas_are_those_that_saved_workflows_know(in_host: HostWorker) -> None:
+    """Saved widgets are positional: a change here breaks workflows. CONES2_UPDATE_SCHEMAS=1 accepts it."""
+    found = in_host("nodes_schema.py", "schemas")
+    if os.environ.get("CONES2_UPDATE_SCHEMAS"):
+        SNAPSHOT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    assert found == json.loads(SNAPSHOT.read_text())
+    assert len(found) == 12
+
+
+def test_every_input_and_output_is_explained(in_host: HostWorker) -> None:
+    assert in_host("nodes_schema.py", "undocumented") == []
+
+
+def test_pack_offers_the_new_entry_point_only(in_host: HostWorker) -> None:
+    assert in_host("nodes_schema.py", "environment") == {"legacy": [], "web": "./web"}
+    assert in_host.started["warnings"] == []
+
+
+def test_loading_is_quick_and_brings_no_heavy_library(host: Host, checkpoints: Checkpoints, tmp_path: Path) -> None:
+    base = make_workspace(tmp_path, checkpoints.folder)
+    done = subprocess.run(
+        [host.python, INSIDE / "loading.py", base / "custom_nodes" / PACK_FOLDER],
+        env=host.environment(CONES2_BASE=str(base)), stdout=subprocess.PIPE, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(f"loading took {found['wall']:.3f} s, of the processor {found['processor']:.3f} s")
+    assert found["loaded"]
+    assert [
+        name for name in found["modules"] if name.partition(".")[0] in ("diffusers", "transformers", "accelerate")
+    ] == []
+    assert found["processor"] < 0.3
+
+
+def test_quick_test_shows_no_warning(host: Host, checkpoints: Checkpoints, tmp_path: Path) -> None:
+    base = make_workspace(tmp_path, checkpoints.folder)
+    done = subprocess.run(
+        start_command(host, base, "--quick-test-for-ci"),
+        cwd=base,
+        env=host.environment(),
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    lines = (done.stdout + done.stderr).replace(str(base), "BASE").splitlines()
+    mine = [line for line in lines if "cones2" in line.lower() or PACK_FOLDER in line]
+    assert done.returncode == 0
+    assert any("seconds" in line for line in mine), "the host did not report the pack's import time"
+    assert [line for line in mine if any(word in line.lower() for word in ("warn", "error", "fail", "cannot"))] == []
+
+
+SETTINGS = {"seed": 1, "steps": 1, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+GUIDANCE = {"guidance_weight": 0.08, "guided_steps": -1, "recurrence": False, "negative_mode": "outside"}
+TABLE = {"colors": "red = dog", "tolerance": 96.0, "weight": 2.5}
+
+
+def graph(checkpoint: str) -> dict:
+    """API prompt: one subject on a picture of one colour, sampled one step."""
+    size = {"width": 64, "height": 64, "batch_size": 1}
+    prompts = {"positive": ["prompt", 0], "negative": ["prompt", 0]}
+    links = {"model": ["checkpoint", 0], "latent_image": ["latent", 0], "layout": ["layout", 0]}
+    nodes = {
+        "checkpoint": ("CheckpointLoaderSimple", {"ckpt_name": checkpoint}),
+        "picture": ("EmptyImage", {**size, "color": 0xFF0000}),
+        "layout": ("Cones2ColorLayoutToMasks", {"image": ["picture", 0], **TABLE}),
+        "prompt": ("Cones2TextEncode", {"clip": ["checkpoint", 1], "text": "a dog"}),
+        "latent": ("EmptyLatentImage", size),
+        "sampler": ("Cones2LayoutGuidedKSampler", {**links, **prompts, **SETTINGS, **GUIDANCE}),
+        "out": ("SaveLatent", {"samples": ["sampler", 0], "filename_prefix": "cones2"}),
+    }
+    return {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
+
+
+def test_error_box_shows_our_sentence(host_server: HostServer, checkpoints: Checkpoints) -> None:
+    name = checkpoints.make("sd15")
+    wrong = graph(name)
+    wrong["prompt"]["inputs"]["text"] = "a cat"
+    run = host_server.run(wrong)
+    assert (run.status, run.error) == ("error", '"dog" is not in the prompt; its words are: a, cat')
+    assert host_server.run(graph(name)).status == "success"
+
+
+def test_absent_residual_is_refused_before_anything_runs(host_server: HostServer, checkpoints: Checkpoints) -> None:
+    prompt = graph(checkpoints.make("sd15"))
+    prompt["residual"] = {
+        "class_type": "Cones2LoadResidual",
+        "inputs": {"file": "gone.safetensors", "subject": "", "strength": 1.0},
+    }
+    prompt["save"] = {
+        "class_type": "Cones2SaveResidual",
+        "inputs": {"residual": ["residual", 0], "name": "x", "overwrite": False},
+    }
+    try:
+        host_server.queue({name: prompt[name] for name in ("residual", "save")})
+        rejected = ""
+    except PromptRejected as error:
+        rejected = json.dumps(error.body)
+    assert "there is no residual" in rejected and "gone.safetensors" in rejected

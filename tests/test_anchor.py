@@ -1,0 +1,29 @@
+"""Telling text encoders apart by the start token's row."""
+
+import torch
+
+from cones2.anchor import ANCHOR_KEY, encoder_anchor, from_other_encoder
+from cones2.residual import make_residual
+
+
+def conditioning(seed: int = 0) -> torch.Tensor:
+    return torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(seed))
+
+
+def learned_with(anchor: str):
+    return make_residual("dog", torch.ones(1, 768), {ANCHOR_KEY: anchor})
+
+
+def test_same_encoder_is_recognised_after_rounding_and_with_another_prompt() -> None:
+    here = conditioning()
+    other_prompt = torch.cat([here[:, :1].half().float(), conditioning(5)[:, 1:]], 1)
+    assert from_other_encoder(learned_with(encoder_anchor(here)), other_prompt) is False
+
+
+def test_another_encoder_is_noticed() -> None:
+    assert from_other_encoder(learned_with(encoder_anchor(conditioning(1))), conditioning(2)) is True
+
+
+def test_residuals_without_a_usable_anchor_say_nothing() -> None:
+    for anchor in ("", "1 2 3", "a b c", " ".join(["nan"] * 3)):
+        assert from_other_encoder(learned_with(anchor), conditioning()) is None

@@ -1,0 +1,62 @@
+"""Colour and subject tables as users type them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cones2.errors import LayoutError
+from cones2.layout import ColourEntry
+from cones2.tables import SubjectLine, parse_colour_lines, parse_subject_lines
+
+PHRASES = st.text(
+    st.characters(blacklist_categories=["Cc", "Cs", "Zl", "Zp", "Zs"], blacklist_characters="@"), min_size=1
+)
+
+
+def test_colour_lines_take_every_form() -> None:
+    text = '255,0,0 = dog\n\n  #0f0: hot dog @ 3 \n"255, 192, 0" = mug#2\nblue=a cat @ -1.5'
+    assert parse_colour_lines(text, 2.0) == [
+        ColourEntry((255, 0, 0), "dog", 2.0),
+        ColourEntry((0, 255, 0), "hot dog", 3.0),
+        ColourEntry((255, 192, 0), "mug#2", 2.0),
+        ColourEntry((0, 0, 255), "a cat", -1.5),
+    ]
+
+
+def test_blank_text_is_an_empty_table() -> None:
+    assert parse_colour_lines("\n  \n") == [] and parse_subject_lines("") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("red = dog\nred dog", 'line 2 of the colour table is "red dog"'),
+        ("red =", "line 1 names no subject"),
+        ("red = @ 2", "line 1 names no subject"),
+        ("red = dog @", 'line 1 has the weight ""'),
+        ("red = dog @ much", 'line 1 has the weight "much"'),
+        ("red = dog @ nan", 'line 1 has the weight "nan"'),
+        ("red = dog @ inf", 'line 1 has the weight "inf"'),
+        ("reddish = dog", '"reddish" is not a colour'),
+        ("300,0,0 = dog", '"300,0,0" is not a colour'),
+    ],
+)
+def test_errors_name_the_line(text: str, part: str) -> None:
+    with pytest.raises(LayoutError) as error:
+        parse_colour_lines(text)
+    assert part in str(error.value)
+
+
+@given(PHRASES, st.floats(-1e6, 1e6))
+def test_a_written_line_is_read_back(subject: str, weight: float) -> None:
+    assert parse_subject_lines(f"{subject} @ {weight!r}") == [SubjectLine(subject, weight)]
+    assert parse_subject_lines(f"  {subject}  ", 7) == [SubjectLine(subject, 7)]
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for parse in (parse_colour_lines, parse_subject_lines):
+        try:
+            parse(text)
+        except LayoutError as error:
+            assert str(error)
