@@ -3,7 +3,7 @@
     python benchmarks/training.py --model DIR --subject NAME=PHOTOS[:TEST_PHOTOS] …
         [--seeds 2] [--paper-steps 4000] [--paper-rate 5e-6] [--direct-steps 200] [--resolution PX]
 
-For every subject and seed both methods are trained one after the other. After every 1/20 of a run
+For every subject and seed both methods are trained one after the other. After every tenth of a run
 its residual is judged: denoising error on TEST_PHOTOS (the photos themselves where none are given)
 with noises, timesteps and captions that no training step uses. Judging is not timed. Prints step time,
 peak memory, error, and how soon the direct method reaches what the paper recipe ends with.
@@ -37,8 +37,8 @@ from cones2.training.loop import Trainer
 from cones2.training.methods import make_method
 from cones2.training.objective import Batch, denoising_error
 
-JUDGEMENTS = 20
-JUDGED_PAIRS = 64
+JUDGEMENTS = 10
+JUDGED_PAIRS = 48
 GIB = 2**30
 # name: (UNet configuration, latent side, parameters of the text encoders in millions, pooled width)
 LARGE = {
