@@ -75,6 +75,22 @@ def test_train_writes_residual_table_and_curve(model, photos, tmp_path, capsys, 
     assert "dog.safetensors (finished after 4 steps, held-out error" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "flags, tolerance",
+    [
+        (["--dtype", "bfloat16"], 2e-2),
+        (["--dtype", "float16"], 5e-3),
+        (["--gradient-checkpointing"], 1e-6),
+    ],
+)
+def test_cheaper_ways_give_nearly_the_same_losses(model, photos, tmp_path, flags, tolerance):
+    reference = ["--steps", "2", "--held-out", "0", "--patience", "0"]
+    assert train(model, photos, tmp_path / "plain", *reference) == 0
+    assert train(model, photos, tmp_path / "cheap", *reference, *flags) == 0
+    plain, cheap = (np.array(losses(tmp_path / name), dtype=float) for name in ("plain", "cheap"))
+    assert cheap == pytest.approx(plain, rel=tolerance)
+
+
 def test_published_flag_names_are_accepted(model, photos, tmp_path):
     flags = (
         f"--pretrained_model_name_or_path={model} --instance_data_dir={photos} --output_dir={tmp_path} --token_num=2"

@@ -16,7 +16,7 @@ each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path
 
 
 def test_there_are_workflows() -> None:
-    assert {"two_subjects_color_layout", "published_guidance_config", "three_subjects_regions_second_pass"} <= {
+    assert {"two_subjects_color_layout", "published_guidance_config", "three_subjects_regions_second_pass", "train_residual"} <= {
         path.stem for path in WORKFLOWS
     }
 
