@@ -104,6 +104,7 @@ class _UNet:
 
     def _load(self) -> None:
         with torch.inference_mode():
+            comfy.model_management.unload_all_models()  # the VAE and text encoder have done their part
             comfy.model_management.load_models_gpu([self._model])
         self._loaded = True
         for part in self._model.model.diffusion_model.modules():

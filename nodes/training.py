@@ -22,7 +22,7 @@ from ..cones2.training.config import TrainingConfig, default_config
 from ..cones2.training.images import Photo, ViewSettings, photos_from_pixels
 from ..cones2.training.log import loss_curve
 from ..cones2.training.loop import Record, Trainer, TrainingResult
-from ..cones2.training.model import TrainingModel
+from ..cones2.training.model import Conditioning, TrainingModel
 from ..cones2.training.preview import preview_latents
 from ..cones2.training.session import prepare_run, result_residual
 from .host import CATEGORY, ResidualSocket, to_image
@@ -31,6 +31,8 @@ from .trainable import precision_of, trainable_model
 
 CHECKPOINTS = "cones2_training"
 """Folder inside the output folder where interrupted runs wait."""
+
+_HIGHEST_PAPER_RATE = 1e-2
 
 
 class Cones2TrainResidual(io.ComfyNode):
@@ -133,6 +135,11 @@ def _train(photos: list[Photo], model: Any, clip: Any, vae: Any, **values: Any) 
     checkpointing, preview_every = values.pop("gradient_checkpointing"), values.pop("preview_every")
     if save_name:
         residual_path(save_name)
+    if values["method"] == "paper" and values["learning_rate"] > _HIGHEST_PAPER_RATE:
+        raise ConfigError(
+            f"a learning rate of {values['learning_rate']:g} is for the direct method: the published one of the paper "
+            "method is 0.000005"
+        )
     config = default_config(**values, precision=precision_of(model))
     views = ViewSettings(resolution, seed=config.seed)
     saved = _checkpoint_path(config, views, photos, model)
@@ -140,8 +147,10 @@ def _train(photos: list[Photo], model: Any, clip: Any, vae: Any, **values: Any) 
         torch.inference_mode(False),
         trainable_model(model, clip, vae, config.method, checkpointing) as seen,
     ):
+        # the empty prompt first: encoding text later could push the UNet out of its memory
+        plain = _plain(seen) if preview_every else None
         trainer = prepare_run(seen, photos, views, config, saved)
-        show = _progress(trainer, seen, config, model, views, preview_every)
+        show = _progress(trainer, plain, model, views.resolution, preview_every)
         try:
             result = trainer.run(show, comfy.model_management.processing_interrupted)
         except comfy.model_management.InterruptProcessingException:  # the progress bar raises it too
@@ -175,24 +184,27 @@ def _free(path: Path) -> Path:
     return free
 
 
+@torch.no_grad()
+def _plain(seen: TrainingModel) -> Conditioning:
+    return seen.encode_text([""])
+
+
 def _progress(
-    trainer: Trainer, seen: TrainingModel, config: TrainingConfig, model: Any, views: ViewSettings, every: int
+    trainer: Trainer, plain: Conditioning | None, model: Any, side: int, every: int
 ) -> Callable[[Record], None]:
     """A function that moves the host's progress bar, with a sample every so many steps."""
-    bar = comfy.utils.ProgressBar(config.steps)
-    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format) if every else None
-    with torch.no_grad():
-        plain = seen.encode_text([""]) if previewer else None
-    side = views.resolution
+    steps, seen, latents_of = trainer.config.steps, trainer.method.model, model.model.latent_format
+    bar = comfy.utils.ProgressBar(steps)
+    previewer = latent_preview.get_previewer(model.load_device, latents_of) if plain is not None else None
     size = torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32)
-    shape = (model.model.latent_format.latent_channels, side // seen.factor, side // seen.factor)
+    shape = (latents_of.latent_channels, side // seen.factor, side // seen.factor)
 
     def show(record: Record) -> None:
         step, picture = int(record["step"]), None
         if previewer and plain is not None and step % every == 0:
             latents = preview_latents(trainer.method, plain, size, shape)
             picture = previewer.decode_latent_to_preview_image("JPEG", model.model.process_latent_out(latents))
-        bar.update_absolute(step, config.steps, picture)
+        bar.update_absolute(step, steps, picture)
 
     return show
 

@@ -14,6 +14,7 @@ from cones2.training.config import default_config
 from cones2.training.data import LatentBatches
 from cones2.training.methods import DirectMethod, PaperMethod, make_method
 from cones2.training.objective import Batch, drift, masked_mse, noisy_latents, target
+from cones2.training.preview import preview_latents
 from cones2.training.templates import CAPTION_TEMPLATES, place_subject, subject_captions
 
 
@@ -250,6 +251,33 @@ def test_learning_rate_schedules():
     assert rates[:3] == [0.5, 1.0, 1.0] and rates[6] == pytest.approx(0.5) and rates[10] == pytest.approx(0)
     constant = default_config("paper", "dog")
     assert {constant.learning_rate_at(step) for step in range(5)} == {5e-6}
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_preview_is_repeatable_and_shows_the_residual(prediction_type):
+    method = DirectMethod(tiny_model(prediction_type), quick_config())
+    plain = method.model.encode_text([""]).detached()
+    size = torch.tensor([64.0, 64, 0, 0, 64, 64])
+    first, again = (preview_latents(method, plain, size, (4, 8, 8), steps=4) for _ in range(2))
+    assert first.shape == (1, 4, 8, 8) and torch.isfinite(first).all() and torch.equal(first, again)
+    with torch.no_grad():
+        method.vectors.add_(5.0)
+    assert not torch.equal(first, preview_latents(method, plain, size, (4, 8, 8), steps=4))
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_preview_of_a_perfect_network_ends_at_its_clean_latents(prediction_type):
+    clean = torch.full((1, 4, 8, 8), 0.7)
+    base = tiny_model(prediction_type)
+
+    def perfect(noisy, timesteps, conditioning, sizes):
+        alpha = base.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        noise = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+        return target(prediction_type, base.alphas_cumprod, clean, noise, timesteps)
+
+    method = DirectMethod(replace(base, predict=perfect), quick_config())
+    plain = base.encode_text([""]).detached()
+    assert torch.allclose(preview_latents(method, plain, torch.zeros(6), (4, 8, 8)), clean, atol=1e-3)
 
 
 def test_batch_type_has_one_caption_per_sample():

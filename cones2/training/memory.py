@@ -90,7 +90,8 @@ def check_memory(estimate: MemoryEstimate, device: torch.device, method: str) ->
 def free_memory(device: torch.device) -> int | None:
     """Free bytes of a CUDA device or of the machine; None where that is unknown."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     if device.type == "cpu" and Path("/proc/meminfo").is_file():
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):

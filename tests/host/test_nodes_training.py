@@ -59,7 +59,8 @@ def test_lists_of_images_and_masks(in_host: HostWorker) -> None:
 
 def test_wrong_inputs_are_named(in_host: HostWorker) -> None:
     found = in_host("nodes_training.py", "refusals", needs=("sd15_short",))
-    assert "subject" in found["subject"]
+    assert "the subject is empty" in found["subject"]
+    assert found["rate"].startswith("a learning rate of 0.05 is for the direct method")
     assert found["masks"] == "2 masks for 1 images: give one for all or one for each"
     assert '"../outside" is not a name inside' in found["name"]
     assert "all their masks are empty" in found["empty mask"]

@@ -147,6 +147,7 @@ def refusals() -> dict[str, str]:
     """Messages for inputs that cannot work."""
     attempts = {
         "subject": {"subject": " "},
+        "rate": {"method": "paper", "learning_rate": 0.05},
         "masks": {"masks": [torch.ones(2, 8, 8), torch.ones(2, 8, 8)]},
         "name": {"save_name": "../outside"},
         "empty mask": {"masks": [torch.zeros(1, 192, 192)]},
