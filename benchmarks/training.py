@@ -38,7 +38,7 @@ from cones2.training.methods import make_method
 from cones2.training.objective import Batch, denoising_error
 
 JUDGEMENTS = 10
-JUDGED_PAIRS = 48
+JUDGED_PAIRS = 256
 GIB = 2**30
 # name: (UNet configuration, latent side, parameters of the text encoders in millions, pooled width)
 LARGE = {
