@@ -30,6 +30,12 @@ log = logging.getLogger(__name__)
 
 DEFAULT_GUIDANCE_STEPS = 50  # published
 
+# what a number may be, lowest and highest
+STEPS_RANGE = (0, 1000)
+STRENGTH_RANGE = (0, 1000)
+NEGATIVE_RANGE = (-1e30, 0)
+WEIGHT_RANGE = (0, 1e6)
+
 _SIZE_LIMIT = 1 << 20
 _KEYS = (
     "prompt",
@@ -180,7 +186,7 @@ class _EntryReader:
         where = _where(self.source, self.number)
         for key in sorted(self.raw.keys() - set(_KEYS)):
             self.findings.notes.append(f"{where}: unknown key {_shown(key)} is ignored; known: {', '.join(_KEYS)}")
-        steps = self.number_in("guidance_steps", self.get("guidance_steps"), DEFAULT_GUIDANCE_STEPS, 0, 1000)
+        steps = self.number_in("guidance_steps", self.get("guidance_steps"), DEFAULT_GUIDANCE_STEPS, *STEPS_RANGE)
         if steps != int(steps):
             self.wrong("guidance_steps", steps, "a whole number")
         return GuidanceConfig(
@@ -188,8 +194,12 @@ class _EntryReader:
             subjects=self.subjects(),
             colours=self.colours(),
             guidance_steps=int(steps),
-            guidance_weight=self.number_in("guidance_weight", self.get("guidance_weight"), DEFAULT_STRENGTH, 0, 1000),
-            weight_negative=self.number_in("weight_negative", self.get("weight_negative"), DEFAULT_NEGATIVE, -1e30, 0),
+            guidance_weight=self.number_in(
+                "guidance_weight", self.get("guidance_weight"), DEFAULT_STRENGTH, *STRENGTH_RANGE
+            ),
+            weight_negative=self.number_in(
+                "weight_negative", self.get("weight_negative"), DEFAULT_NEGATIVE, *NEGATIVE_RANGE
+            ),
             layout=self.file("layout", self.get("layout")) if self.get("layout") is not None else None,
             source=self.source,
             entry=self.number,
@@ -288,7 +298,7 @@ class _EntryReader:
             )
             return None
         key = f"the weight of {_shown(subject)} in color_context {_shown(text)}"
-        return ConfigColour(text, subject, self.number_in(key, weight, DEFAULT_WEIGHT, 0, 1e6))
+        return ConfigColour(text, subject, self.number_in(key, weight, DEFAULT_WEIGHT, *WEIGHT_RANGE))
 
     def file(self, key: str, value: Any, folders: Sequence[Path] = ()) -> Path | None:
         if not _is_text(value) or "\0" in value:

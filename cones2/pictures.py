@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -27,6 +27,7 @@ PALETTE: tuple[RGB, ...] = (
 _HEAT = np.array([(10, 8, 30), (90, 20, 110), (190, 50, 90), (245, 130, 50), (252, 240, 170)], dtype=np.float64)
 _SETTINGS_KEY = "cones2"
 _GAP = 8
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others, such as EPS, make Pillow start programs
 _PICTURE_BYTES = 64 << 20
 _PICTURE_PIXELS = 64 << 20  # 8192 × 8192: far above any layout, far below what exhausts memory
 
@@ -34,11 +35,11 @@ _PICTURE_PIXELS = 64 << 20  # 8192 × 8192: far above any layout, far below what
 def open_layout_picture(path: Path) -> Image.Image:
     """The decoded layout picture.
 
-    Raises LayoutError when it is no picture or too large, Cones2Error when it is missing.
+    Raises LayoutError when it is no PNG, JPEG, WebP, BMP, GIF or TIFF, or too large, Cones2Error when it is missing.
     """
     data = read_limited(path, _PICTURE_BYTES, "layout picture")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
         if image.width * image.height > _PICTURE_PIXELS:
             raise LayoutError(
                 f"the layout picture {path.name} is {image.width} × {image.height}: 8192 × 8192 is the limit"
@@ -46,6 +47,8 @@ def open_layout_picture(path: Path) -> Image.Image:
         image.load()
     except LayoutError:
         raise
+    except UnidentifiedImageError as error:
+        raise LayoutError(f"{path.name} is not a readable picture: none of {', '.join(_FORMATS)}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise LayoutError(f"{path.name} is not a readable picture: {error}") from error
     return image

@@ -58,11 +58,12 @@ class Cones2LoadGuidanceConfig(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, config: str) -> bool | str:
-        return True if _config_path(config) else _missing(config)
+    def validate_inputs(cls, config: str | None = None) -> bool | str:
+        """True when `config` exists or comes from another node (None), else the message."""
+        return True if config is None or _config_path(config) else _missing(config)
 
     @classmethod
-    def fingerprint_inputs(cls, config: str, **_: Any) -> list[tuple[str, int, int]]:
+    def fingerprint_inputs(cls, config: str = "", **_: Any) -> list[tuple[str, int, int]]:
         path = _config_path(config)
         if path is None:
             return []

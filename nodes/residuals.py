@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io, ui
@@ -53,11 +54,12 @@ class Cones2LoadResidual(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
-        return True if folder_paths.get_full_path(RESIDUAL_FOLDER, file) else _missing(file)
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        """True when `file` exists or comes from another node (None), else the message."""
+        return True if file is None or folder_paths.get_full_path(RESIDUAL_FOLDER, file) else _missing(file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, subject: str, strength: float) -> str:
+    def fingerprint_inputs(cls, file: str = "", **_: Any) -> str:
         path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
         status = os.stat(path) if path else None
         return f"{file} {status.st_mtime_ns} {status.st_size}" if status else file

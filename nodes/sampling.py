@@ -266,6 +266,8 @@ class _RecurrentFunction:
 
         if not guided:
             return run(x, 0, len(sigmas) - 1)
+        if len(guided) == len(sigmas) - 1:
+            log.info("all steps are guided with recurrence and run as Euler: the chosen sampler has none to do")
         x = run(x, 0, guided.start)
         x = _euler(model, x, sigmas[guided.start : guided.stop + 1], extra_args, _shifted(callback, guided.start))
         return run(x, guided.stop, len(sigmas) - 1)

@@ -105,6 +105,7 @@ def _unet_layers(unet: Any) -> Iterator[LayerKey]:
 
 
 def open_run(executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """OUTER_SAMPLE wrapper: gives the run a place for its resized maps, which ends with it."""
     guider = executor.class_obj
     guides = run_guides(guider)
     for guide in guides:
@@ -122,29 +123,50 @@ def run_guides(guider: Any) -> list[LayoutGuide]:
 def note_layouts(
     executor: Any, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: dict[str, Any]
 ) -> Any:
+    """CALC_COND_BATCH wrapper: tells the forward passes of this call which conditionings a layout steers."""
     options = model_options.get("transformer_options", {})
-    steered = dict(_steered(conds, x, float(timestep.flatten()[0]), model.model_sampling, options))
+    guided = [(index, *pair) for index, entries in enumerate(conds) for pair in _guided(entries or ())]
+    steered = _steered(guided, x, timestep, model.model_sampling, options) if guided else {}
     if steered or _CALL in options:
         model_options = {**model_options, "transformer_options": {**options, _CALL: Call(steered)}}
     return executor(model, conds, x, timestep, model_options)
 
 
+def _guided(entries: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], LayoutGuide]]:
+    """The conditionings of a list that run a prompt with a layout.
+
+    For an area conditioning of one list the host puts a twin into the other: a copy of its keys and
+    uuid that runs the widest prompt of that other list, and so follows the layout of that prompt.
+    """
+    own = {
+        id(cond.get("cross_attn")): cond.get(GUIDE_KEY) for cond in entries if _prompt(cond) is cond.get("cross_attn")
+    }
+    guides = [
+        cond.get(GUIDE_KEY) if _prompt(cond) is cond.get("cross_attn") else own.get(id(_prompt(cond)))
+        for cond in entries
+    ]
+    return [(cond, guide) for cond, guide in zip(entries, guides, strict=True) if guide is not None]
+
+
+def _prompt(cond: dict[str, Any]) -> Tensor | None:
+    """The encoded prompt that a conditioning really runs; None for one without text."""
+    return getattr(cond["model_conds"].get("c_crossattn"), "cond", None)
+
+
 def _steered(
-    conds: Any, x: Tensor, sigma: float, model_sampling: Any, options: dict[str, Any]
-) -> Iterator[tuple[tuple[int, uuid.UUID], Steered]]:
-    run = options.get(_RUN) or Run()
-    for index, entries in enumerate(conds):
-        for cond in entries or ():
-            guide = cond.get(GUIDE_KEY)
-            if guide is None or _is_twin(cond) or not guide.active(sigma, options.get("sample_sigmas"), model_sampling):
-                continue
+    guided: Sequence[tuple[int, dict[str, Any], LayoutGuide]],
+    x: Tensor,
+    timestep: Tensor,
+    model_sampling: Any,
+    options: dict[str, Any],
+) -> dict[tuple[int, uuid.UUID], Steered]:
+    """Those of the conditionings with a layout whose layout steers at the noise level of this call."""
+    run, sigma, found = options.get(_RUN) or Run(), float(timestep.flatten()[0]), {}
+    for index, cond, guide in guided:
+        if guide.active(sigma, options.get("sample_sigmas"), model_sampling):
             maps = run.maps_of(guide, _crop(cond.get("area"), x.shape[-2:]))
-            yield (index, cond["uuid"]), Steered(LayoutGuidance(maps, guide.strength), cond["cross_attn"].shape[1])
-
-
-def _is_twin(cond: dict[str, Any]) -> bool:
-    """An area conditioning gets a counterpart in the other list: its keys and uuid, but another prompt."""
-    return cond["model_conds"]["c_crossattn"].cond is not cond["cross_attn"]
+            found[index, cond["uuid"]] = Steered(LayoutGuidance(maps, guide.strength), _prompt(cond).shape[1])
+    return found
 
 
 def _crop(area: Sequence[int] | None, size: Sequence[int]) -> Crop | None:
@@ -165,6 +187,7 @@ def steer_forward(
     transformer_options: dict[str, Any] = {},  # noqa: B006 (the host's own signature)
     **kwargs: Any,
 ) -> Any:
+    """APPLY_MODEL wrapper: wraps the cross-attention of a forward pass that runs a steered conditioning."""
     call = transformer_options.get(_CALL)
     keys = zip(transformer_options.get("cond_or_uncond", ()), transformer_options.get("uuids", ()), strict=True)
     chunks = [call.steered.get(key) for key in keys] if call else []

@@ -41,14 +41,13 @@ def _bias(outcome: Outcome, case: Case, tensors: dict[str, Tensor], q: Tensor, k
         stored = float(data["raw_scores_std"])
         error = abs(float(score_std(q, k, joint_batch=True)[0]) / stored - 1) if stored else float("inf")
         outcome.figures.append(Figure("std of the raw scores (relative)", error, TOLERANCE))
-    if "additive_columns" in tensors:
-        stored_term = tensors["additive_columns"]
-        scale = max(float(stored_term.abs().max()), 1e-30)
-        ours = bias[0, 0][:, rows] * q.shape[-1] ** 0.5
-        tolerance = TOLERANCE + _lost_in_published_log(data["sigma"])
-        outcome.figures.append(difference("additive term (relative)", ours / scale, stored_term / scale, tolerance))
-        others = [column for column in range(bias.shape[-1]) if column not in rows]
-        outcome.figures.append(Figure("additive term, other columns", float(bias[..., others].abs().sum()), 0.0))
+    stored_term = tensors["additive_columns"]
+    scale = max(float(stored_term.abs().max()), 1e-30)
+    ours = bias[0, 0][:, rows] * q.shape[-1] ** 0.5
+    tolerance = TOLERANCE + _lost_in_published_log(data["sigma"])
+    outcome.figures.append(difference("additive term (relative)", ours / scale, stored_term / scale, tolerance))
+    others = [column for column in range(bias.shape[-1]) if column not in rows]
+    outcome.figures.append(Figure("additive term, other columns", float(bias[..., others].abs().sum()), 0.0))
     return bias
 
 

@@ -41,8 +41,15 @@ class Case:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
+        """What the case recorded; raises ParityError when the file, or a tensor that the case lists, is missing."""
         path = self.path.with_suffix(".safetensors")
-        return load_file(path) if path.is_file() else {}
+        if not path.is_file():
+            raise ParityError(f"there is no {path.name} beside {self.path.name}")
+        tensors = load_file(path)
+        missing = [name for name in self.data.get("tensors", ()) if name not in tensors]
+        if missing:
+            raise ParityError(f"{path.name} lacks {', '.join(missing)}")
+        return tensors
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def run_maps(case: Case, references: References) -> Outcome:
     picture = references.layout(case)
     if picture is None:
         raise ParityError(f"{case.name} has no layout")
+    if not case.data["keys"]:
+        raise ParityError(f"{case.name} lists no maps")
     subjects = _subjects(case, references)
     ids = case.data.get("token_ids") or references.prompt_ids(case)
     maps = published_maps(picture, subjects, ids, case.data["weight_negative"])
@@ -131,6 +133,8 @@ def _compare_full_size(
         try:
             path = references.find(picture["file"], case.path.parent)
         except ParityError:
+            if not digest:
+                raise
             continue  # the same map as another case's, covered by its sha256
         with Image.open(path) as image:
             stored = torch.tensor(picture["values"])[torch.from_numpy(np.asarray(image).astype(np.int64))]
@@ -164,9 +168,11 @@ def _compare_effective(
     except NotApplicable as reason:
         outcome.notes.append(f"{key}: not applicable ({reason})")
         return
-    if key not in case.tensors:
-        outcome.notes.append(f"{key}: not applicable (nothing stored: {entry.get('error', 'no tensor')})")
+    if "error" in entry:
+        outcome.notes.append(f"{key}: not applicable (the published code failed: {entry['error']})")
         return
+    if key not in case.tensors:
+        raise ParityError(f"{case.name} lists {key} but does not hold it")
     ours, elsewhere = columns_at(maps, grid, entry["nonzero_columns"])
     outcome.figures.append(Figure(f"{key}, other columns", elsewhere, 0.0))
     outcome.figures += compare_columns(key, ours, case.tensors[key])

@@ -20,7 +20,7 @@ from sd2_model import WIDTH, write_sd2_model
 
 from cones2.cli import main
 from cones2.cli.jobs import parse_subject
-from cones2.errors import Cones2Error
+from cones2.errors import Cones2Error, ModelError
 from cones2.pictures import read_settings
 from cones2.pipelines.loading import load_model
 from cones2.pipelines.stable_diffusion import StableDiffusion
@@ -168,6 +168,7 @@ def test_published_configs_of_a_folder_run(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rules", ["cones2", "multi-concept"])
 def test_published_rules_run(model: Path, folder: Path, rules: str) -> None:
     assert sample(model, folder, "--published-rules", rules) == 0
+    assert (folder / "out" / "guidance_config_1_layout.png").exists()
     assert (folder / "out" / "guidance_config_1_seed0.png").exists()
 
 
@@ -203,7 +204,70 @@ def test_bad_input_is_one_sentence(
     assert sample(model, folder, *flags) == 1
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert message.startswith("error: ") and expected in message
-    assert not list((folder / "out").glob("*seed*"))
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--guidance-weight", "nan"),
+        ("--guidance-weight", "inf"),
+        ("--weight-negative", "nan"),
+        ("--weight-negative", "5"),
+        ("--guidance-steps", "three"),
+        ("--tolerance", "nan"),
+        ("--cfg", "nan"),
+        ("--seed", "99999999999999999999"),
+        ("--seed", "-1"),
+        ("--size", "0x64"),
+        ("--size", "64"),
+        ("--published-rules", "mine"),
+    ],
+)
+def test_flags_out_of_range_are_named(
+    model: Path, folder: Path, flag: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        sample(model, folder, f"{flag}={value}")
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f'argument {flag}: "{value}" is ' in message
+    assert not (folder / "out").exists()
+
+
+def test_results_that_cannot_be_written(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = folder / "guidance_config.json"
+    assert sample(model, folder, "--out", str(taken)) == 1
+    assert f"error: {taken}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("key", "empty", "expected"), [("layout", None, "layout"), ("color_context", {}, "colours")])
+def test_a_config_without_guidance_says_so(
+    model: Path, folder: Path, key: str, empty: object, expected: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_config(folder, entry(**{key: empty}))
+    assert sample(model, folder) == 0
+    assert any(f"has no {expected}" in record.message for record in caplog.records)
+
+
+def test_a_file_that_is_no_checkpoint(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = folder / "model.ckpt"
+    text.write_text("hello")
+    tokenizer = ["--tokenizer", str(model), "--prompt", "a dog"]
+    assert main(["sample", "--model", str(text), *tokenizer]) == 1
+    message = capsys.readouterr().err
+    assert "model.ckpt cannot be read as a checkpoint" in message
+    assert "weights_only" not in message  # torch's own advice is to run what is in the file
+
+
+def test_models_that_cannot_be_sampled(model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    unet = load_model(model).unet
+    type(unet).from_config(unet.config, in_channels=9).save_pretrained(folder / "unet")
+    with pytest.raises(ModelError, match="takes 9 channels"):
+        load_model(folder)
+    (folder / "tokenizer" / "vocab.json").write_text("{")
+    with pytest.raises(ModelError, match="holds no CLIP tokenizer"):
+        load_model(folder)
 
 
 def test_a_residual_of_another_model_names_both(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,6 +295,7 @@ def test_a_single_file_needs_a_tokenizer(
         ("dog@1.5:255,0,0", ("dog", None, 1.5, "255,0,0")),
         (r"dog=C:\dogs\a@b.pt:#ff0000", ("dog", Path(r"C:\dogs\a@b.pt"), 2.5, "#ff0000")),
         (r"dog=C:\dogs\dog.pt", ("dog", Path(r"C:\dogs\dog.pt"), 2.5, None)),
+        ("dog=/pets: mine/dog.pt", ("dog", Path("/pets: mine/dog.pt"), 2.5, None)),
         ("dog#2=dog.pt:blue", ("dog#2", Path("dog.pt"), 2.5, "blue")),
     ],
 )

@@ -135,3 +135,6 @@ def test_layout_pictures_that_cannot_be_read(folder: Path) -> None:
         open_layout_picture(folder / "huge.png")
     with pytest.raises(Cones2Error, match=r"nowhere\.png"):
         open_layout_picture(folder / "nowhere.png")
+    Image.new("RGB", (96, 64)).save(folder / "program.eps")  # Pillow would start Ghostscript
+    with pytest.raises(LayoutError, match=r"program\.eps is not a readable picture: none of PNG, JPEG"):
+        open_layout_picture(folder / "program.eps")

@@ -9,7 +9,7 @@ from pathlib import Path
 import parity
 import pytest
 import torch
-from parity_files import References, content_ids
+from parity_files import ParityError, References, content_ids
 from parity_maps import keyed_grid, published_grid
 from parity_models import RecordedTokenizer, ReferenceModels, dequantised
 from parity_report import Figure, NotApplicable, Outcome, difference
@@ -88,6 +88,38 @@ def test_changed_parameters_fail(tmp_path, capsys, name, path, value):
     assert "0 passed, 1 failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["G1_synth0", "G1_example", "G2_plain_144"])
+def test_a_case_without_its_tensors_fails(tmp_path, capsys, name):
+    path = copied(tmp_path, name).with_suffix(".safetensors")
+    path.unlink()
+    assert parity.main([str(tmp_path), "--models", str(GOLDENS)]) == 1
+    assert f"there is no {path.name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("G1_example", "effective_256"),
+        ("G2_soft_144_s14.6", "additive_columns"),
+        ("G2_soft_144_s14.6", "output"),
+    ],
+)
+def test_a_missing_tensor_fails_with_its_name(tmp_path, capsys, name, key):
+    path = copied(tmp_path, name).with_suffix(".safetensors")
+    tensors = load_file(path)
+    del tensors[key]
+    save_file(tensors, path)
+    assert parity.main([str(tmp_path), "--models", str(GOLDENS)]) == 1
+    assert key in capsys.readouterr().out
+
+
+def test_a_sampling_case_lacking_a_listed_tensor_fails(tmp_path):
+    case = sampling_case(tmp_path, prompt="a dog", tensors={"sigmas": ["float32", [7]], "timesteps": ["float64", [6]]})
+    save_file({"sigmas": torch.zeros(7)}, case.path.with_suffix(".safetensors"))
+    with pytest.raises(ParityError, match="lacks timesteps"):
+        case.tensors  # noqa: B018
+
+
 def test_missing_layout_fails_with_its_name(tmp_path, capsys):
     copied(tmp_path, "G1_example")
     assert parity.main([str(tmp_path)]) == 1
@@ -125,9 +157,9 @@ def test_token_ids_come_from_a_map_case_with_the_same_prompt(tmp_path):
     assert tokenizer("", add_special_tokens=False) == {"input_ids": []}
 
 
-def sampling_case(folder: Path, prompt: str):
+def sampling_case(folder: Path, prompt: str, **facts):
     path = folder / "G3_case.json"
-    path.write_text(json.dumps({"code": "cones2", "prompt": prompt}))
+    path.write_text(json.dumps({"code": "cones2", "prompt": prompt} | facts))
     return References([folder]).cases()[0]
 
 

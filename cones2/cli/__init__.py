@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 1 bad input or problems found, 2 wrong usage, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("diffusers").setLevel(logging.ERROR)  # its remarks are for programmers
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..colours import DEFAULT_TOLERANCE, parse_colour
-from ..config import GuidanceConfig, load_guidance_configs
+from ..config import WEIGHT_RANGE, GuidanceConfig, load_guidance_configs
 from ..errors import Cones2Error, ConfigError, LayoutError
 from ..layout import DEFAULT_WEIGHT, ColourEntry, Layout, layout_from_colours
 from ..pictures import open_layout_picture
 from ..pipelines.scene import GuidanceNumbers, PlacedResidual, Scene, compose, compose_published
 from ..pipelines.stable_diffusion import EncodedPrompt, StableDiffusion
 from ..placement import resolve_subjects
-from ..published import PublishedRules
+from ..published import PublishedRules, published_layout
 from ..residual import load_residual
 from ..tokens import Claim, locate_subjects
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ def parse_subject(text: str) -> SubjectFlag:
         phrase, weight = _split_weight(phrase)
     if not phrase.strip():
         raise ConfigError(f'--subject "{text}" names no subject: write "dog=dog.safetensors@2.5:#ff0000"')
+    low, high = WEIGHT_RANGE
+    if not low <= weight <= high:
+        raise ConfigError(f'--subject "{text}" has the weight {weight:g}: it must be a number from {low:g} to {high:g}')
     if not path and colour is None:
         raise ConfigError(f'--subject "{text}" has neither a residual file nor a colour')
     return SubjectFlag(phrase.strip(), Path(path) if path else None, weight, colour)
@@ -66,7 +72,7 @@ def parse_subject(text: str) -> SubjectFlag:
 
 def _split_colour(text: str) -> tuple[str, str | None]:
     head, separator, tail = text.rpartition(":")
-    if not separator or tail.startswith(("/", "\\")):  # C:\dog.pt
+    if not separator or "/" in tail or "\\" in tail:  # C:\dog.pt
         return text, None
     parse_colour(tail)
     return head, tail
@@ -112,12 +118,21 @@ def job_from_flags(prompt: str, subjects: Sequence[SubjectFlag], layout: Path | 
     return Job("picture", prompt, layout, table, None, GuidanceNumbers(), subjects=tuple(subjects))
 
 
-def job_layout(job: Job, tolerance: float = DEFAULT_TOLERANCE) -> Layout | None:
-    """The job's regions, read from its layout file. Raises LayoutError naming the file."""
+def job_layout(job: Job, tolerance: float = DEFAULT_TOLERANCE, rules: PublishedRules | None = None) -> Layout | None:
+    """The job's regions, read from its layout file, with exact colours under published rules.
+
+    None, with a warning, where colours or the file are missing. Raises LayoutError naming the file.
+    """
     if job.layout is None or not job.table:
+        if job.layout is not None or job.table:
+            lacks = "no layout picture" if job.layout is None else "no colours"
+            log.warning("%s has %s: its subjects are not guided to places", job.name, lacks)
         return None
     try:
-        return layout_from_colours(open_layout_picture(job.layout), job.table, tolerance)
+        picture = open_layout_picture(job.layout)
+        if rules is not None:
+            return published_layout(picture, job.table)
+        return layout_from_colours(picture, job.table, tolerance)
     except LayoutError as error:
         raise LayoutError(f"{job.layout}: {error}") from error
 

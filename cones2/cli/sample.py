@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from ..colours import DEFAULT_TOLERANCE
+from ..config import NEGATIVE_RANGE, STEPS_RANGE, STRENGTH_RANGE
 from ..errors import ConfigError
 from ..files import write_atomically
 from ..layout import Layout
@@ -64,7 +66,7 @@ def _add_scene_flags(group: Any) -> None:
     group.add_argument("--layout", type=Path, metavar="FILE", help="layout picture; replaces the config's")
     group.add_argument(
         "--tolerance",
-        type=float,
+        type=_number(0, 442),
         default=DEFAULT_TOLERANCE,
         metavar="D",
         help="how far (RGB distance) a pixel may be from its subject's colour (default: %(default)g)",
@@ -74,10 +76,20 @@ def _add_scene_flags(group: Any) -> None:
 
 def _add_guidance_flags(group: Any) -> None:
     group.add_argument(
-        "--guidance-steps", type=int, metavar="N", help="how many steps follow the layout (default: all)"
+        "--guidance-steps",
+        type=_whole(*STEPS_RANGE),
+        metavar="N",
+        help="how many steps follow the layout (default: all)",
     )
-    group.add_argument("--guidance-weight", type=float, metavar="G", help="strength of the layout (default: 0.08)")
-    group.add_argument("--weight-negative", type=float, metavar="W", help="weight outside a region (default: -1e8)")
+    group.add_argument(
+        "--guidance-weight", type=_number(*STRENGTH_RANGE), metavar="G", help="strength of the layout (default: 0.08)"
+    )
+    group.add_argument(
+        "--weight-negative",
+        type=_number(*NEGATIVE_RANGE),
+        metavar="W",
+        help="weight outside a region, e.g. --weight-negative=-1e8 (the default)",
+    )
     group.add_argument(
         "--negative-mode",
         choices=("outside", "others"),
@@ -88,8 +100,7 @@ def _add_guidance_flags(group: Any) -> None:
     group.add_argument("--dynamic-cfg", action="store_true", help="scale cfg by 1 + sigma/sigma_max")
     group.add_argument(
         "--published-rules",
-        type=PublishedRules,
-        choices=list(PublishedRules),
+        type=_rules,
         metavar="{cones2,multi-concept}",
         help="reproduce old results: exact colours, typed rows and the other rules of the published code",
     )
@@ -97,9 +108,14 @@ def _add_guidance_flags(group: Any) -> None:
 
 def _add_run_flags(group: Any) -> None:
     group.add_argument("--steps", type=int, default=50, metavar="N", help="sampling steps (default: 50)")
-    group.add_argument("--cfg", type=float, default=7.5, help="classifier-free guidance scale (default: 7.5)")
     group.add_argument(
-        "--seed", type=int, default=0, help="seed of the first picture; the next has seed + 1 (default: 0)"
+        "--cfg", type=_number(0, 1000), default=7.5, help="classifier-free guidance scale (default: 7.5)"
+    )
+    group.add_argument(
+        "--seed",
+        type=_whole(0, 2**63 - 1),
+        default=0,
+        help="seed of the first picture; the next has seed + 1 (default: 0)",
     )
     group.add_argument("--num-images", type=int, default=1, metavar="N", help="pictures per prompt (default: 1)")
     group.add_argument("--size", type=_size, metavar="HxW", help="height x width in pixels (default: the model's own)")
@@ -114,14 +130,44 @@ def _add_run_flags(group: Any) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit()):
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise argparse.ArgumentTypeError(f'"{text}" is not a size: write height x width in pixels, e.g. 768x768')
     return int(height), int(width)
 
 
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f'"{text}" is not a number from {low:g} to {high:g}')
+        return value
+
+    return read
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or len(text) > 19 or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from {low} to {high}')
+        return int(text)
+
+    return read
+
+
+def _rules(text: str) -> PublishedRules:
+    try:
+        return PublishedRules(text)
+    except ValueError:
+        known = " or ".join(rules.value for rules in PublishedRules)
+        raise argparse.ArgumentTypeError(f'"{text}" is unknown: write {known}') from None
+
+
 def _sample(args: argparse.Namespace) -> int:
     jobs = _jobs(args)
-    layouts = [job_layout(job, args.tolerance) if args.published_rules is None else None for job in jobs]
+    layouts = [job_layout(job, args.tolerance, args.published_rules) for job in jobs]
     model = load_model(
         args.model, args.tokenizer, usable_device(args.device), _dtype(args), prediction_type=args.prediction_type
     )
@@ -199,6 +245,7 @@ def _run_job(
         width=width,
         published_rules=args.published_rules,
     )
+    model.check_size(height, width)
     record = _record(args, job, settings)
     if layout is not None:
         layout.warn_if_stretched(height, width)
@@ -253,13 +300,16 @@ def _record(args: argparse.Namespace, job: Job, settings: SamplingSettings) -> d
         "cfg": settings.cfg,
         "dynamic_cfg": settings.dynamic_cfg,
         "size": [settings.height, settings.width],
+        "dtype": str(_dtype(args)).removeprefix("torch."),
+        "tolerance": args.tolerance,
+        "strict_positions": args.strict_positions,
+        "prediction_type": args.prediction_type or "",
         "published_rules": args.published_rules.value if args.published_rules else "",
     }
 
 
 def _save(folder: Path, name: str, picture: Image.Image, record: dict[str, Any]) -> Path:
     """Write a PNG under the first free name, so that earlier results stay."""
-    folder.mkdir(parents=True, exist_ok=True)
     path, number = folder / f"{name}.png", 2
     while path.exists():
         path, number = folder / f"{name}_{number}.png", number + 1

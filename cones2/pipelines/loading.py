@@ -46,6 +46,11 @@ def load_model(
         parts["prediction_type"] = prediction_type
     if parts["prediction_type"] not in ("epsilon", "v_prediction"):
         raise ModelError(f"{path} predicts {parts['prediction_type']}: only epsilon and v_prediction are supported")
+    channels = parts["unet"].config.in_channels
+    if channels != parts["unet"].config.out_channels:
+        raise ModelError(
+            f"{path} takes {channels} channels (an inpainting or depth model): only text to image is sampled"
+        )
     return StableDiffusion(**parts)
 
 
@@ -99,7 +104,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # the tokenizers library raises bare Exception for damaged files
         raise ModelError(f"{folder} holds no CLIP tokenizer (vocab.json, merges.txt): {_first_line(error)}") from error
 
 

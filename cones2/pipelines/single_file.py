@@ -24,7 +24,7 @@ _TINY_VAE = _VAE + "taesd_"
 _CLIP = ("cond_stage_model.transformer.text_model.", "cond_stage_model.model.transformer.text_model.")
 _OPEN_CLIP = "cond_stage_model.model."
 _SD2_WIDTH = 1024
-_SD2_LAYERS = 23  # of OpenCLIP's 24: SD 2 reads the last but one layer's output
+_SD2_LAYERS = 23  # SD 2 reads the last but one of OpenCLIP's 24 layers; some files leave the last out
 _SD_SCALING = 0.18215
 # SD 2.1's velocity models are told from its noise models by this bias's spread, as ComfyUI does.
 _VELOCITY_MARK = _UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
@@ -69,7 +69,9 @@ def _read(path: Path) -> StateDict:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds; all mean an unreadable file
-        raise ModelError(f"{path.name} cannot be read as a checkpoint: {str(error).strip().splitlines()[0]}") from error
+        raise ModelError(
+            f"{path.name} cannot be read as a checkpoint: it is damaged, or holds more than tensors"
+        ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
     return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
@@ -186,7 +188,7 @@ def _text_encoder(weights: StateDict, is_sd2: bool) -> Any:
         vocab_size=weights["embeddings.token_embedding.weight"].shape[0],
         hidden_size=width,
         intermediate_size=weights["encoder.layers.0.mlp.fc1.weight"].shape[0],
-        num_hidden_layers=min(layers, _SD2_LAYERS) if is_sd2 else layers,
+        num_hidden_layers=layers - 1 if is_sd2 and layers != _SD2_LAYERS else layers,
         num_attention_heads=width // 64,
         hidden_act="gelu" if is_sd2 else "quick_gelu",
     )

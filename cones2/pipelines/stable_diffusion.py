@@ -106,6 +106,12 @@ class StableDiffusion:
         levels = config.get("encoder_block_out_channels") or config.block_out_channels  # AutoencoderTiny or KL
         return int(2 ** (len(levels) - 1))
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ModelError for a picture size in pixels that the model cannot make."""
+        factor = self.vae_factor
+        if height < 1 or width < 1 or height % factor or width % factor:
+            raise ModelError(f"{height}x{width} (HxW): both sides must be positive multiples of {factor}")
+
     def encode_prompts(self, *prompts: str) -> list[EncodedPrompt]:
         """Prompts of any length in chunks of 77 rows, all with as many chunks as the longest needs."""
         chunks = max(prompt_tokens(self.tokenizer, prompt)[1].shape[0] for prompt in prompts)
@@ -151,7 +157,8 @@ class StableDiffusion:
         Both have the same number of rows. Raises Cancelled when the callback returns False; the UNet
         is left as it was in every case.
         """
-        _check_sizes(settings, self.vae_factor, positive, negative)
+        self.check_size(settings.height, settings.width)
+        _check_rows(positive, negative)
         schedule = linear_schedule(self.alphas_cumprod, settings.steps)
         shape = (self.unet.config.in_channels, settings.height // self.vae_factor, settings.width // self.vae_factor)
         noise = SeededNoise(settings.seeds, shape, self.device)
@@ -219,14 +226,12 @@ class _GuidedDenoiser:
         return linear_schedule(self._model.alphas_cumprod, self._settings.guided).sigmas
 
 
-def _check_sizes(settings: SamplingSettings, factor: int, positive: Tensor, negative: Tensor) -> None:
+def _check_rows(positive: Tensor, negative: Tensor) -> None:
     if positive.shape[1:] != negative.shape[1:]:
         raise ModelError(
             f"the prompt's conditioning is {tuple(positive.shape)} but the negative prompt's {tuple(negative.shape)}: "
             "encode them together"
         )
-    if settings.height < 1 or settings.width < 1 or settings.height % factor or settings.width % factor:
-        raise ModelError(f"{settings.height}x{settings.width} (HxW): both sides must be positive multiples of {factor}")
 
 
 def to_images(decoded: Tensor) -> list[Image.Image]:

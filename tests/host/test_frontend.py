@@ -1,8 +1,15 @@
 """The pack in the real frontend."""
 
 from hostlink.browser import Browser
+from hostlink.discovery import PACK
+from hostlink.workflows import read_workflow
 
 
 def test_page_loads_with_the_pack_and_without_errors(frontend: Browser) -> None:
     assert frontend.call("dialogs") == []
     assert frontend.take_problems() == []
+
+
+def test_help_page_opens_beside_the_graph(frontend: Browser) -> None:
+    frontend.call("load", read_workflow(PACK / "workflows" / "two_subjects_color_layout.json"))
+    assert "Published settings" in frontend.call("help", "Cones2LayoutGuidedKSampler")

@@ -32,3 +32,12 @@ def test_forward_passes_in_threads_do_not_mix(in_host: HostWorker) -> None:
     found = in_host("nodes_compose.py", "threads", needs=(SD1,), name=SD1)
     assert found["same"] and found["runs"] == [4, 4]
     assert found["different"] > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("backend", ["attention_basic", "attention_sub_quad", "attention_split", "attention_flash"])
+def test_every_attention_of_the_host_takes_the_layout(in_host: HostWorker, backend: str) -> None:
+    """Flash attention takes no mask: the host would fall back with a warning at every layer and step."""
+    found = in_host("nodes_compose.py", "attention_backend", needs=(SD1,), name=SD1, backend=backend)
+    assert found["error"] < TOLERANCE
+    assert found["warnings"] == []
+    assert (found["masked"] > 0) == (backend != "attention_flash")

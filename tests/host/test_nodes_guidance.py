@@ -65,6 +65,10 @@ def test_area_gets_its_part_of_the_layout_and_its_twin_none(in_host: HostWorker)
     assert found["twin"] < TOLERANCE
 
 
+def test_a_negative_area_repeats_the_positive_with_its_layout(in_host: HostWorker) -> None:
+    assert drive(in_host, "negative_area")["error"] < TOLERANCE
+
+
 def test_area_without_a_subjects_region_is_sampled(in_host: HostWorker) -> None:
     assert drive(in_host, "area_without_a_subject")["finite"]
 

@@ -21,6 +21,7 @@ def test_without_guidance_the_nodes_are_the_stock_ksampler(in_host: HostWorker, 
 def test_steps_cost_one_forward_each_and_two_with_recurrence(in_host: HostWorker) -> None:
     assert in_host("nodes_sampling.py", "forwards", needs=(SD1,), name=SD1) == {
         "guided": 4,
+        "second half recurrent": 6,
         "recurrent": 8,
         "half recurrent": 6,
         "recurrent without weight": 8,

@@ -47,6 +47,17 @@ def test_loads_and_round_trips(frontend: Browser, path: Path) -> None:
     assert len(first["output"]) == len(executed)
 
 
+def test_nodes_2_reads_them_alike(frontend: Browser, host_server: HostServer) -> None:
+    """Both renderers of the frontend send the same prompt."""
+    prompts = []
+    for vue_nodes in (True, False):
+        frontend.open(host_server.url, **{"Comfy.VueNodes.Enabled": vue_nodes})
+        for path in WORKFLOWS:
+            frontend.call("load", read_workflow(path))
+            prompts.append(frontend.call("prompt")["output"])
+    assert prompts[: len(WORKFLOWS)] == prompts[len(WORKFLOWS) :]
+
+
 def test_the_template_browser_lists_them(host_server: HostServer) -> None:
     assert sorted(host_server.get("/workflow_templates")[PACK_FOLDER]) == [path.stem for path in WORKFLOWS]
 

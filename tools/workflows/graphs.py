@@ -169,10 +169,10 @@ the file. Nothing is typed again.
 
 **What to connect**
 
-1. **Guidance config** – copy the config, its layout picture and its residuals into ComfyUI's `input` folder (one
-   subfolder is fine) and pick it. The example in this pack's `workflows/assets/published` has config and layout; its
-   residuals `mug.pt` and `dog.pt` are yours to supply, beside it or in `models/residuals`. Only residuals of the
-   entry's `subject_list` are read.
+1. **Guidance config** – press *upload config, layout and residuals* and choose all its files together (or copy them
+   into one folder of ComfyUI's `input`). The example in this pack's `workflows/assets/published` has config and
+   layout; its residuals `mug.pt` and `dog.pt` are yours to supply, with it or in `models/residuals`. Only residuals
+   of the entry's `subject_list` are read.
 2. **Checkpoint** – the model they were trained on. The published ones are for **Stable Diffusion 2.1 at 768 px**
    (`v2-1_768-ema-pruned.safetensors`). A residual that does not fit the model is refused with both widths named.
 3. *entry* chooses among the entries of a config, from 1.

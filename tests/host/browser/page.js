@@ -34,6 +34,23 @@ window.cones2Tests = (() => {
     return Promise.all([ended, app.queuePrompt(0, 1, nodes ?? undefined)]).then(([status]) => status)
   }
 
+  // Press the ⓘ of a node of this type; the text of the help that appears.
+  async function help (type) {
+    app.canvas.selectNode(graph().nodes.find((node) => node.type === type))
+    const page = () => document.querySelector('.node-help-content')
+    await until(() => document.querySelector('[data-testid="info-button"]'))
+    document.querySelector('[data-testid="info-button"]').click()
+    await until(() => page()?.querySelector('h2'))
+    return page().innerText
+  }
+
+  async function until (condition, milliseconds = 15000) {
+    for (const end = Date.now() + milliseconds; !condition();) {
+      if (Date.now() > end) throw new Error(`not within ${milliseconds} ms: ${condition}`)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+
   // The ids of the nodes of a type.
   const idsOf = (type) => graph().nodes.filter((node) => node.type === type).map((node) => String(node.id))
 
@@ -55,5 +72,5 @@ window.cones2Tests = (() => {
     app.extensionManager.toast.removeAll?.()
   }
 
-  return { load, prompt, run, fitView, dialogs, bare, idsOf, graphBox }
+  return { load, prompt, run, fitView, dialogs, bare, idsOf, graphBox, help }
 })()

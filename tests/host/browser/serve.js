@@ -36,7 +36,8 @@ class Frontend {
   }
 
   async addScript ({ addScript }) {
-    await this.page.addScriptTag({ content: fs.readFileSync(addScript, 'utf8') })
+    // not addScriptTag: it fails when the page itself runs into its content security policy meanwhile
+    await this.page.evaluate(fs.readFileSync(addScript, 'utf8') + '\nnull')
     return null
   }
 
@@ -46,6 +47,7 @@ class Frontend {
 
   async screenshot ({ screenshot, width = 1600, height = 900, ...options }) {
     await this.page.setViewportSize({ width, height })
+    await this.page.waitForTimeout(500) // the canvas follows
     await this.page.evaluate(() => window.cones2Tests.fitView())
     await this.page.waitForTimeout(1500) // the view moves there in an animation
     const clip = await this.page.evaluate(() => window.cones2Tests.graphBox())

@@ -8,9 +8,13 @@ import comfy.sd
 import hostkit
 import scenes
 import torch
+from comfy.ldm.modules import attention as host_attention
 from torch import Tensor
 
 ROWS = {"dog": scenes.DOG, "mug": scenes.MUG}
+
+
+REFUSE_MASKS = ("attention_flash",)
 
 
 class Foreign:
@@ -207,3 +211,29 @@ def run_forward(model: Any, request: tuple) -> Tensor:
     executor, args, kwargs = request
     with torch.inference_mode():
         return executor(*args, **kwargs)
+
+
+def attention_backend(name: str, backend: str) -> dict:
+    """The guided prediction with another attention function of the host, chosen as its command line does."""
+    model, clip, _ = hostkit.checkpoint(name)
+    positive, negative, start = scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.noise()
+    guided_model, guided = scenes.guide(model, positive, scenes.layout())
+    expected = scenes.denoised(guided_model, guided, negative, start)
+    usual, masks = host_attention.optimized_attention, []
+    chosen = getattr(host_attention, backend)
+
+    def watched(*args: Any, mask: Tensor | None = None, **kwargs: Any) -> Tensor:
+        masks.append(mask)
+        return chosen(*args, mask=mask, **kwargs)
+
+    host_attention.optimized_attention = chosen if backend in REFUSE_MASKS else watched
+    try:
+        with hostkit.warnings_of() as warnings:
+            found = scenes.denoised(guided_model, guided, negative, start)
+    finally:
+        host_attention.optimized_attention = usual
+    return {
+        "error": hostkit.relative_error(found, expected),
+        "masked": sum(mask is not None for mask in masks),
+        "warnings": [text for text in warnings if "Mask must not be set" in text],
+    }

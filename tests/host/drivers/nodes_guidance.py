@@ -92,6 +92,22 @@ def area(name: str) -> dict:
     }
 
 
+def negative_area(name: str) -> dict:
+    """A negative prompt confined to the right half makes the host run the positive there once more: guided as well."""
+    model, clip, _ = hostkit.checkpoint(name)
+    positive, start = scenes.encode(clip), scenes.noise(height=12, width=16)
+    negative = hostkit.run_node(
+        "ConditioningSetArea", conditioning=hostkit.encode(clip, "blurry"), width=64, height=96, x=64, y=0, strength=1.0
+    )[0]
+    layout = scenes.layout(dog=(0.0, 0.5, 0.5, 1.0), mug=(0.5, 0.25, 1.0, 0.75))
+    half = scenes.layout(dog=(0.0, 0.0, 0.5, 1.0), mug=(0.5, 0.0, 1.0, 0.5), width=64)
+    found = scenes.denoised(*scenes.guide(model, positive, layout), negative, start, cfg=1.0)
+    whole = scenes.denoised(scenes.naive_model(model, layout, ROWS), positive, positive, start, cfg=1.0)
+    part = scenes.denoised(scenes.naive_model(model, half, ROWS), positive, positive, start[..., 8:], cfg=1.0)
+    inner = slice(2, None)  # the host fades the part in over two columns
+    return {"error": hostkit.relative_error(found[..., 8:][..., inner], ((whole[..., 8:] + part) / 2)[..., inner])}
+
+
 def area_without_a_subject(name: str) -> dict:
     """A part of the picture that lacks a subject's region excludes that subject everywhere; nothing breaks."""
     model, clip, _ = hostkit.checkpoint(name)

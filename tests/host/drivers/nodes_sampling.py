@@ -100,8 +100,15 @@ def forwards(name: str) -> dict:
         scenes.guided_ksampler(calls.model, positive, negative, latent, layout, steps=4, **options)
         return calls.count
 
+    def late() -> int:
+        guided_model, guided = scenes.guide(model, positive, layout, start_percent=0.5)
+        calls = scenes.Calls(guided_model)
+        custom(calls.model, guided, negative, latent, True, "dpmpp_2m", 4)
+        return calls.count
+
     return {
         "guided": counted(),
+        "second half recurrent": late(),
         "recurrent": counted(recurrence=True),
         "half recurrent": counted(recurrence=True, guided_steps=2),
         "recurrent without weight": counted(recurrence=True, guidance_weight=0.0),

@@ -26,7 +26,7 @@ class Host:
         """The environment of a host process: fixed threads, no Python path from outside."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         threads = {"OMP_NUM_THREADS": THREADS, "MKL_NUM_THREADS": THREADS, "OMP_WAIT_POLICY": "PASSIVE"}
-        own = {"COMFYUI_PATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+        own = {"COMFYUI_PATH": str(self.root), "PYTHONUNBUFFERED": "1"}
         return clean | threads | own | extra
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .discovery import PACK
 
-PACK_FOLDER = "renamed-copy.v1"  # users and the Manager choose the name; the host serves no web files under a space
+PACK_FOLDER = "Renamed_copy-1"  # users and the Manager choose the name; the host serves no web files under a space
 FOLDERS = ("input", "output", "temp", "user", "custom_nodes", "models/residuals", "models/checkpoints")
 
 

@@ -10,6 +10,7 @@ import hostboot
 
 # isort: split
 import comfy_api.latest  # noqa: F401  every V3 pack shares it
+
 import nodes
 
 sys.stdout = sys.stderr

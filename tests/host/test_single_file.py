@@ -1,0 +1,32 @@
+"""Single-file checkpoints on the command line's side: the same weights and words as the host reads from them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hostlink.checkpoints import Checkpoints
+from hostlink.worker import HostWorker
+from safetensors.torch import load_file
+
+from cones2.pipelines.loading import load_model
+
+
+@pytest.mark.parametrize(
+    ("name", "prediction"), [("sd15_short", "epsilon"), ("sd21_short", "epsilon"), ("sd21_v_short", "v_prediction")]
+)
+def test_engine_reads_what_the_host_reads(
+    in_host: HostWorker, checkpoints: Checkpoints, tmp_path: Path, name: str, prediction: str
+) -> None:
+    in_host("nodes_guidance.py", "exported", needs=(name,), name=name, folder=str(tmp_path))
+    tokenizer = checkpoints.host.root / "comfy" / "sd1_tokenizer"
+    model = load_model(checkpoints.folder / checkpoints.make(name), tokenizer)
+    assert model.prediction_type == prediction
+    weights = load_file(tmp_path / "unet.safetensors")
+    ours = model.unet.state_dict()
+    assert ours.keys() == weights.keys()
+    assert all(torch.allclose(ours[key], weights[key], atol=1e-6) for key in ours)
+    case = load_file(tmp_path / "case.safetensors")
+    positive, negative = model.encode_prompts("a dog and a mug on the beach", "blurry")
+    for encoded, expected in ((positive, case["positive"]), (negative, case["negative"])):
+        difference = (encoded.conditioning - expected).norm() / expected.norm()
+        assert float(difference) < 2e-3  # the host encodes in half precision
