@@ -13,14 +13,12 @@ import argparse
 import platform
 import statistics
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from live_bytes import LiveBytes
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from cones2.guidance import LayoutGuidance, guided_attention
 from cones2.layout import Box, layout_from_boxes
@@ -133,40 +131,8 @@ def _interleaved(calls: list[Callable[[], Any]], rounds: int, repeats: int, devi
     return times
 
 
-class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of tensors alive that were made inside; scratch space within an operator is not seen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self._seen: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        known = {
-            tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)
-        }
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self._track(tensor.untyped_storage(), known)
-        return result
-
-    def _track(self, storage: torch.UntypedStorage, known: set[int]) -> None:
-        key = storage._cdata
-        if key in self._seen or key in known:
-            return
-        self._seen.add(key)
-        self.live += storage.nbytes()
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._release, key, storage.nbytes())
-
-    def _release(self, key: int, size: int) -> None:
-        self._seen.discard(key)
-        self.live -= size
-
-
 def _peak_memory(call: Callable[[], Any]) -> int:
-    with torch.inference_mode(False), torch.no_grad(), _LiveBytes() as bytes_seen:
+    with torch.inference_mode(False), torch.no_grad(), LiveBytes() as bytes_seen:
         call()
     return bytes_seen.peak
 

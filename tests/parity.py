@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout needs
 import torch
 from parity_attention import run_attention
 from parity_files import Case, References
+from parity_g5 import run_training
 from parity_maps import run_maps
 from parity_models import ReferenceModels, find_tokenizer
 from parity_report import NotApplicable, Outcome
@@ -43,9 +44,6 @@ def run_all(references: References, only: tuple[str, ...] = ("",)) -> int:
     for case in references.cases():
         if not case.name.startswith(only):
             continue
-        if case.kind == "G5":
-            print(f"{case.name}: not run yet", flush=True)
-            continue
         outcome = run_case(case, references, models)
         if isinstance(outcome, Outcome):
             passed, failed = passed + outcome.ok, failed + (not outcome.ok)
@@ -58,12 +56,14 @@ def run_all(references: References, only: tuple[str, ...] = ("",)) -> int:
 
 
 def run_case(case: Case, references: References, models: ReferenceModels) -> Outcome | NotApplicable:
-    """The outcome of one G1–G4 case; a case that cannot be run fails and says why."""
+    """The outcome of one case; a case that cannot be run fails and says why."""
     try:
         if case.kind == "G1":
             return run_maps(case, references)
         if case.kind == "G2":
             return run_attention(case)
+        if case.kind == "G5":
+            return run_training(case, models)
         return run_sampling(case, references, models)
     except NotApplicable as reason:
         return reason
@@ -81,7 +81,7 @@ def _lines(case: Case, outcome: Outcome | NotApplicable) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Run reference cases of the published code through the engine.")
-    parser.add_argument("dir", metavar="DIR", help="folder with the cases G1 … G4")
+    parser.add_argument("dir", metavar="DIR", help="folder with the cases G1 … G5")
     parser.add_argument(
         "--models", metavar="DIR2", help="folder with models, noise, residuals and layouts that DIR lacks"
     )

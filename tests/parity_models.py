@@ -29,19 +29,23 @@ class ReferenceModels:
 
     def for_case(self, case: Case) -> StableDiffusion:
         """The engine's model with the case's prediction type, noise schedule and token ids."""
+        kind = case.data["prediction_type"]
+        return StableDiffusion(
+            tokenizer=RecordedTokenizer(case, self._references),
+            alphas_cumprod=self._alphas(kind),
+            prediction_type=kind,
+            **self.parts(),
+        )
+
+    def parts(self) -> dict[str, Any]:
+        """text_encoder, unet and vae, shared by all cases."""
         if not self._parts:
             self._parts = {
                 "text_encoder": self._text_encoder().eval(),
                 "unet": self._unet().eval(),
                 "vae": self._vae().eval(),
             }
-        kind = case.data["prediction_type"]
-        return StableDiffusion(
-            tokenizer=RecordedTokenizer(case, self._references),
-            alphas_cumprod=self._alphas(kind),
-            prediction_type=kind,
-            **self._parts,
-        )
+        return self._parts
 
     def _json(self, name: str) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(self._references.find(f"models/{name}").read_text())

@@ -131,11 +131,13 @@ def test_folder_without_cases_fails(tmp_path, capsys):
     assert capsys.readouterr().out == "0 passed, 0 failed\n"
 
 
-def test_g5_is_listed_and_not_counted(tmp_path, capsys):
+def test_training_case_without_models_fails_and_the_others_run(tmp_path, capsys):
     copied(tmp_path, "G2_plain_144")
     (tmp_path / "G5_training.json").write_text("{}")
-    assert parity.main([str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines()[-2:] == ["G5_training: not run yet", "1 passed, 0 failed"]
+    assert parity.main([str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "1 passed, 1 failed"
+    assert lines[-2].startswith("G5_training:") and lines[-2].endswith("FAILED")
 
 
 def test_sampling_case_without_token_ids_fails_clearly(tmp_path):

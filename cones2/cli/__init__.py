@@ -12,6 +12,7 @@ from ..errors import Cancelled, Cones2Error
 from .config import add_config_parser
 from .residual import add_residual_parser
 from .sample import add_sample_parser
+from .train import add_train_parsers
 
 _DESCRIPTION = """\
 Cones 2: put several specific subjects into one picture, each where you want it.
@@ -24,6 +25,7 @@ examples:
   python -m cones2 sample --model MODEL_DIR --config guidance_config.json
   python -m cones2 sample --model MODEL_DIR --prompt "a mug and a dog on the beach" \\
       --subject "mug=mug.safetensors:#ffc000" --subject "dog=dog.safetensors:#ff0000" --layout layout.png
+  python -m cones2 train --model MODEL_DIR --images photos/dog --subject dog
   python -m cones2 residual inspect *.safetensors *.pt
   python -m cones2 config check guidance_config.json
 """
@@ -40,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cones2 {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_sample_parser(commands)
+    add_train_parsers(commands)
     add_residual_parser(commands)
     add_config_parser(commands)
     return parser

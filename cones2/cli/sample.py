@@ -169,7 +169,7 @@ def _sample(args: argparse.Namespace) -> int:
     jobs = _jobs(args)
     layouts = [job_layout(job, args.tolerance, args.published_rules) for job in jobs]
     model = load_model(
-        args.model, args.tokenizer, _device(args.device), _dtype(args), prediction_type=args.prediction_type
+        args.model, args.tokenizer, usable_device(args.device), _dtype(args), prediction_type=args.prediction_type
     )
     scenes = [
         job_scene(job, model, args.negative_prompt, layout, args.strict_positions, args.published_rules)
@@ -210,7 +210,7 @@ def _with_overrides(job: Job, args: argparse.Namespace) -> Job:
     return replace(job, numbers=numbers, guidance_steps=steps)
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -1,0 +1,161 @@
+"""`cones2 train` and `cones2 train-all`: residuals from photos."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from .train_all import train_all
+from .training_run import Models, train_one
+
+_RECIPES = "direct 200, paper 4000"
+
+
+def add_train_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `train` and `train-all`."""
+    parser = subparsers.add_parser(
+        "train",
+        help="learn a subject's residual from 3-6 photos",
+        description="Learn a subject's residual (about 5 KB) from 3-6 photos. Interrupted runs continue when "
+        "the same command is given again. Under `accelerate launch` all its processes train together.",
+    )
+    add_train_flags(parser)
+    parser.set_defaults(run=_train)
+    every = subparsers.add_parser(
+        "train-all",
+        help="train many subjects from one YAML file",
+        description="Train many subjects. CONFIG.yaml has `subjects`, a list of the flags of `train` by name "
+        "(subject: dog, images: photos/dog, steps: 200 …), and `defaults` for all of them. Finished "
+        "subjects are skipped, interrupted ones continue; a table sums up.",
+    )
+    every.add_argument("config", type=Path, metavar="CONFIG.yaml")
+    every.set_defaults(run=_train_all)
+
+
+def add_train_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `train`; the published script's names are accepted where they mean the same."""
+    _add_input_flags(parser.add_argument_group("what to learn from"))
+    _add_recipe_flags(parser.add_argument_group("recipe"))
+    _add_image_flags(parser.add_argument_group("photos"))
+    _add_run_flags(parser.add_argument_group("run"))
+
+
+def _add_input_flags(group: Any) -> None:
+    group.add_argument(
+        "--model",
+        "--pretrained_model_name_or_path",
+        dest="model",
+        required=True,
+        type=Path,
+        metavar="DIR_OR_FILE",
+        help="SD 1.x or 2.x: a diffusers folder or a checkpoint file; never downloaded",
+    )
+    group.add_argument(
+        "--images", "--instance_data_dir", dest="images", required=True, type=Path, metavar="DIR", help="the photos"
+    )
+    group.add_argument(
+        "--subject",
+        "--instance_prompt",
+        dest="subject",
+        required=True,
+        metavar="PHRASE",
+        help="the kind of thing in the photos, in the words that prompts will use, such as dog",
+    )
+    group.add_argument("--masks", type=Path, metavar="DIR", help="pictures of the same names, white on the subject")
+
+
+def _add_recipe_flags(group: Any) -> None:
+    group.add_argument(
+        "--method",
+        choices=("direct", "paper"),
+        default="direct",
+        help="learn the vectors themselves (direct, default) or tune the text encoder as published (paper)",
+    )
+    for names, kind, text in _RECIPE_FLAGS:
+        group.add_argument(*names, type=kind, metavar="N", help=text)
+    group.add_argument("--schedule", "--lr_scheduler", dest="schedule", choices=("constant", "cosine"))
+
+
+_RECIPE_FLAGS: tuple[tuple[tuple[str, ...], type, str], ...] = (
+    (("--steps", "--max_train_steps"), int, f"updates at most (default: {_RECIPES})"),
+    (("--learning-rate", "--learning_rate"), float, "learning rate"),
+    (("--batch-size", "--train_batch_size"), int, "samples per forward pass"),
+    (("--accumulation", "--gradient_accumulation_steps"), int, "forward passes per update"),
+    (("--warmup-steps", "--lr_warmup_steps"), int, "updates of rising learning rate"),
+    (("--token-num", "--token_num"), int, "how many of the phrase's tokens get a vector (default: all)"),
+    (("--drift-first", "--loss_rate_first"), float, "paper: weight of the drift of row 0 (0.01)"),
+    (("--drift-rest", "--loss_rate_second"), float, "paper: weight of the drift after the subject (0.001)"),
+    (("--weight-decay", "--adam_weight_decay"), float, "AdamW's weight decay"),
+    (("--max-grad-norm", "--max_grad_norm"), float, "clip gradients at this norm (1); 0: never"),
+    (("--preservation",), float, "direct: keep the prediction outside the masks, with this weight (0)"),
+    (("--norm-penalty",), float, "direct: weight of the squared norm (0)"),
+    (("--max-norm",), float, "direct: largest norm of a vector (0: no limit)"),
+    (("--average",), float, "direct: decay of the moving average (0: none)"),
+    (("--held-out",), int, "fixed noises and timesteps to judge on"),
+    (("--evaluate-every",), int, "updates between judgements"),
+    (("--patience",), int, "stop after so many judgements without gain; 0: never"),
+    (("--seed",), int, "seed of everything random (0)"),
+)
+
+
+def _add_image_flags(group: Any) -> None:
+    group.add_argument("--resolution", type=int, metavar="PX", help="side in pixels (default: the model's own)")
+    group.add_argument("--buckets", action="store_true", help="keep the photos' proportions, no square crops")
+    group.add_argument("--crops", type=int, default=4, metavar="N", help="random crops of oblong photos (4)")
+    group.add_argument(
+        "--center-crop", "--center_crop", dest="center_crop", action="store_true", help="one crop, the centre"
+    )
+    group.add_argument("--flip", action="store_true", help="add mirrored photos; not for text or asymmetric things")
+
+
+def _add_run_flags(group: Any) -> None:
+    group.add_argument(
+        "--out", "--output_dir", dest="out", type=Path, default=Path("residuals"), metavar="DIR", help="(%(default)s)"
+    )
+    group.add_argument("--name", help="name of the files (default: the subject)")
+    group.add_argument("--overwrite", action="store_true", help="replace a residual of this name")
+    group.add_argument("--restart", action="store_true", help="ignore the checkpoint of an interrupted run")
+    group.add_argument("--checkpoint-every", "--checkpointing_steps", type=int, metavar="N", help="updates (250)")
+    group.add_argument("--preview-every", type=int, default=0, metavar="N", help="sample a picture every N updates")
+    group.add_argument("--preview-prompt", metavar="TEXT", help='(default: "a photo of a SUBJECT")')
+    group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard files (needs tensorboard)")
+    group.add_argument("--device", metavar="DEVICE", help="(default: cuda where there is one, else cpu)")
+    group.add_argument(
+        "--dtype",
+        "--mixed_precision",
+        dest="dtype",
+        choices=("float32", "float16", "bfloat16", "no", "fp16", "bf16"),
+        help="number format of the frozen networks (default: float16 on cuda, else float32)",
+    )
+    group.add_argument(
+        "--gradient-checkpointing",
+        "--gradient_checkpointing",
+        dest="gradient_checkpointing",
+        action="store_true",
+        help="recompute activations: less memory, about a third slower",
+    )
+    group.add_argument("--tokenizer", type=Path, metavar="DIR", help="CLIP tokenizer for a single-file checkpoint")
+    group.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="overrides what the model says")
+
+
+def _train(args: argparse.Namespace) -> int:
+    return train_one(args, Models()).status
+
+
+def _train_all(args: argparse.Namespace) -> int:
+    return train_all(args.config, parse_train_flags)
+
+
+class _RaisingParser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise ConfigError(message)
+
+
+def parse_train_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse flags of `train`; raises ConfigError instead of leaving the process."""
+    parser = _RaisingParser(prog="train", add_help=False)
+    add_train_flags(parser)
+    return parser.parse_args(argv)

@@ -1,0 +1,57 @@
+"""A Stable Diffusion 1.x or 2.x model of diffusers components as training sees it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..training.config import MethodName
+from ..training.model import Conditioning, Posterior, TrainingModel
+from .stable_diffusion import StableDiffusion
+from .text import prompt_tokens
+
+
+def training_model(model: StableDiffusion, method: MethodName, checkpointing: bool = False) -> TrainingModel:
+    """The model's callables. The paper method tunes a float32 copy of the text encoder.
+
+    checkpointing: recompute the UNet's activations in the backward pass instead of keeping them.
+    """
+    text_encoder = model.text_encoder
+    if method == "paper":
+        text_encoder = copy.deepcopy(text_encoder).float()
+    if checkpointing:
+        model.unet.enable_gradient_checkpointing()
+
+    def encode_text(prompts: Sequence[str]) -> Conditioning:
+        ids = torch.cat([prompt_tokens(model.tokenizer, prompt)[1] for prompt in prompts])
+        return Conditioning(text_encoder(ids.to(model.device)).last_hidden_state)
+
+    def predict(noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, _: Tensor | None) -> Tensor:
+        rows = conditioning.rows.to(model.dtype)
+        return model.unet(noisy.to(model.dtype), timesteps, encoder_hidden_states=rows).sample  # type: ignore[no-any-return]
+
+    def encode_image(pixels: Tensor) -> Posterior:
+        encoded = model.vae.encode(pixels.to(model.vae.device, model.vae.dtype))
+        scale = float(model.vae.config.scaling_factor)
+        if hasattr(encoded, "latents"):  # AutoencoderTiny has no posterior
+            return Posterior(encoded.latents * scale, torch.zeros_like(encoded.latents))
+        return Posterior(encoded.latent_dist.mean * scale, encoded.latent_dist.std * scale)
+
+    levels = len(model.unet.config.block_out_channels) - 1
+    return TrainingModel(
+        prompt_tokens=lambda prompt: prompt_tokens(model.tokenizer, prompt)[0],
+        tokenise=model.tokenise,
+        encode_text=encode_text,
+        predict=predict,
+        encode_image=encode_image,
+        alphas_cumprod=model.alphas_cumprod,
+        prediction_type=model.prediction_type,
+        width=model.width,
+        text_weights=dict(text_encoder.named_parameters()) if method == "paper" else {},
+        device=model.device,
+        factor=model.vae_factor,
+        multiple=model.vae_factor * 2**levels,
+    )

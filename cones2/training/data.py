@@ -1,0 +1,139 @@
+"""From encoded photos to batches: latents encoded once, everything else drawn by seed and step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .config import TrainingConfig
+from .draws import data_order, draw_timesteps, keyed_generator
+from .images import View
+from .model import Posterior, TrainingModel
+from .objective import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class LatentView:
+    """One view of one photo. mean, std: [C, h, w]. mask: [1, h, w] in 0 … 1 or None. size: [6] time ids."""
+
+    mean: Tensor
+    std: Tensor
+    mask: Tensor | None
+    size: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """The random part of one sample: which view and caption, and what noise of the posterior it gets."""
+
+    view: LatentView
+    caption: int
+    timestep: int
+    latent: Tensor
+    noise: Tensor
+
+
+@torch.no_grad()
+def encode_views(model: TrainingModel, views: Sequence[View]) -> list[LatentView]:
+    """Latents of all views, one at a time, kept on the CPU."""
+    encoded = []
+    for view in views:
+        posterior = Posterior(*(part[0].float().cpu() for part in model.encode_image(view.pixels[None])))
+        mask = None if view.mask is None else _latent_mask(view.mask, posterior.mean)
+        encoded.append(LatentView(posterior.mean, posterior.std, mask, view.size))
+    return encoded
+
+
+def fingerprint(views: Sequence[LatentView]) -> str:
+    """A digest of the training data, to refuse resuming on other photos."""
+    digest = hashlib.blake2b(digest_size=16)
+    for view in views:
+        for tensor in (view.mean, view.std, view.size, *([] if view.mask is None else [view.mask])):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class LatentBatches:
+    """Batches of a run. rank, world: this process and the number of processes, which share each pass."""
+
+    views: Sequence[LatentView]
+    config: TrainingConfig
+    captions: int
+    train_steps: int
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    def __call__(self, step: int, micro: int) -> list[tuple[float, Batch]]:
+        """The micro-batch of an update: (share of its samples, batch) per latent size."""
+        config = self.config
+        index = (step * config.accumulation + micro) * self.world + self.rank
+        chosen = data_order(config.seed, index * config.batch_size, config.batch_size, len(self.views))
+        generator = keyed_generator(config.seed, "step", index)
+        timesteps = draw_timesteps(generator, config.batch_size, self._bounds(), config.stratified)
+        captions = torch.randint(self.captions, (config.batch_size,), generator=generator)
+        slots = [
+            _draw_slot(self.views[view], int(caption), int(timestep), generator)
+            for view, caption, timestep in zip(chosen, captions, timesteps, strict=True)
+        ]
+        return [(len(group) / config.batch_size, _stack(group, self.device)) for group in _by_shape(slots)]
+
+    def held_out(self) -> list[tuple[float, Batch]]:
+        """The fixed batches that a residual is judged on; no training step draws from their generator."""
+        config, count = self.config, self.config.held_out
+        if not count:
+            return []
+        generator = keyed_generator(0, "held-out")
+        timesteps = draw_timesteps(generator, count, self._bounds(), stratified=True)
+        slots = [
+            _draw_slot(
+                replace(view, std=torch.zeros_like(view.std)), index % self.captions, int(timesteps[index]), generator
+            )
+            for index, view in ((index, self.views[index % len(self.views)]) for index in range(count))
+        ]
+        batches = [
+            group[first : first + config.batch_size]
+            for group in _by_shape(slots)
+            for first in range(0, len(group), config.batch_size)
+        ]
+        return [(len(batch) / count, _stack(batch, self.device)) for batch in batches]
+
+    def _bounds(self) -> tuple[int, int]:
+        low, high = (round(fraction * self.train_steps) for fraction in self.config.timesteps)
+        return low, max(high, low + 1)
+
+
+def _draw_slot(view: LatentView, caption: int, timestep: int, generator: torch.Generator) -> Slot:
+    spread = torch.randn(view.mean.shape, generator=generator)
+    noise = torch.randn(view.mean.shape, generator=generator)
+    return Slot(view, caption, timestep, view.mean + view.std * spread, noise)
+
+
+def _by_shape(slots: Sequence[Slot]) -> Iterator[list[Slot]]:
+    groups: dict[tuple[int, ...], list[Slot]] = {}
+    for slot in slots:
+        groups.setdefault((*slot.latent.shape, slot.view.mask is None), []).append(slot)
+    yield from groups.values()
+
+
+def _stack(slots: Sequence[Slot], device: torch.device) -> Batch:
+    masks = [slot.view.mask for slot in slots if slot.view.mask is not None]
+    return Batch(
+        latents=torch.stack([slot.latent for slot in slots]).to(device),
+        noise=torch.stack([slot.noise for slot in slots]).to(device),
+        timesteps=torch.tensor([slot.timestep for slot in slots], device=device),
+        captions=tuple(slot.caption for slot in slots),
+        masks=torch.stack(masks).to(device) if masks else None,
+        sizes=torch.stack([slot.view.size for slot in slots]).to(device),
+    )
+
+
+def _latent_mask(mask: Tensor, latent: Tensor) -> Tensor:
+    """Share of each cell of a latent [C, h, w] inside the mask [H, W]: [1, h, w]."""
+    return torch.nn.functional.adaptive_avg_pool2d(mask[None].float(), (latent.shape[-2], latent.shape[-1]))

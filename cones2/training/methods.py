@@ -1,0 +1,178 @@
+"""The two ways to learn a residual: tune the text encoder (paper), or the vectors themselves (direct)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, ModelError
+from .config import TrainingConfig
+from .model import Conditioning, TrainingModel
+from .objective import Batch, denoising_error, drift, masked_mse
+from .templates import Caption, place_subject, subject_captions
+
+Terms = dict[str, Tensor]
+
+
+class ResidualMethod(nn.Module):
+    """What the training loop drives: `method(batch)` → (loss [], its terms), `residual()` → the result.
+
+    captions: the 27 captions of the subject. frozen: their conditioning by the untuned encoder,
+    kept in checkpoints so that a resumed run measures against the same target.
+    """
+
+    def __init__(self, model: TrainingModel, config: TrainingConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        captions = subject_captions(config.subject, model.prompt_tokens, model.tokenise)
+        self.captions = [_shortened(caption, config) for caption in captions]
+        with torch.no_grad():
+            frozen = _encode_each(model, [caption.text for caption in self.captions])
+        if frozen.rows.shape[-1] != model.width:
+            raise ModelError(f"the text conditioning is {frozen.rows.shape[-1]} wide, but {model.width} was announced")
+        self.register_buffer("frozen_rows", frozen.rows.float())
+        self.register_buffer("frozen_pooled", frozen.pooled)
+        places = torch.tensor([caption.rows for caption in self.captions], device=frozen.rows.device)
+        self.register_buffer("places", places)
+
+    @property
+    def frozen(self) -> Conditioning:
+        """The captions' conditioning by the untuned encoder: rows [27, L, d]."""
+        return Conditioning(cast(Tensor, self.frozen_rows), cast("Tensor | None", self.frozen_pooled))
+
+    @property
+    def token_num(self) -> int:
+        """Rows of the residual."""
+        return len(self.captions[0].rows)
+
+    def with_residual(self, residual: Tensor, captions: Sequence[int]) -> Conditioning:
+        """Frozen conditioning of some captions [B, L, d] with the residual [token_num, d] added at its rows."""
+        chosen = self.frozen.select(captions)
+        places = cast(Tensor, self.places)[list(captions)]  # [B, token_num]
+        batch = torch.arange(len(captions), device=places.device)[:, None]
+        added = residual.to(chosen.rows)[None].expand(len(captions), -1, -1)
+        return Conditioning(chosen.rows.index_put((batch, places), added, accumulate=True), chosen.pooled)
+
+    def residual(self) -> Tensor:
+        """The residual learned so far: [token_num, d] float32 on the CPU, detached."""
+        raise NotImplementedError
+
+    def updated(self) -> None:
+        """Called after each update of the parameters."""
+
+
+class PaperMethod(ResidualMethod):
+    """Tune the text encoder on the bare subject phrase; the residual is its mean shift over the captions.
+
+    Cones 2, section 3.1: error + λ1 · ‖drift of row 0‖ + λ2 · ‖drift of the rows after the subject‖.
+    All samples of a batch share the bare prompt, so it is encoded once. Changes `model.text_weights`.
+    """
+
+    def __init__(self, model: TrainingModel, config: TrainingConfig) -> None:
+        super().__init__(model, config)
+        if not model.text_weights:
+            raise ModelError("the paper method tunes the text encoder, but this model offers no text weights")
+        self.bare = _shortened(place_subject("{}", config.subject, model.prompt_tokens, model.tokenise), config)
+        with torch.no_grad():
+            target = model.encode_text([self.bare.text])
+        self.register_buffer("bare_rows", target.rows.float())
+        self.register_buffer("bare_pooled", target.pooled)
+        self.weights = nn.ParameterList(model.text_weights.values())
+        for weight in self.weights:
+            weight.requires_grad_(True)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
+        """The loss of one micro-batch: [] and its terms."""
+        rows = self._encode([self.bare.text]).rows.float()
+        count = len(batch.latents)
+        pooled = cast("Tensor | None", self.bare_pooled)
+        error, _ = denoising_error(
+            self.model,
+            batch,
+            Conditioning(rows.expand(count, -1, -1), None if pooled is None else pooled.expand(count, -1)),
+        )
+        first, rest = drift(rows[0], cast(Tensor, self.bare_rows)[0], self.token_num)
+        loss = error + self.config.drift_first * first + self.config.drift_rest * rest
+        return loss, {"error": error, "drift_first": first, "drift_rest": rest}
+
+    @torch.no_grad()
+    def residual(self) -> Tensor:
+        """Mean over the captions of tuned − frozen conditioning at the subject's rows."""
+        tuned = _encode_each(self.model, [caption.text for caption in self.captions]).rows.float()
+        moved = tuned - self.frozen.rows
+        places = cast(Tensor, self.places)
+        return moved[torch.arange(len(places), device=places.device)[:, None], places].mean(0).cpu()
+
+    def _encode(self, prompts: Sequence[str]) -> Conditioning:
+        precision = getattr(torch, self.config.precision)
+        with torch.autocast(self.model.device.type, precision, enabled=precision != torch.float32):
+            return self.model.encode_text(prompts)
+
+
+class DirectMethod(ResidualMethod):
+    """Learn the vectors themselves on the frozen encoder, whose captions are encoded once.
+
+    Each sample of a batch uses another random caption. The only parameter is `vectors` [token_num, d].
+    """
+
+    def __init__(self, model: TrainingModel, config: TrainingConfig) -> None:
+        super().__init__(model, config)
+        shape = (self.token_num, model.width)
+        self.vectors = nn.Parameter(torch.zeros(shape, device=model.device))
+        self.register_buffer("averaged", torch.zeros(shape, device=model.device))
+        self.register_buffer("averaged_weight", torch.zeros((), device=model.device))
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
+        """The loss of one micro-batch: [] and its terms."""
+        conditioning = self.with_residual(self.vectors, batch.captions)
+        error, prediction = denoising_error(self.model, batch, conditioning)
+        terms = {"error": error}
+        if self.config.preservation:
+            terms["preservation"] = self.config.preservation * self._change(batch, prediction)
+        if self.config.norm_penalty:
+            terms["norm"] = self.config.norm_penalty * self.vectors.square().sum(1).mean()
+        return torch.stack(list(terms.values())).sum(), terms
+
+    def residual(self) -> Tensor:
+        """The vectors, or their moving average where one is kept."""
+        weight = cast(Tensor, self.averaged_weight)
+        vectors = cast(Tensor, self.averaged) / weight if weight > 0 else self.vectors
+        return vectors.detach().to("cpu", torch.float32, copy=True)
+
+    @torch.no_grad()
+    def updated(self) -> None:
+        """Limit the rows' norms and follow the moving average."""
+        if self.config.max_norm:
+            self.vectors.copy_(torch.renorm(self.vectors, 2, 0, self.config.max_norm))
+        if self.config.average:
+            share = 1 - self.config.average
+            cast(Tensor, self.averaged).lerp_(self.vectors, share)
+            cast(Tensor, self.averaged_weight).lerp_(torch.ones_like(cast(Tensor, self.averaged_weight)), share)
+
+    def _change(self, batch: Batch, prediction: Tensor) -> Tensor:
+        """Squared change of the prediction against the one without residual, outside the masks."""
+        with torch.no_grad():
+            _, plain = denoising_error(self.model, batch, self.frozen.select(batch.captions))
+        return masked_mse(prediction.float() - plain, None if batch.masks is None else 1 - batch.masks)
+
+
+def make_method(model: TrainingModel, config: TrainingConfig) -> ResidualMethod:
+    """The method that the configuration names."""
+    return PaperMethod(model, config) if config.method == "paper" else DirectMethod(model, config)
+
+
+def _shortened(caption: Caption, config: TrainingConfig) -> Caption:
+    count = len(caption.rows) if config.token_num is None else config.token_num
+    if not 1 <= count <= len(caption.rows):
+        raise ConfigError(f'token_num is {count}, but "{config.subject}" has {len(caption.rows)} tokens')
+    return Caption(caption.text, caption.rows[:count])
+
+
+def _encode_each(model: TrainingModel, prompts: Sequence[str]) -> Conditioning:
+    """Prompts encoded one by one, so that the peak memory does not grow with their number."""
+    parts = [model.encode_text([prompt]) for prompt in prompts]
+    pooled = [part.pooled for part in parts if part.pooled is not None]
+    return Conditioning(torch.cat([part.rows for part in parts]), torch.cat(pooled) if pooled else None)

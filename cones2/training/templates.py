@@ -1,0 +1,75 @@
+"""The captions a residual is averaged over (paper method) or learned through (direct method)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import PromptError
+from ..tokens import PromptTokens, Rows, Tokenise, bare_phrase
+
+PromptTokensOf = Callable[[str], PromptTokens]
+
+CAPTION_TEMPLATES = (
+    "a photo of a {}",
+    "a rendering of a {}",
+    "a cropped photo of the {}",
+    "the photo of a {}",
+    "a photo of a clean {}",
+    "a photo of a dirty {}",
+    "a dark photo of the {}",
+    "a photo of my {}",
+    "a photo of the cool {}",
+    "a close-up photo of a {}",
+    "a bright photo of the {}",
+    "a cropped photo of a {}",
+    "a photo of the {}",
+    "a good photo of the {}",
+    "a photo of one {}",
+    "a close-up photo of the {}",
+    "a rendition of the {}",
+    "a photo of the clean {}",
+    "a rendition of a {}",
+    "a photo of a nice {}",
+    "a good photo of a {}",
+    "a photo of the nice {}",
+    "a photo of the small {}",
+    "a photo of the weird {}",
+    "a photo of the large {}",
+    "a photo of a cool {}",
+    "a photo of a small {}",
+)
+"""ImageNet-style captions of textual inversion (arXiv 2208.01618), the 27 that Cones 2 uses."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption and the conditioning rows of its subject, first token to last."""
+
+    text: str
+    rows: Rows
+
+
+def subject_captions(subject: str, prompt_tokens: PromptTokensOf, tokenise: Tokenise) -> list[Caption]:
+    """The 27 captions of a subject; see `place_subject`."""
+    return [place_subject(template, subject, prompt_tokens, tokenise) for template in CAPTION_TEMPLATES]
+
+
+def place_subject(template: str, subject: str, prompt_tokens: PromptTokensOf, tokenise: Tokenise) -> Caption:
+    """The template with the subject put in, and where it stands.
+
+    The rows follow from what comes before the subject, not from a search for its words: the caption
+    "a photo of the small small dog" has the subject "small dog" at its last two tokens.
+    Raises PromptError for a subject without tokens, or one the tokenizer joins with its neighbours.
+    """
+    phrase = bare_phrase(subject)
+    ids = [id for id, _ in tokenise(phrase)] if phrase else []
+    if not ids:
+        raise PromptError(f'the subject "{subject}" has no words: name the kind of thing in the photos, such as dog')
+    lead = template.partition("{}")[0].strip()
+    before = len(tokenise(lead)) if lead else 0
+    prompt = prompt_tokens(template.replace("{}", phrase))
+    found = prompt.tokens[before : before + len(ids)]
+    if [token.id for token in found] != ids:
+        raise PromptError(f'the subject "{subject}" is tokenised differently inside "{prompt.prompt}"')
+    return Caption(prompt.prompt, tuple(token.row for token in found))

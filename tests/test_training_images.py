@@ -1,0 +1,156 @@
+"""Photos in, views out."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from training_models import photo, tiny_model
+
+from cones2.errors import ConfigError
+from cones2.training.data import encode_views
+from cones2.training.images import (
+    ViewSettings,
+    bucket_size,
+    load_photos,
+    make_views,
+    open_photo,
+    photos_from_pixels,
+)
+
+
+def gradient(width, height):
+    """Red grows to the right, green downwards."""
+    red = np.tile(np.linspace(0, 255, width), (height, 1))
+    green = np.tile(np.linspace(0, 255, height)[:, None], (1, width))
+    return Image.fromarray(np.stack([red, green, np.zeros_like(red)], -1).astype(np.uint8))
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter
+    gradient(40, 20).save(tmp_path / "a.jpg", exif=exif)
+    assert open_photo(tmp_path / "a.jpg").size == (20, 40)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_lies_on_white(tmp_path, mode):
+    picture = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    if mode == "P":
+        picture = Image.new("P", (20, 20), 0)
+        picture.putpalette([0, 0, 0] * 256)
+        picture.save(tmp_path / "a.png", transparency=0)
+    else:
+        picture.convert(mode).save(tmp_path / "a.png")
+    assert open_photo(tmp_path / "a.png").getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_other_modes_become_rgb(tmp_path):
+    Image.new("CMYK", (20, 20), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
+    Image.new("L", (20, 20), 77).save(tmp_path / "b.png")
+    Image.fromarray(np.full((20, 20), 32768, np.uint16)).save(tmp_path / "c.png")
+    photos = load_photos(tmp_path)
+    assert [item.picture.mode for item in photos] == ["RGB"] * 3
+    assert photos[1].picture.getpixel((0, 0)) == (77, 77, 77)
+    assert photos[2].picture.getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_unusable_files_are_named_and_skipped(tmp_path, caplog):
+    gradient(40, 40).save(tmp_path / "good.png")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no jpeg")
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "folder.png").mkdir()
+    gradient(4, 40).save(tmp_path / "thin.png")
+    with caplog.at_level(logging.WARNING, "cones2"):
+        photos = load_photos(tmp_path)
+    assert [item.name for item in photos] == ["good.png"]
+    for name in ("broken.jpg", "notes.txt", "folder.png", "thin.png"):
+        assert name in caplog.text
+
+
+def test_no_usable_photo_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="no usable photo"):
+        load_photos(tmp_path)
+    with pytest.raises(ConfigError, match="is not a folder"):
+        load_photos(tmp_path / "nowhere")
+
+
+def test_a_square_view_covers_and_crops():
+    (view,) = make_views([photo(0, (200, 100))], ViewSettings(64, crops=1))
+    assert view.pixels.shape == (3, 64, 64)
+    assert view.size.tolist() == [100, 200, 0, 32, 64, 64]
+    assert -1 <= float(view.pixels.min()) < float(view.pixels.max()) <= 1
+
+
+def test_crops_are_seeded_and_a_fitting_photo_has_one():
+    wide = [photo(0, (200, 100))]
+    first, again, other = (make_views(wide, ViewSettings(64, crops=4, seed=seed)) for seed in (1, 1, 2))
+    assert 1 < len(first) <= 4  # equal corners are taken once
+    assert [view.size.tolist() for view in first] == [view.size.tolist() for view in again]
+    assert [view.size.tolist() for view in first] != [view.size.tolist() for view in other]
+    assert len(make_views([photo(0, (100, 100))], ViewSettings(64, crops=4))) == 1
+
+
+def test_flip_mirrors_pixels_mask_and_crop():
+    mask = Image.new("L", (200, 100))
+    mask.paste(255, (0, 0, 90, 100))
+    plain, mirrored = make_views([photo(0, (200, 100), mask)], ViewSettings(64, crops=1, flip=True))
+    assert torch.equal(mirrored.pixels, plain.pixels.flip(-1)) and torch.equal(mirrored.mask, plain.mask.flip(-1))
+    assert plain.size[3] + mirrored.size[3] + 64 == 128
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(16, 5000), st.integers(16, 5000), st.sampled_from([256, 512, 768, 1024]))
+def test_buckets_fit_any_proportions(width, height, resolution):
+    across, down = bucket_size(width, height, ViewSettings(resolution, buckets=True))
+    assert across % 64 == down % 64 == 0 and across * down <= resolution**2
+    assert max(across, down) <= 2 * min(across, down)
+    assert (across >= down) if width > height else (down >= across) if height > width else across == down
+    assert bucket_size(height, width, ViewSettings(resolution, buckets=True)) == (down, across)
+
+
+def test_masks_are_found_by_stem_and_reach_the_latents(tmp_path, caplog):
+    pictures, masks = tmp_path / "photos", tmp_path / "masks"
+    pictures.mkdir()
+    masks.mkdir()
+    gradient(64, 64).save(pictures / "a.jpg")
+    gradient(64, 64).save(pictures / "b.jpg")
+    half = Image.new("L", (32, 32))
+    half.paste(255, (0, 0, 16, 32))
+    half.save(masks / "a.png")
+    photos = load_photos(pictures, masks)
+    assert "b.jpg has no mask" in caplog.text
+    first, second = encode_views(tiny_model(), make_views(photos, ViewSettings(64)))
+    assert second.mask is None
+    assert first.mask.shape == (1, 8, 8)
+    assert float(first.mask[:, :, :3].min()) == 1 and float(first.mask[:, :, 5:].max()) == 0
+
+
+def test_an_empty_mask_skips_its_photo(caplog):
+    empty = photo(1, mask=Image.new("L", (64, 64)))
+    assert [view.name for view in make_views([photo(0), empty], ViewSettings(64))] == ["0.png"]
+    assert "mask of 1.png is empty" in caplog.text
+    with pytest.raises(ConfigError, match="all their masks are empty"):
+        make_views([empty], ViewSettings(64))
+
+
+def test_pixels_of_a_host_become_photos():
+    pixels = torch.zeros(2, 20, 30, 4)
+    pixels[1, ..., 3] = 1
+    photos = photos_from_pixels(pixels, torch.ones(1, 10, 15))
+    assert photos[0].picture.size == (30, 20) and photos[0].mask.size == (30, 20)
+    assert photos[0].picture.getpixel((0, 0)) == (255, 255, 255)
+    assert photos[1].picture.getpixel((0, 0)) == (0, 0, 0)
+    with pytest.raises(ConfigError, match="3 masks for 2 images"):
+        photos_from_pixels(pixels, torch.ones(3, 10, 15))
+
+
+@pytest.mark.parametrize("resolution", [0, 63, 100])
+def test_the_resolution_fits_the_model(resolution):
+    with pytest.raises(ConfigError, match="must be a multiple of 64"):
+        ViewSettings(resolution)
