@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import attention, config, guidance, layouts, residuals, sampling, text, training
+from . import attention, config, guidance, layouts, residuals, sampling, text
 from .host import add_residual_folder
 
 
@@ -23,5 +23,4 @@ class Cones2Extension(ComfyExtension):
             *sampling.NODES,
             *config.NODES,
             *attention.NODES,
-            *training.NODES,
         ]
