@@ -163,7 +163,7 @@ def _placed_residuals(
     job: Job, model: StableDiffusion, encoded: EncodedPrompt, strict_positions: bool
 ) -> list[PlacedResidual]:
     if job.config is None:
-        claims = locate_subjects(encoded.tokens, [flag.phrase for flag in job.subjects], model.tokenise, share=True)
+        claims = _flag_claims(job, model, encoded)
         return [
             (load_residual(flag.residual, flag.phrase), claim.occurrences)
             for flag, claim in zip(job.subjects, claims, strict=True)
@@ -177,9 +177,14 @@ def _placed_residuals(
     ]
 
 
+def _flag_claims(job: Job, model: StableDiffusion, encoded: EncodedPrompt) -> list[Claim]:
+    """The tokens of each --subject, with or without a residual or region of its own."""
+    return locate_subjects(encoded.tokens, [flag.phrase for flag in job.subjects], model.tokenise, share=True)
+
+
 def _region_claims(job: Job, model: StableDiffusion, encoded: EncodedPrompt) -> list[Claim] | None:
     """The tokens of each region, where the same flag also names its residual: both take the same ones."""
     if job.config is not None:
         return None
-    claims = locate_subjects(encoded.tokens, [flag.phrase for flag in job.subjects], model.tokenise, share=True)
+    claims = _flag_claims(job, model, encoded)
     return [claim for flag, claim in zip(job.subjects, claims, strict=True) if flag.colour is not None]

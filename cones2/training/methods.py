@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
@@ -17,7 +18,7 @@ from .templates import Caption, place_subject, subject_captions
 Terms = dict[str, Tensor]
 
 
-class ResidualMethod(nn.Module):
+class ResidualMethod(nn.Module, ABC):
     """What the training loop drives: `method(batch)` → (loss [], its terms), `residual()` → the result.
 
     captions: the 27 captions of the subject. frozen: their conditioning by the untuned encoder,
@@ -56,9 +57,9 @@ class ResidualMethod(nn.Module):
         added = residual.to(chosen.rows)[None].expand(len(captions), -1, -1)
         return Conditioning(chosen.rows.index_put((batch, places), added, accumulate=True), chosen.pooled)
 
+    @abstractmethod
     def residual(self) -> Tensor:
         """The residual learned so far: [token_num, d] float32 on the CPU, detached."""
-        raise NotImplementedError
 
     def updated(self) -> None:
         """Called after each update of the parameters."""
