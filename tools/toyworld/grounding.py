@@ -7,6 +7,8 @@ object, squared; we use the same token-level term.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
@@ -22,18 +24,21 @@ class RecordingProcessor:
         self.picked: torch.Tensor | None = None
         self.kept: list[torch.Tensor] = []
 
+    def listen(self, picked: torch.Tensor) -> None:
+        """Forget the maps kept so far and keep those of these rows from now on."""
+        self.picked, self.kept = picked, []
+
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
         crossing = encoder_hidden_states is not None
         source = encoder_hidden_states if crossing else hidden_states
         q, k, v = attn.to_q(hidden_states), attn.to_k(source), attn.to_v(source)
         q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        # Written out: the backward pass of the fused attention is slow on a CPU.
+        weights = (q @ k.transpose(-1, -2) * attn.scale).softmax(-1)
         if crossing and self.picked is not None:
-            weights = (q @ k.transpose(-1, -2) * attn.scale).softmax(-1)
             rows = self.picked[:, None, :].expand(-1, weights.shape[2], -1)
-            self.kept.append(weights.mean(1).gather(2, rows).transpose(1, 2))
-            out = weights @ v
-        else:
-            out = F.scaled_dot_product_attention(q, k, v)
+            self.kept.append(weights.mean(1).gather(2, rows).transpose(1, 2).float())
+        out = weights.to(v.dtype) @ v
         return attn.to_out[0](out.transpose(1, 2).flatten(-2))
 
 
@@ -50,7 +55,7 @@ def resized(masks: torch.Tensor, positions: int) -> torch.Tensor:
     return F.adaptive_avg_pool2d(masks, side).flatten(-2)
 
 
-def stray_share(kept: list[torch.Tensor], masks: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+def stray_share(kept: Sequence[torch.Tensor], masks: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """Mean squared share of a noun's attention outside its object.
 
     `masks` [B, K, h, w] in [0, 1], `valid` [B, K] marks the pairs that exist.

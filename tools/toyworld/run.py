@@ -18,7 +18,10 @@ LOG_EVERY = 25  # steps
 
 @dataclass(frozen=True)
 class Options:
-    """Where a stage works and how long. `init` is a folder to start from instead of noise."""
+    """Where a stage works and how long.
+
+    `init` is a folder to start from instead of noise; `fast` asks for bfloat16 and compiled code.
+    """
 
     work: Path
     steps: int
@@ -27,6 +30,7 @@ class Options:
     device: str = "cpu"
     seed: int = 0
     init: Path | None = None
+    fast: bool = False
 
 
 def write_atomically(path: Path, value: object) -> None:

@@ -57,6 +57,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--init", type=Path, help="unet: weights to start from; vae: latent space to keep")
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="unet: compiled, in bfloat16 with float32 weights (for a GPU, or a CPU with AMX)",
+    )
     parser.add_argument("--clip-tokenizer", type=Path, help="tokenizer: folder with CLIP's vocab.json and merges.txt")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -77,6 +82,7 @@ def main() -> None:
             given.device,
             given.seed,
             given.init,
+            given.fast,
         )
         stage.run(options)
 

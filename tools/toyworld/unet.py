@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -101,22 +102,34 @@ class Batches:
         return order, named > 0, masks.gather(1, index)
 
 
+def recorded_forward(unet: UNet2DConditionModel, options: Options) -> Callable[..., tuple]:
+    """(noisy, time, context, picked) -> velocity and the attention maps of the picked rows."""
+    recorder = attach(unet)
+    kind = torch.device(options.device).type
+
+    def forward(noisy, time, context, picked) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        recorder.listen(picked)
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.fast):
+            guess = unet(noisy, time, context, return_dict=False)[0]
+        return guess.float(), tuple(recorder.kept)
+
+    return torch.compile(forward, dynamic=False) if options.fast else forward
+
+
 def train(options: Options) -> None:
     """Train the UNet into WORK/unet (its moving average)."""
     torch.manual_seed(options.seed)
     unet = new_unet(options.init).to(options.device)
-    recorder = attach(unet)
+    forward = recorded_forward(unet, options)
     trainer = Trainer("unet", unet, options)
     batches = Batches(options)
     while trainer.running():
         if trainer.step % 200 == 0:
             batches.refresh()
         batch = batches.draw(trainer.step)
-        recorder.picked = batch["picked"]
-        recorder.kept.clear()
-        guess = unet(batch["noisy"], batch["time"], batch["context"], return_dict=False)[0]
+        guess, maps = forward(*(batch[name] for name in ("noisy", "time", "context", "picked")))
         error = (guess - batch["target"]) ** 2
-        stray = stray_share(recorder.kept, batch["masks"], batch["valid"])
+        stray = stray_share(maps, batch["masks"], batch["valid"])
         weighted = (error * (1 + OBJECT_WEIGHT * batch["covered"])).mean()
         trainer.apply(weighted + GROUNDING * stray, error=error.mean(), stray=stray)
     snapshot(options.work)
