@@ -64,8 +64,8 @@ def subjects() -> Any:
     clip = load()[1]
     plain = scenes.encode(clip, PROMPT)
     residuals = {
-        f"residual{number}": hostkit.run_node("Cones2LoadResidual", file=file)[0]
-        for number, file in enumerate(RESIDUALS.values())
+        f"residual{number}": hostkit.run_node("Cones2LoadResidual", file=file, subject=subject)[0]
+        for number, (subject, file) in enumerate(RESIDUALS.items())
     }
     (changed,) = hostkit.run_node("Cones2ApplyResidualToConditioning", conditioning=plain, residuals=residuals)
     return changed, plain
@@ -132,7 +132,7 @@ def stock_nodes() -> dict[str, Any]:
     plain = sampled(model)
     (pixels,) = hostkit.run_node("VAEDecode", vae=vae, samples={"samples": plain})
     (again,) = hostkit.run_node("VAEEncode", vae=vae, pixels=pixels)
-    (tiled,) = hostkit.run_node("VAEDecodeTiled", vae=vae, samples={"samples": plain}, tile_size=64, overlap=16)
+    (tiled,) = hostkit.run_node("VAEDecodeTiled", vae=vae, samples={"samples": plain}, tile_size=512, overlap=64)
     (zero_snr,) = hostkit.run_node("ModelSamplingDiscrete", model=model, sampling="v_prediction", zsnr=True)
     (merged,) = hostkit.run_node("ModelMergeSimple", model1=model, model2=zero_snr, ratio=0.5)
     (skipping,) = hostkit.run_node("CLIPSetLastLayer", clip=clip, stop_at_clip_layer=-2)
@@ -183,14 +183,14 @@ def saved_parts(model: Any, clip: Any, vae: Any) -> dict[str, int]:
     return counts
 
 
-def incomplete(hidden: str) -> None:
-    """Load the demo model from a folder that lacks a file."""
+def incomplete(hidden: list[str]) -> None:
+    """Load the demo model from a folder that lacks files."""
     demo = scenes.module("nodes.demo")
     whole = demo.DEMO_MODEL
     partial = Path(folder_paths.get_temp_directory(), "incomplete")
     for path in whole.rglob("*.*"):
         name = path.relative_to(whole)
-        if path.is_file() and name.as_posix() != hidden:
+        if path.is_file() and name.as_posix() not in hidden:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             (partial / name).symlink_to(path)
     demo.DEMO_MODEL = partial
