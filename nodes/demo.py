@@ -47,9 +47,9 @@ class Cones2LoadDemoModel(io.ComfyNode):
             search_aliases=["toy model", "example", "test model", "tiny stable diffusion", "checkpoint"],
             inputs=[],
             outputs=[
-                io.Model.Output("model", tooltip="The denoiser (v-prediction)."),
-                io.Clip.Output("clip", tooltip="The text encoder: 128 numbers per token."),
-                io.Vae.Output("vae", tooltip="The autoencoder: 4 pixels per latent cell."),
+                io.Model.Output(display_name="MODEL", tooltip="The denoiser (v-prediction)."),
+                io.Clip.Output(display_name="CLIP", tooltip="The text encoder: 128 numbers per token."),
+                io.Vae.Output(display_name="VAE", tooltip="The autoencoder: 4 pixels per latent cell."),
             ],
         )
 

@@ -16,6 +16,7 @@ class Cones2Extension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
+            *demo.NODES,
             *residuals.NODES,
             *text.NODES,
             *layouts.NODES,
@@ -23,5 +24,4 @@ class Cones2Extension(ComfyExtension):
             *sampling.NODES,
             *config.NODES,
             *attention.NODES,
-            *demo.NODES,
         ]

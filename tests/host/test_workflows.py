@@ -6,17 +6,20 @@ from pathlib import Path
 import pytest
 from hostlink.browser import Browser
 from hostlink.checkpoints import Checkpoints
+from hostlink.discovery import PACK
 from hostlink.server import HostServer
 from hostlink.workflows import WORKFLOWS, quick, read_workflow, supply_files
 from hostlink.workspace import PACK_FOLDER
 from PIL import Image
 
 NOTES = {"MarkdownNote", "Note"}
+SHOWING = {"SaveImage", "PreviewImage"}
+OF_THE_USERS_MODEL = [path for path in WORKFLOWS if path.stem != "demo"]
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
 def test_there_are_workflows() -> None:
-    assert {"two_subjects_color_layout", "published_guidance_config", "three_subjects_regions_second_pass"} <= {
+    assert {"demo", "two_subjects_color_layout", "published_guidance_config", "three_subjects_regions_second_pass"} <= {
         path.stem for path in WORKFLOWS
     }
 
@@ -59,31 +62,52 @@ def test_the_template_browser_lists_them(host_server: HostServer) -> None:
     assert sorted(host_server.get("/workflow_templates")[PACK_FOLDER]) == [path.stem for path in WORKFLOWS]
 
 
-def execute(frontend: Browser, server: HostServer, path: Path, checkpoint: str) -> Image.Image:
-    """The picture that a workflow saves when it runs on a synthetic checkpoint."""
+def execute(frontend: Browser, server: HostServer, path: Path, checkpoint: str) -> dict[str, list[Image.Image]]:
+    """The pictures that a workflow saves or shows, by the title of the node, when it runs on a synthetic checkpoint."""
     frontend.call("load", read_workflow(path))
     prompt = quick(frontend.call("prompt")["output"], checkpoint)
     run = server.run(prompt)
     assert (run.status, run.error) == ("success", "")
-    saved = next(key for key, node in prompt.items() if node["class_type"] == "SaveImage")
-    return Image.open(io.BytesIO(server.image(run.outputs[saved]["images"][0])))
+    titles = {key: node["_meta"]["title"] for key, node in prompt.items() if node["class_type"] in SHOWING}
+    return {
+        title: [Image.open(io.BytesIO(server.image(image))).convert("RGB") for image in run.outputs[key]["images"]]
+        for key, title in titles.items()
+    }
+
+
+def is_flat(picture: Image.Image) -> bool:
+    return all(low == high for low, high in picture.getextrema())
 
 
 @each_workflow
 def test_executes(frontend: Browser, host_server: HostServer, checkpoints: Checkpoints, path: Path) -> None:
-    with execute(frontend, host_server, path, checkpoints.make("sd15")) as picture:
-        low, high = zip(*picture.convert("RGB").getextrema(), strict=True)
-        assert picture.width >= 64 and max(high) > min(low)
+    shown = execute(frontend, host_server, path, checkpoints.make("sd15"))
+    pictures = [picture for group in shown.values() for picture in group]
+    assert pictures and all(picture.width >= 64 and not is_flat(picture) for picture in pictures)
+
+
+def test_demo_needs_nothing_of_the_user_and_shows_what_guidance_does(
+    frontend: Browser, host_server: HostServer, checkpoints: Checkpoints
+) -> None:
+    [path] = [path for path in WORKFLOWS if path.stem == "demo"]
+    nodes = read_workflow(path)["nodes"]
+    assert not {node["type"] for node in nodes} & {"CheckpointLoaderSimple", "LoadImage", "Cones2LoadGuidanceConfig"}
+    shipped = {file.name for file in (PACK / "cones2" / "assets" / "toyworld" / "residuals").iterdir()}
+    assert {node["widgets_values"][0] for node in nodes if node["type"] == "Cones2LoadResidual"} <= shipped
+    shown = execute(frontend, host_server, path, checkpoints.make("sd15"))
+    without, guided = shown["Without guidance"], shown["With guidance"]
+    assert [picture.size for picture in without + guided] == [(512, 512)] * 8
+    assert all(a.tobytes() != b.tobytes() for a, b in zip(without, guided, strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("checkpoint", "width"), [("sd21", 1024), ("sd21_v", 1024), ("sdxl", 2048)])
-@each_workflow
+@pytest.mark.parametrize("path", OF_THE_USERS_MODEL, ids=lambda path: path.stem)
 def test_executes_on_other_models(
     frontend: Browser, host_server: HostServer, checkpoints: Checkpoints, path: Path, checkpoint: str, width: int
 ) -> None:
     supply_files(host_server.base, width)
     try:
-        execute(frontend, host_server, path, checkpoints.make(checkpoint)).close()
+        assert execute(frontend, host_server, path, checkpoints.make(checkpoint))
     finally:
         supply_files(host_server.base)
