@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostlink.browser import Browser
@@ -14,7 +15,8 @@ from PIL import Image
 
 NOTES = {"MarkdownNote", "Note"}
 SHOWING = {"SaveImage", "PreviewImage"}
-OF_THE_USERS_MODEL = [path for path in WORKFLOWS if path.stem != "demo"]
+DEMO = PACK / "workflows" / "demo.json"
+OF_THE_USERS_MODEL = [path for path in WORKFLOWS if path != DEMO]
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
@@ -62,10 +64,14 @@ def test_the_template_browser_lists_them(host_server: HostServer) -> None:
     assert sorted(host_server.get("/workflow_templates")[PACK_FOLDER]) == [path.stem for path in WORKFLOWS]
 
 
-def execute(frontend: Browser, server: HostServer, path: Path, checkpoint: str) -> dict[str, list[Image.Image]]:
-    """The pictures that a workflow saves or shows, by the title of the node, when it runs on a synthetic checkpoint."""
+def api_prompt(frontend: Browser, path: Path) -> dict[str, Any]:
     frontend.call("load", read_workflow(path))
-    prompt = quick(frontend.call("prompt")["output"], checkpoint)
+    prompt: dict[str, Any] = frontend.call("prompt")["output"]
+    return prompt
+
+
+def execute(server: HostServer, prompt: dict[str, Any]) -> dict[str, list[Image.Image]]:
+    """The pictures that a run saves or shows, by the title of the node."""
     run = server.run(prompt)
     assert (run.status, run.error) == ("success", "")
     titles = {key: node["_meta"]["title"] for key, node in prompt.items() if node["class_type"] in SHOWING}
@@ -81,23 +87,34 @@ def is_flat(picture: Image.Image) -> bool:
 
 @each_workflow
 def test_executes(frontend: Browser, host_server: HostServer, checkpoints: Checkpoints, path: Path) -> None:
-    shown = execute(frontend, host_server, path, checkpoints.make("sd15"))
+    shown = execute(host_server, quick(api_prompt(frontend, path), checkpoints.make("sd15")))
     pictures = [picture for group in shown.values() for picture in group]
     assert pictures and all(picture.width >= 64 and not is_flat(picture) for picture in pictures)
 
 
-def test_demo_needs_nothing_of_the_user_and_shows_what_guidance_does(
-    frontend: Browser, host_server: HostServer, checkpoints: Checkpoints
-) -> None:
-    [path] = [path for path in WORKFLOWS if path.stem == "demo"]
-    nodes = read_workflow(path)["nodes"]
+def test_demo_needs_nothing_of_the_user() -> None:
+    nodes = read_workflow(DEMO)["nodes"]
     assert not {node["type"] for node in nodes} & {"CheckpointLoaderSimple", "LoadImage", "Cones2LoadGuidanceConfig"}
-    shipped = {file.name for file in (PACK / "cones2" / "assets" / "toyworld" / "residuals").iterdir()}
-    assert {node["widgets_values"][0] for node in nodes if node["type"] == "Cones2LoadResidual"} <= shipped
-    shown = execute(frontend, host_server, path, checkpoints.make("sd15"))
-    without, guided = shown["Without guidance"], shown["With guidance"]
-    assert [picture.size for picture in without + guided] == [(512, 512)] * 8
-    assert all(a.tobytes() != b.tobytes() for a, b in zip(without, guided, strict=True))
+    files = {node["widgets_values"][0] for node in nodes if node["type"] == "Cones2LoadResidual"}
+    assert len(files) == 2
+    assert files <= {file.name for file in (PACK / "cones2" / "assets" / "toyworld" / "residuals").iterdir()}
+
+
+def test_demo_shows_what_guidance_alone_does(frontend: Browser, host_server: HostServer) -> None:
+    """Both sides start from the same noise, prompt and subjects: without guided steps they are the same pictures."""
+    prompt = api_prompt(frontend, DEMO)
+    shown = execute(host_server, prompt)
+    assert [picture.size for picture in shown["Without guidance"] + shown["With guidance"]] == [(512, 512)] * 8
+    assert all(before != after for before, after in zip(*bits(shown), strict=True))
+    sampler = next(node for node in prompt.values() if node["class_type"] == "Cones2LayoutGuidedKSampler")
+    sampler["inputs"]["guided_steps"] = 0
+    without, unguided = bits(execute(host_server, prompt))
+    assert without == unguided
+
+
+def bits(shown: dict[str, list[Image.Image]]) -> list[list[bytes]]:
+    """The pictures of the demo's two sides."""
+    return [[picture.tobytes() for picture in shown[side]] for side in ("Without guidance", "With guidance")]
 
 
 @pytest.mark.slow
@@ -108,6 +125,6 @@ def test_executes_on_other_models(
 ) -> None:
     supply_files(host_server.base, width)
     try:
-        assert execute(frontend, host_server, path, checkpoints.make(checkpoint))
+        assert execute(host_server, quick(api_prompt(frontend, path), checkpoints.make(checkpoint)))
     finally:
         supply_files(host_server.base)
