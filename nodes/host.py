@@ -18,7 +18,8 @@ CATEGORY = "Cones2"
 RESIDUAL_FOLDER = "residuals"
 RESIDUAL_EXTENSIONS = {".safetensors", ".pt"}
 DEMO_MODEL = Path(__file__).parents[1] / "cones2" / "assets" / "toyworld"
-"""The miniature Stable Diffusion that comes with the pack, in diffusers' layout, and its residuals."""
+"""The miniature Stable Diffusion that comes with the pack, in diffusers' layout."""
+DEMO_RESIDUALS = DEMO_MODEL / "residuals"
 
 ResidualSocket = io.Custom("CONES2_RESIDUAL")
 """A tuple of engine Residuals: usually one; a guidance config gives all of its subjects'."""
@@ -35,7 +36,7 @@ def add_residual_folder() -> None:
 
     The demo model's residuals come last: a user's file of the same name wins, and none is saved among them.
     """
-    for folder in (os.path.join(folder_paths.models_dir, RESIDUAL_FOLDER), str(DEMO_MODEL / "residuals")):
+    for folder in (os.path.join(folder_paths.models_dir, RESIDUAL_FOLDER), str(DEMO_RESIDUALS)):
         folder_paths.add_model_folder_path(RESIDUAL_FOLDER, folder)
     folder_paths.folder_names_and_paths[RESIDUAL_FOLDER][1].update(RESIDUAL_EXTENSIONS)
 

@@ -49,7 +49,7 @@ def facts(in_host: HostWorker, case: dict[str, torch.Tensor], tmp_path_factory: 
 
 def test_text_rows_are_those_of_transformers(facts: dict) -> None:
     tokenizer = transformers.CLIPTokenizer.from_pretrained(MODEL / "tokenizer")
-    encoder = transformers.CLIPTextModel.from_pretrained(MODEL / "text_encoder", dtype=torch.float64).eval()
+    encoder = transformers.CLIPTextModel.from_pretrained(MODEL / "text_encoder").double().eval()
     for number, text in enumerate(PROMPTS):
         ids = tokenizer(text, padding="max_length", max_length=77, return_tensors="pt").input_ids
         with torch.no_grad():
@@ -58,7 +58,7 @@ def test_text_rows_are_those_of_transformers(facts: dict) -> None:
 
 
 def test_velocities_are_those_of_diffusers(facts: dict, case: dict[str, torch.Tensor]) -> None:
-    unet = diffusers.UNet2DConditionModel.from_pretrained(MODEL / "unet", torch_dtype=torch.float64).eval()
+    unet = diffusers.UNet2DConditionModel.from_pretrained(MODEL / "unet").double().eval()
     for number, step in enumerate(STEPS):
         with torch.no_grad():
             expected = unet(case["latents"].double(), step, case["context"].double()).sample
@@ -67,7 +67,7 @@ def test_velocities_are_those_of_diffusers(facts: dict, case: dict[str, torch.Te
 
 
 def test_latents_and_pictures_are_those_of_diffusers(facts: dict, case: dict[str, torch.Tensor]) -> None:
-    vae = diffusers.AutoencoderKL.from_pretrained(MODEL / "vae", torch_dtype=torch.float64).eval()
+    vae = diffusers.AutoencoderKL.from_pretrained(MODEL / "vae").double().eval()
     scale = vae.config.scaling_factor
     with torch.no_grad():
         encoded = vae.encode(case["picture"].double().movedim(-1, 1) * 2 - 1).latent_dist.mode() * scale
