@@ -112,6 +112,11 @@ def test_a_residual_of_the_user_hides_a_shipped_one_of_that_name(in_host: HostWo
     assert in_host("demo_model.py", "own_file_wins")
 
 
+def test_residuals_of_other_models_are_refused(in_host: HostWorker) -> None:
+    with pytest.raises(HostError, match=r"768 wide \(SD 1\.x\) but .* 128 wide \(the demo model\)"):
+        in_host("demo_model.py", "apply_foreign")
+
+
 def test_the_packs_nodes_work_on_it(in_host: HostWorker) -> None:
     found = in_host("demo_model.py", "own_nodes")
     assert found["latent"]["shape"] == [1, 4, 16, 16] and found["latent"]["finite"]

@@ -82,6 +82,13 @@ def shipped_residuals() -> dict[str, Any]:
     }
 
 
+def apply_foreign() -> None:
+    """Put a residual of an SD 1.x model into a prompt of the demo model."""
+    foreign = scenes.module("cones2.residual").make_residual("mug", torch.ones(1, 768))
+    prompt = scenes.encode(load()[1], PROMPT)
+    hostkit.run_node("Cones2ApplyResidualToConditioning", conditioning=prompt, residuals={"residual0": (foreign,)})
+
+
 def own_file_wins() -> bool:
     """Whether a file of the user's with a shipped one's name is the one that is loaded."""
     name = RESIDUALS["mug"]
