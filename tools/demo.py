@@ -26,15 +26,13 @@ from cones2.pictures import write_png
 from cones2.pipelines.loading import load_model
 from cones2.pipelines.scene import Scene, compose
 from cones2.pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
-from cones2.pipelines.training import training_model
 from cones2.residual import Residual, save_residual
 from cones2.tokens import locate_subjects
-from cones2.training.config import default_config
-from cones2.training.images import ViewSettings, load_photos
-from cones2.training.session import prepare_run, result_residual
+from cones2.training.images import load_photos
 
 from .demo_picture import Row, overview, photo_row
 from .toyworld.detector import Found, detect, load_detector
+from .toyworld.residuals import learn_subject
 from .toyworld.world import SUBJECTS
 
 ASSETS = Path(__file__).parents[1] / "cones2" / "assets" / "toyworld"
@@ -85,15 +83,16 @@ def main() -> None:
 
 def learn(model: StableDiffusion, word: str, out: Path) -> Residual:
     """Train the subject's residual on its five pictures and save it."""
-    config = default_config("direct", word)
-    photos = load_photos(ASSETS / "subjects" / CAST[word])
-    seen = training_model(model, config.method)
-    trainer = prepare_run(seen, photos, ViewSettings(model.default_size, multiple=seen.multiple, crops=1), config)
-    with tqdm(total=config.steps, desc=f"learning {CAST[word]}", unit="step") as bar:
-        result = trainer.run(lambda record: bar.update())
-    residual = result_residual(config, result, len(photos))
-    path = save_residual(residual, out / f"{CAST[word]}.safetensors", overwrite=True)
-    print(f"{path}: {path.stat().st_size} bytes, {result.reason} after {result.steps} steps")
+    name = CAST[word]
+    with tqdm(desc=f"learning {name}", unit="step") as bar:
+
+        def show(step: int, steps: int) -> None:
+            bar.total = steps
+            bar.update()
+
+        residual = learn_subject(model, name, ASSETS / "subjects" / name, show)
+    path = save_residual(residual, out / f"{name}.safetensors", overwrite=True)
+    print(f"{path}: {path.stat().st_size} bytes, after {residual.metadata['steps']} steps")
     return residual
 
 

@@ -21,7 +21,7 @@ class Stage(NamedTuple):
     """What a stage runs, and its usual steps, batch size and learning rate."""
 
     run: Callable[[Options], None]
-    steps: int
+    steps: int = 0
     batch: int = 0
     rate: float = 0.0
 
@@ -39,10 +39,10 @@ STAGES = {
     "text": Stage(text.train, 600, 64, 1.5e-3),
     "vae": Stage(vae.train, 4000, 16, 2e-3),
     "decoder": Stage(vae.tune_decoder, 3000, 16, 1e-3),
-    "pool": Stage(make_pool, 20),
+    "pool": Stage(make_pool, 40),
     "detector": Stage(detector.train, 2500, 32, 3e-3),
-    "unet": Stage(unet.train, 20000, 32, 8e-4),
-    "residuals": Stage(lambda options: residuals.train(options, ASSETS), 150, 16, 0.1),
+    "unet": Stage(unet.train, 12000, 64, 1e-3),
+    "residuals": Stage(lambda options: residuals.train(options, ASSETS)),
 }
 
 

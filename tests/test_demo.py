@@ -1,0 +1,34 @@
+"""`python -m tools.demo` runs to its end and says what it measured."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from cones2.residual import load_residual
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_demo_learns_paints_samples_and_counts(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.demo", "--out", str(tmp_path), "--count", "2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^(\S.*?)\s+(\d+)%\s+(\d+)%$", done.stdout, re.MULTILINE)
+    assert [row[0] for row in rows] == ["the words alone", "with residuals", "residuals and layout", "regions exchanged"]
+    assert all(0 <= int(share) <= 100 for row in rows for share in row[1:])
+    for name, word in (("purple_yellow_mug", "mug"), ("white_red_house", "house")):
+        learned = load_residual(tmp_path / f"{name}.safetensors")
+        assert (learned.subject, learned.width) == (word, 128)
+        assert float(learned.tensor.norm()) > 0.1
+    with Image.open(tmp_path / "demo.png") as picture:
+        assert picture.width > 900 and picture.height > 900
+    assert (tmp_path / "layout.png").is_file()
