@@ -16,9 +16,12 @@ each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path
 
 
 def test_there_are_workflows() -> None:
-    assert {"two_subjects_color_layout", "published_guidance_config", "three_subjects_regions_second_pass"} <= {
-        path.stem for path in WORKFLOWS
-    }
+    assert {
+        "two_subjects_color_layout",
+        "published_guidance_config",
+        "three_subjects_regions_second_pass",
+        "train_residual",
+    } <= {path.stem for path in WORKFLOWS}
 
 
 @each_workflow
