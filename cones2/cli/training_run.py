@@ -6,7 +6,7 @@ import argparse
 import logging
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..pipelines.loading import load_model
 from ..pipelines.scene import compose
 from ..pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
 from ..pipelines.training import training_model
-from ..residual import make_residual, save_residual
+from ..residual import Residual, make_residual, save_residual
 from ..tokens import find_phrase
 from ..training.config import TrainingConfig, default_config
 from ..training.images import ViewSettings, load_photos
@@ -90,8 +90,9 @@ def train_one(args: argparse.Namespace, models: Models) -> Outcome:
     result = _run(args, config, model, trainer, files, processes)
     if not processes.is_main:
         return Outcome(0 if result.reason in ("finished", "converged") else 1, result.reason)
-    facts = {"base_model": args.model.name, "resolution": str(views.resolution)}
-    return _keep(files, result, len(photos), config, facts, args.overwrite)
+    facts = {"resolution": str(views.resolution)}
+    residual = result_residual(trainer, result, len(photos), args.model.resolve().name, facts)
+    return _keep(files, result, residual, args.overwrite)
 
 
 @dataclass(frozen=True)
@@ -257,16 +258,8 @@ def _write_picture(path: Path, picture: Image.Image, record: dict[str, Any]) -> 
     write_atomically(path, lambda stream: write_png(picture, stream, record), overwrite=True)
 
 
-def _keep(
-    files: _Files,
-    result: TrainingResult,
-    photos: int,
-    config: TrainingConfig,
-    facts: Mapping[str, str],
-    overwrite: bool,
-) -> Outcome:
+def _keep(files: _Files, result: TrainingResult, residual: Residual, overwrite: bool) -> Outcome:
     """Save the residual and say what happened."""
-    residual = result_residual(config, result, photos, facts)
     held_out = "" if result.held_out is None else f", held-out error {result.held_out:.5f}"
     if result.reason in ("finished", "converged"):
         path = save_residual(residual, files.residual, overwrite)
