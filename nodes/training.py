@@ -109,11 +109,18 @@ def _inputs() -> list[Any]:
             max=64,
             tooltip="Forward passes per update. 0: as many as the method's own recipe needs at this batch size.",
         ),
-        io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF >> 1, tooltip="Decides everything random."),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF >> 1,
+            control_after_generate=io.ControlAfterGenerate.fixed,
+            tooltip="Decides everything random. Another seed is another training.",
+        ),
         io.String.Input(
             "save_name",
             default="",
-            tooltip="File name in models/residuals; numbered where that exists. Empty: not saved.",
+            tooltip="File name in models/residuals; numbered where another residual has it. Empty: not saved.",
         ),
         io.Boolean.Input("gradient_checkpointing", default=False, tooltip="Much less memory, about a third slower."),
         io.Int.Input(

@@ -390,9 +390,10 @@ From three to six photos to a picture of your subject, in one graph.
    *gradient_checkpointing*.
 
 **Queue once**: the residual (about 5 KB) is saved in `models/residuals` and used at once. As long as nothing changes it
-is not trained again, so you can go on with prompts and seeds. A stopped run continues when it is queued again.
+is not trained again, not even after a restart, so you can go on with prompts and seeds. A stopped run continues when it
+is queued again.
 
-**The published recipe** is *method* paper, 4000 steps, learning rate 0.000005, batch and accumulation 1.
+**The published recipe** is *method* paper: numbers that are 0 are the method's own.
 """
 
 TRAIN = Graph(
