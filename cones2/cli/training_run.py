@@ -19,8 +19,9 @@ from tqdm import tqdm
 from ..errors import ConfigError, ModelError
 from ..files import write_atomically
 from ..pictures import write_png
-from ..pipelines.loading import load_model
+from ..pipelines.loading import load_model_to_train
 from ..pipelines.scene import compose
+from ..pipelines.sdxl import StableDiffusionXL
 from ..pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
 from ..pipelines.training import training_model
 from ..residual import Residual, make_residual, save_residual
@@ -61,7 +62,7 @@ class Models:
         if self.model is None or key != self.key:
             self.model = None  # free the old one first
             dtype = getattr(torch, precision)
-            self.model = load_model(args.model, args.tokenizer, device, dtype, args.prediction_type)
+            self.model = load_model_to_train(args.model, args.tokenizer, device, dtype, args.prediction_type)
             self.key = key
         return self.model
 
@@ -79,6 +80,8 @@ def train_one(args: argparse.Namespace, models: Models) -> Outcome:
     precision = _precision(args, processes.device)
     config = _config(args, precision)
     model = models.get(args, processes.device, precision)
+    if args.preview_every and isinstance(model, StableDiffusionXL):
+        raise ConfigError("--preview-every: the command line does not sample SDXL models; leave it out")
     trained = training_model(model, config.method, args.gradient_checkpointing)
     views = _view_settings(args, model, trained.multiple, config.seed)
     if args.restart:
