@@ -276,14 +276,14 @@ def previews(every: int) -> list[list]:
     return [report for report in reports if report[1] == 4]
 
 
-def with_lora(model: Any) -> Any:
-    """A clone with a patch on some attention weights."""
-    clone = model.clone()
+def with_lora(part: Any, weights: str = "attn2.to_k.weight") -> Any:
+    """A clone of a MODEL or CLIP with a patch on some attention weights."""
+    clone = part.clone()
     generator = torch.Generator().manual_seed(5)
-    for key, weight in list(model.model.named_parameters()):
-        if key.endswith("attn2.to_k.weight"):
+    for key, weight in list(getattr(clone, "patcher", clone).model.named_parameters()):
+        if key.endswith(weights):
             change = torch.randn(weight.shape, generator=generator) * float(weight.float().std()) * 0.3
-            clone.add_patches({key: (change,)}, 0.7)
+            assert clone.add_patches({key: (change,)}, 0.7)
     return clone
 
 
@@ -306,7 +306,9 @@ def offloaded(method: str, lora: bool) -> dict:
     """Losses with the model resident and with most of it offloaded; what changed; how many layers were cast."""
     model, clip, vae = hostkit.checkpoint("sd15_short")
     frozen = scenes.module("nodes.frozen")
-    parts = (with_lora(model) if lora else model.clone(), clip, vae)
+    if lora:
+        model, clip = with_lora(model), with_lora(clip, "self_attn.q_proj.weight")
+    parts = (model, clip, vae)
     losses, counts = [], []
     for megabytes in (1e6, 8.0):
         hostkit.release()
