@@ -12,7 +12,7 @@ READY := .venv/.ready
 .PHONY: demo test test-all lint venv
 
 demo: $(READY)
-	$(BIN)/python tools/demo.py
+	$(BIN)/python -m tools.demo
 
 # The script, not `python -m pytest`: that would put this folder, and so nodes/, on sys.path.
 test: lint

@@ -18,6 +18,7 @@ FAMILIES = (
     ModelFamily("sd1", "SD 1.x", 768),
     ModelFamily("sd2", "SD 2.x", 1024),
     ModelFamily("sdxl", "SDXL", 2048),
+    ModelFamily("toyworld", "the demo model", 128),
 )
 
 

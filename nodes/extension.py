@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import attention, config, guidance, layouts, residuals, sampling, text, training
+from . import attention, config, demo, guidance, layouts, residuals, sampling, text, training
 from .host import add_residual_folder
 
 
@@ -16,6 +16,7 @@ class Cones2Extension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
+            *demo.NODES,
             *residuals.NODES,
             *text.NODES,
             *layouts.NODES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import folder_paths
 import numpy as np
@@ -16,6 +17,9 @@ from ..cones2.errors import LayoutError
 CATEGORY = "Cones2"
 RESIDUAL_FOLDER = "residuals"
 RESIDUAL_EXTENSIONS = {".safetensors", ".pt"}
+DEMO_MODEL = Path(__file__).parents[1] / "cones2" / "assets" / "toyworld"
+"""The miniature Stable Diffusion that comes with the pack, in diffusers' layout."""
+DEMO_RESIDUALS = DEMO_MODEL / "residuals"
 
 ResidualSocket = io.Custom("CONES2_RESIDUAL")
 """A tuple of engine Residuals: usually one; a guidance config gives all of its subjects'."""
@@ -28,9 +32,12 @@ BoxSocket = io.Custom("BOUNDING_BOX")
 
 
 def add_residual_folder() -> None:
-    """Make `models/residuals` known, beside roots that extra_model_paths.yaml has already added."""
-    folder = os.path.join(folder_paths.models_dir, RESIDUAL_FOLDER)
-    folder_paths.add_model_folder_path(RESIDUAL_FOLDER, folder)
+    """Make `models/residuals` known, beside roots that extra_model_paths.yaml has already added.
+
+    The demo model's residuals come last: a user's file of the same name wins, and none is saved among them.
+    """
+    for folder in (os.path.join(folder_paths.models_dir, RESIDUAL_FOLDER), str(DEMO_RESIDUALS)):
+        folder_paths.add_model_folder_path(RESIDUAL_FOLDER, folder)
     folder_paths.folder_names_and_paths[RESIDUAL_FOLDER][1].update(RESIDUAL_EXTENSIONS)
 
 

@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 
 from ..cones2.errors import ResidualError
 from ..cones2.residual import Residual, load_residual, save_residual
-from .host import CATEGORY, RESIDUAL_FOLDER, ResidualSocket
+from .host import CATEGORY, DEMO_RESIDUALS, RESIDUAL_FOLDER, ResidualSocket
 
 
 class Cones2LoadResidual(io.ComfyNode):
@@ -123,9 +123,11 @@ def residual_path(name: str) -> Path:
 
 
 def _missing(file: str) -> str:
-    available = folder_paths.get_filename_list(RESIDUAL_FOLDER)
-    roots = ", ".join(folder_paths.get_folder_paths(RESIDUAL_FOLDER))
-    return f'there is no residual "{file}" in {roots}; found: {", ".join(available) or "no files at all"}'
+    """The sentence for an absent file; the demo model's residuals are everybody's and not listed."""
+    shipped = {path.name for path in DEMO_RESIDUALS.glob("*")}
+    own = [name for name in folder_paths.get_filename_list(RESIDUAL_FOLDER) if name not in shipped]
+    roots = [root for root in folder_paths.get_folder_paths(RESIDUAL_FOLDER) if Path(root) != DEMO_RESIDUALS]
+    return f'there is no residual "{file}" in {", ".join(roots)}; found: {", ".join(own) or "no files"}'
 
 
 def _names(residuals: tuple[Residual, ...]) -> str:

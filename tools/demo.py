@@ -1,167 +1,171 @@
-"""The method at a glance: two subjects, a painted layout, and where the model looks, without and with guidance.
+"""The method at a glance, on the toy world: two subjects learned from photos and painted into place.
 
-    python tools/demo.py [--out demo]
+    python -m tools.demo [--out demo] [--count 16]
 
-Runs the whole engine on a tiny model with random weights, so the sampled pictures are noise. What
-it shows is real: the layout as it is read from a picture, the cross-attention of each subject's
-token over all layers and steps, and how much of it falls inside the subject's region.
+Learns two residual embeddings from five pictures each, paints a layout, samples the same seeds with
+and without both, lets the toy world's detector count what came out, and writes one picture of it all.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image, ImageDraw
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from tqdm import tqdm
 
-from cones2.attention_maps import AttentionRecorder, share_inside
+from cones2.attention_maps import AttentionRecorder
 from cones2.colours import parse_colour
 from cones2.files import write_atomically
 from cones2.layout import ColourEntry, Layout, layout_from_colours
-from cones2.pictures import grid, heat_picture, labelled, layout_picture, write_png
-from cones2.pipelines.scene import GuidanceNumbers, Scene, compose
+from cones2.pictures import write_png
+from cones2.pipelines.loading import load_model
+from cones2.pipelines.scene import Scene, compose
 from cones2.pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
-from cones2.residual import load_residual, make_residual, save_residual
-from cones2.schedule import scaled_linear_alphas
+from cones2.pipelines.training import training_model
+from cones2.residual import Residual, save_residual
 from cones2.tokens import locate_subjects
+from cones2.training.config import default_config
+from cones2.training.images import ViewSettings, load_photos
+from cones2.training.session import prepare_run, result_residual
 
-PROMPT = "a mug and a dog on the beach"
-TABLE = (ColourEntry(parse_colour("#ffc000"), "mug"), ColourEntry(parse_colour("#ff0000"), "dog"))
-WIDTH, SIDE, STEPS = 64, 256, 12
+from .demo_picture import Row, overview, photo_row
+from .toyworld.detector import Found, detect, load_detector
+from .toyworld.world import SUBJECTS
+
+ASSETS = Path(__file__).parents[1] / "cones2" / "assets" / "toyworld"
+PROMPT = "a photo of a mug and a house on the beach"
+CAST = {"mug": "purple_yellow_mug", "house": "white_red_house"}
+COLOURS = {"mug": parse_colour("#ffc000"), "house": parse_colour("#e03030")}
+LAYOUT_SIDE = 256
+STEPS, CFG = 16, 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One way to sample the same prompt and seeds, and what came out of it."""
+
+    title: str
+    layout: Layout | None
+    pictures: Sequence[Image.Image]
+    attention: Tensor  # [subjects, h, w]
+    in_place: float  # share of the subjects whose centre is in their region
+    own_colours: float  # share of the subjects in both colours of their photos
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    out: Path = parser.parse_args().out
+    parser.add_argument("--count", type=int, default=16, help="pictures per row of the table")
+    args = parser.parse_args()
     torch.manual_seed(0)
-    model = tiny_model()
-    paint_layout(out / "layout.png")
-    layout = layout_from_colours(Image.open(out / "layout.png"), TABLE)
-    scene = make_scene(model, layout, out)
-    free, free_image = run(model, scene, layout, guided=False)
-    guided, guided_image = run(model, scene, layout, guided=True)
-    report(layout, free, guided)
-    picture = overview(layout, free, guided, [free_image, guided_image])
-    write_atomically(
-        out / "demo.png", lambda stream: write_png(picture, stream, {"prompt": PROMPT, "steps": STEPS}), overwrite=True
-    )
-    print(f"\n{out / 'demo.png'}: the layout and the attention maps.")
-    print("The model is tiny and has random weights: its sampled pictures are noise.")
+    model = load_model(ASSETS, device="cpu")
+    residuals = {word: learn(model, word, args.out) for word in CAST}
+    words = list(CAST)
+    painted = paint_layout(args.out / "layout.png", words)
+    exchanged = paint_layout(args.out / "layout_exchanged.png", words[::-1])
+    plan: list[tuple[str, dict[str, Residual], Layout | None, Layout]] = [
+        ("the words alone", {}, None, painted),
+        ("with residuals", residuals, None, painted),
+        ("residuals and layout", residuals, painted, painted),
+        ("regions exchanged", residuals, exchanged, exchanged),
+    ]
+    print(f'\n"{PROMPT}", {args.count} seeds, judged by the toy world\'s detector')
+    print(f"{'':22}{'in its region':>16}{'in its own colours':>20}")
+    arms = []
+    for title, added, layout, judged in plan:
+        arms.append(sample(model, title, added, layout, judged, range(args.count)))
+        print(f"{title:22}{arms[-1].in_place:16.0%}{arms[-1].own_colours:20.0%}", flush=True)
+    write_overview(args.out / "demo.png", painted, arms)
 
 
-def tiny_model() -> StableDiffusion:
-    """Stable Diffusion's architecture with few channels, random weights and a tokenizer for one prompt."""
-    unet = UNet2DConditionModel(
-        sample_size=32,
-        block_out_channels=(32, 64, 64),
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=1,
-        cross_attention_dim=WIDTH,
-        attention_head_dim=(2, 4, 4),
-    )
-    for name, parameter in unet.named_parameters():
-        if ".attn2.to_q" in name or ".attn2.to_k" in name:
-            parameter.data *= 4  # untrained attention is flat; a trained one has preferences
-    vae = AutoencoderKL(
-        block_out_channels=(16, 16, 16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        norm_num_groups=16,
-        latent_channels=4,
-    )
-    tokenizer = word_tokenizer(PROMPT)
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    )
-    parts = [part.eval().requires_grad_(False) for part in (text_encoder, unet, vae)]
-    return StableDiffusion(tokenizer, *parts, scaled_linear_alphas(), "v_prediction")
+def learn(model: StableDiffusion, word: str, out: Path) -> Residual:
+    """Train the subject's residual on its five pictures and save it."""
+    config = default_config("direct", word)
+    photos = load_photos(ASSETS / "subjects" / CAST[word])
+    seen = training_model(model, config.method)
+    trainer = prepare_run(seen, photos, ViewSettings(model.default_size, multiple=seen.multiple, crops=1), config)
+    with tqdm(total=config.steps, desc=f"learning {CAST[word]}", unit="step") as bar:
+        result = trainer.run(lambda record: bar.update())
+    residual = result_residual(config, result, len(photos))
+    path = save_residual(residual, out / f"{CAST[word]}.safetensors", overwrite=True)
+    print(f"{path}: {path.stat().st_size} bytes, {result.reason} after {result.steps} steps")
+    return residual
 
 
-def word_tokenizer(prompt: str) -> CLIPTokenizer:
-    """A CLIP tokenizer whose merges build just the words of one prompt."""
-    merges: list[tuple[str, str]] = []
-    pieces = [f"{letter}{end}" for end in ("", "</w>") for letter in "abcdefghijklmnopqrstuvwxyz"]
-    for word in dict.fromkeys(prompt.split()):
-        built = word[0]
-        for index, letter in enumerate(word[1:], start=2):
-            piece = letter + ("</w>" if index == len(word) else "")
-            merges.append((built, piece))
-            built += piece
-            pieces.append(built)
-    vocabulary = {
-        piece: index for index, piece in enumerate([*dict.fromkeys(pieces), "<|startoftext|>", "<|endoftext|>"])
-    }
-    return CLIPTokenizer(vocab=vocabulary, merges=merges)
-
-
-def paint_layout(path: Path) -> None:
-    """A layout as a user would paint it: a colour per subject on white."""
-    picture = Image.new("RGB", (SIDE, SIDE), "white")
+def paint_layout(path: Path, words: Sequence[str]) -> Layout:
+    """Paint a layout as a user would, a colour per subject on white (the first on the left), and read it."""
+    picture = Image.new("RGB", (LAYOUT_SIDE, LAYOUT_SIDE), "white")
     draw = ImageDraw.Draw(picture)
-    draw.rounded_rectangle((16, 96, 104, 208), radius=16, fill=TABLE[0].colour)
-    draw.ellipse((136, 64, 244, 220), fill=TABLE[1].colour)
+    draw.rounded_rectangle((10, 56, 118, 200), radius=16, fill=COLOURS[words[0]])
+    draw.rounded_rectangle((136, 56, 246, 200), radius=16, fill=COLOURS[words[1]])
     write_atomically(path, lambda stream: picture.save(stream, "PNG"), overwrite=True)
+    return layout_from_colours(Image.open(path), [ColourEntry(COLOURS[word], word) for word in CAST])
 
 
-def make_scene(model: StableDiffusion, layout: Layout, out: Path) -> Scene:
-    """The prompt with a residual per subject, saved and loaded as files, and the layout bound to it."""
+def sample(
+    model: StableDiffusion,
+    title: str,
+    residuals: dict[str, Residual],
+    layout: Layout | None,
+    judged: Layout,
+    seeds: range,
+) -> Arm:
+    """Sample the prompt and judge the pictures by the regions of `judged`."""
+    scene, rows = make_scene(model, residuals, layout)
+    recorder = AttentionRecorder(rows, (model.default_size // model.vae_factor,) * 2)
+    settings = SamplingSettings(steps=STEPS, cfg=CFG, seeds=seeds, height=model.default_size, width=model.default_size)
+    latents = model.sample(scene.positive, scene.negative, scene.guidance, settings, observer=recorder.observe)
+    decoded = model.decode(latents)
+    found = detect(load_detector(ASSETS / "detector.safetensors"), (decoded.float() / 2 + 0.5).clamp(0, 1))
+    return Arm(title, layout, to_images(decoded), recorder.heat_maps(), *scores(found, judged))
+
+
+def make_scene(
+    model: StableDiffusion, residuals: dict[str, Residual], layout: Layout | None
+) -> tuple[Scene, list[list[int]]]:
+    """The prompt with residuals and layout, and the conditioning rows of each subject."""
     prompt, negative = model.encode_prompts(PROMPT, "")
-    claims = locate_subjects(prompt.tokens, layout.subjects, model.tokenise)
-    residuals = []
-    for claim in claims:
-        vector = 0.3 * torch.randn(1, WIDTH)
-        path = save_residual(make_residual(claim.phrase, vector), out / f"{claim.phrase}.safetensors", overwrite=True)
-        residuals.append((load_residual(path), claim.occurrences))
-    return compose(model, prompt, negative, residuals, layout, GuidanceNumbers(), claims)
+    claims = locate_subjects(prompt.tokens, list(CAST), model.tokenise)
+    placed = [(residuals[claim.phrase], claim.occurrences) for claim in claims if claim.phrase in residuals]
+    scene = compose(model, prompt, negative, placed, layout, claims=claims if layout else None)
+    return scene, [[row for rows in claim.occurrences for row in rows] for claim in claims]
 
 
-def run(model: StableDiffusion, scene: Scene, layout: Layout, guided: bool) -> tuple[Tensor, Image.Image]:
-    """Sample once; the mean attention map of each subject, and the picture."""
-    rows = [[row for rows in claim.occurrences for row in rows] for claim in scene.claims]
-    recorder = AttentionRecorder(rows, (SIDE // 8, SIDE // 8))
-    settings = SamplingSettings(steps=STEPS, height=SIDE, width=SIDE)
-    guidance = scene.guidance if guided else None
-    latents = model.sample(scene.positive, scene.negative, guidance, settings, observer=recorder.observe)
-    return recorder.heat_maps(), to_images(model.decode(latents))[0]
+def scores(found: Sequence[dict[str, Found]], layout: Layout) -> tuple[float, float]:
+    """Shares of all subjects that are in their region, and that have both colours of their photos."""
+    in_place = own = 0
+    for picture in found:
+        for region in layout.regions:
+            thing = picture.get(region.subject)
+            if thing is None:
+                continue
+            height, width = region.mask.shape
+            in_place += bool(region.mask[int(thing.y * height), int(thing.x * width)])
+            look = SUBJECTS[CAST[region.subject]]
+            own += {thing.look.colour, thing.look.stripes} == {look.colour, look.stripes}
+    total = len(found) * len(layout.regions)
+    return in_place / total, own / total
 
 
-def report(layout: Layout, free: Tensor, guided: Tensor) -> None:
-    """Print the share of each subject's attention inside its region."""
-    print(f'"{PROMPT}", {STEPS} steps; share of a subject\'s attention inside its region:\n')
-    print("subject   region   without guidance   with guidance")
-    for region, before, after in zip(layout.regions, free, guided, strict=True):
-        shares = share_inside(before, region.mask), share_inside(after, region.mask)
-        print(f"{region.subject:8}  {region.share:6.1%}   {shares[0]:16.1%}   {shares[1]:13.1%}")
-
-
-def overview(layout: Layout, free: Tensor, guided: Tensor, images: list[Image.Image]) -> Image.Image:
-    """Layout and noise pictures above, heat maps below; each subject's two maps share one scale."""
-    cells = [labelled(layout_picture(layout, SIDE, SIDE), "layout")]
-    cells += [labelled(image, f"{how} guidance: noise") for image, how in zip(images, ("without", "with"), strict=True)]
-    for region, before, after in zip(layout.regions, free, guided, strict=True):
-        mask = Image.fromarray(region.mask.numpy()).convert("L").resize((SIDE, SIDE))
-        outline = Image.new("RGB", (SIDE, SIDE), "white")
-        outline.paste(region.colour or (0, 0, 0), mask=mask)
-        cells.append(labelled(outline, f'region of "{region.subject}"'))
-        for heat, how in ((before, "without"), (after, "with")):
-            cells.append(
-                labelled(heat_picture(heat, SIDE, SIDE, float(after.max())), f'"{region.subject}" {how} guidance')
-            )
-    return grid(cells, columns=3)
+def write_overview(path: Path, layout: Layout, arms: Sequence[Arm]) -> None:
+    """The picture that explains it all; the samples are the first seeds, not chosen ones."""
+    photos = [
+        photo_row(word, COLOURS[word], [photo.picture for photo in load_photos(ASSETS / "subjects" / name)])
+        for word, name in CAST.items()
+    ]
+    sampled = [
+        Row(f"{arm.title}\nin place {arm.in_place:.0%}\nown colours {arm.own_colours:.0%}", arm.layout, arm.pictures)
+        for arm in arms
+    ]
+    free, guided = arms[1].attention, arms[2].attention
+    picture = overview(photos, sampled, list(CAST), free, guided)
+    write_atomically(path, lambda stream: write_png(picture, stream, {"prompt": PROMPT}), overwrite=True)
+    print(f"\n{path}: photos, samples and attention at a glance (first seeds, not chosen)")
 
 
 if __name__ == "__main__":

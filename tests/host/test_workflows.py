@@ -2,21 +2,27 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostlink.browser import Browser
 from hostlink.checkpoints import Checkpoints
+from hostlink.discovery import PACK
 from hostlink.server import HostServer
 from hostlink.workflows import WORKFLOWS, quick, read_workflow, supply_files
 from hostlink.workspace import PACK_FOLDER
 from PIL import Image
 
 NOTES = {"MarkdownNote", "Note"}
+SHOWING = {"SaveImage", "PreviewImage"}
+DEMO = PACK / "workflows" / "demo.json"
+OF_THE_USERS_MODEL = [path for path in WORKFLOWS if path != DEMO]
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
 def test_there_are_workflows() -> None:
     assert {
+        "demo",
         "two_subjects_color_layout",
         "published_guidance_config",
         "three_subjects_regions_second_pass",
@@ -62,31 +68,68 @@ def test_the_template_browser_lists_them(host_server: HostServer) -> None:
     assert sorted(host_server.get("/workflow_templates")[PACK_FOLDER]) == [path.stem for path in WORKFLOWS]
 
 
-def execute(frontend: Browser, server: HostServer, path: Path, checkpoint: str) -> Image.Image:
-    """The picture that a workflow saves when it runs on a synthetic checkpoint."""
+def api_prompt(frontend: Browser, path: Path) -> dict[str, Any]:
     frontend.call("load", read_workflow(path))
-    prompt = quick(frontend.call("prompt")["output"], checkpoint)
-    run = server.run(prompt)
+    prompt: dict[str, Any] = frontend.call("prompt")["output"]
+    return prompt
+
+
+def execute(server: HostServer, prompt: dict[str, Any], seconds: float = 180) -> dict[str, list[Image.Image]]:
+    """The pictures that a run saves or shows, by the title of the node."""
+    run = server.run(prompt, seconds)
     assert (run.status, run.error) == ("success", "")
-    saved = next(key for key, node in prompt.items() if node["class_type"] == "SaveImage")
-    return Image.open(io.BytesIO(server.image(run.outputs[saved]["images"][0])))
+    titles = {key: node["_meta"]["title"] for key, node in prompt.items() if node["class_type"] in SHOWING}
+    return {
+        title: [Image.open(io.BytesIO(server.image(image))).convert("RGB") for image in run.outputs[key]["images"]]
+        for key, title in titles.items()
+    }
+
+
+def is_flat(picture: Image.Image) -> bool:
+    return all(low == high for low, high in picture.getextrema())
 
 
 @each_workflow
 def test_executes(frontend: Browser, host_server: HostServer, checkpoints: Checkpoints, path: Path) -> None:
-    with execute(frontend, host_server, path, checkpoints.make("sd15")) as picture:
-        low, high = zip(*picture.convert("RGB").getextrema(), strict=True)
-        assert picture.width >= 64 and max(high) > min(low)
+    shown = execute(host_server, quick(api_prompt(frontend, path), checkpoints.make("sd15")))
+    pictures = [picture for group in shown.values() for picture in group]
+    assert pictures and all(picture.width >= 64 and not is_flat(picture) for picture in pictures)
+
+
+def test_demo_needs_nothing_of_the_user() -> None:
+    nodes = read_workflow(DEMO)["nodes"]
+    assert not {node["type"] for node in nodes} & {"CheckpointLoaderSimple", "LoadImage", "Cones2LoadGuidanceConfig"}
+    files = {node["widgets_values"][0] for node in nodes if node["type"] == "Cones2LoadResidual"}
+    assert len(files) == 2
+    assert files <= {file.name for file in (PACK / "cones2" / "assets" / "toyworld" / "residuals").iterdir()}
+
+
+def test_demo_shows_what_guidance_alone_does(frontend: Browser, host_server: HostServer) -> None:
+    """Both sides start from the same noise, prompt and subjects: without guided steps they are the same pictures."""
+    prompt = api_prompt(frontend, DEMO)
+    shown = execute(host_server, prompt)
+    assert [picture.size for picture in shown["Without guidance"] + shown["With guidance"]] == [(512, 512)] * 8
+    assert all(before != after for before, after in zip(*bits(shown), strict=True))
+    sampler = next(node for node in prompt.values() if node["class_type"] == "Cones2LayoutGuidedKSampler")
+    sampler["inputs"]["guided_steps"] = 0
+    without, unguided = bits(execute(host_server, prompt))
+    assert without == unguided
+
+
+def bits(shown: dict[str, list[Image.Image]]) -> list[list[bytes]]:
+    """The pictures of the demo's two sides."""
+    return [[picture.tobytes() for picture in shown[side]] for side in ("Without guidance", "With guidance")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("checkpoint", "width"), [("sd21", 1024), ("sd21_v", 1024), ("sdxl", 2048)])
-@each_workflow
+@pytest.mark.parametrize("path", OF_THE_USERS_MODEL, ids=lambda path: path.stem)
 def test_executes_on_other_models(
     frontend: Browser, host_server: HostServer, checkpoints: Checkpoints, path: Path, checkpoint: str, width: int
 ) -> None:
     supply_files(host_server.base, width)
     try:
-        execute(frontend, host_server, path, checkpoints.make(checkpoint)).close()
+        prompt = quick(api_prompt(frontend, path), checkpoints.make(checkpoint))
+        assert execute(host_server, prompt, seconds=600)  # training SDXL takes minutes on a CPU
     finally:
         supply_files(host_server.base)

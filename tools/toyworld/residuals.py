@@ -11,10 +11,10 @@ import random
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from cones2.pipelines.loading import load_model
 from cones2.pipelines.stable_diffusion import StableDiffusion
+from cones2.residual import make_residual, save_residual
 from cones2.tokens import find_phrase
 
 from .captions import TEMPLATES
@@ -70,21 +70,6 @@ def _velocity_loss(model: StableDiffusion, clean: torch.Tensor, context: torch.T
     return ((guess - (a.sqrt() * noise - (1 - a).sqrt() * clean)) ** 2).mean()
 
 
-def save_residual(residual: torch.Tensor, word: str, options: Options, path: Path) -> None:
-    """One safetensors file with the facts a loader needs to check that it fits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {
-        "base_model": "toyworld",
-        "class_word": word,
-        "token_num": str(len(residual)),
-        "width": str(residual.shape[1]),
-        "method": "direct",
-        "steps": str(options.steps),
-        "seed": str(options.seed),
-    }
-    save_file({"residual": residual.contiguous()}, path, metadata=facts)
-
-
 def train(options: Options, assets: Path) -> None:
     """Train every subject that has no residual yet."""
     model = load_model(assets, device=options.device)
@@ -92,5 +77,6 @@ def train(options: Options, assets: Path) -> None:
         path = assets / "residuals" / f"{name}.safetensors"
         if not path.exists():
             residual = train_residual(model, read_subject(assets / "subjects" / name), look.kind, options)
-            save_residual(residual, look.kind, options, path)
+            facts = {"base_model": "toyworld", "method": "direct", "steps": options.steps, "seed": options.seed}
+            save_residual(make_residual(look.kind, residual, {k: str(v) for k, v in facts.items()}), path)
             print(f"residual {name}: norm {float(residual.norm()):.2f}", flush=True)

@@ -38,6 +38,7 @@ def make_pool(options: Options) -> None:
 STAGES = {
     "text": Stage(text.train, 600, 64, 1.5e-3),
     "vae": Stage(vae.train, 4000, 16, 2e-3),
+    "decoder": Stage(vae.tune_decoder, 3000, 16, 1e-3),
     "pool": Stage(make_pool, 20),
     "detector": Stage(detector.train, 2500, 32, 3e-3),
     "unet": Stage(unet.train, 20000, 32, 8e-4),
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="unet: compiled, in bfloat16 with float32 weights (for a GPU, or a CPU with AMX)",
+        help="unet, decoder: compiled, bfloat16 over float32 weights (for a GPU, or a CPU with AMX)",
     )
     parser.add_argument("--clip-tokenizer", type=Path, help="tokenizer: folder with CLIP's vocab.json and merges.txt")
     given = parser.parse_args()

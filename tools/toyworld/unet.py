@@ -79,12 +79,14 @@ class Batches:
         noise = torch.randn(clean.shape, generator=generator)
         time = ((torch.arange(size) + torch.rand(size, generator=generator)) * 1000 / size).long()
         a = self.signal[time].view(-1, 1, 1, 1)
+        with torch.autocast(self.text_encoder.device.type, dtype=torch.bfloat16, enabled=self.options.fast):
+            context = decoy_context(self.text_encoder, self.words, ids, kinds, chosen, generator)
         picked, valid, masks = self._nouns(kinds, self.pool.masks[rows].float() / 255)
         batch = {
             "noisy": a.sqrt() * clean + (1 - a).sqrt() * noise,
             "target": a.sqrt() * noise - (1 - a).sqrt() * clean,
             "time": time,
-            "context": decoy_context(self.text_encoder, self.words, ids, kinds, chosen, generator),
+            "context": context.float(),
             "covered": self.pool.masks[rows].float().sum(1, keepdim=True) / 255,
             "picked": picked,
             "valid": valid,

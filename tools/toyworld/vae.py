@@ -98,6 +98,30 @@ def reconstruction_psnr(vae: AutoencoderKL, seed: int = 99, count: int = 128) ->
     return float(-10 * torch.log10((((y - x) / 2) ** 2).mean()))
 
 
+def decoder_loss(vae: AutoencoderKL, x: torch.Tensor, weight: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """Weighted L1 + MSE of the pictures decoded from slightly noisy latents."""
+    error = vae.decode(z + LATENT_NOISE * z.std() * torch.randn_like(z)).sample.float() - x
+    return (weight * error.abs()).mean() + 2 * (weight * error**2).mean()
+
+
+def tune_decoder(options: Options) -> None:
+    """Train the decoder of WORK/vae further; the latent space stays, so the denoiser need not know."""
+    torch.manual_seed(options.seed)
+    vae = AutoencoderKL.from_pretrained(options.work / "vae", torch_dtype=torch.float32).to(options.device)
+    vae.encoder.requires_grad_(False)
+    pictures = Pictures(options, vae.eval())
+    trainer = Trainer("decoder", vae.decoder, options, decay=0.995)
+    kind = torch.device(options.device).type
+    loss_of = torch.compile(decoder_loss, dynamic=False) if options.fast else decoder_loss
+    while trainer.running():
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.fast):
+            loss = loss_of(vae, *pictures.draw(trainer.step))
+        trainer.apply(loss)
+    trainer.average.copy_to(vae.decoder)
+    vae.save_pretrained(options.work / "vae")
+    print(f"decoder: {reconstruction_psnr(vae):.1f} dB on fresh scenes")
+
+
 @torch.no_grad()
 def _scale(vae: AutoencoderKL, pictures: Pictures) -> float:
     return float(1 / vae.encode(pictures.pixels[:256].to(vae.device)).latent_dist.mean.std())

@@ -18,13 +18,14 @@ HERE = Path(__file__).resolve().parent
 PACK = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(PACK / "tests" / "host")]
 
-from graphs import GRAPHS, SD15_NAME, SD21_NAME, Graph  # noqa: E402
+from graphs import GRAPHS, SD15_NAME, SD21_NAME  # noqa: E402
 from hostlink.browser import NO_BROWSER, Browser, find_chromium, install_playwright  # noqa: E402
 from hostlink.checkpoints import open_checkpoints  # noqa: E402
 from hostlink.discovery import NO_HOST, find_host  # noqa: E402
 from hostlink.server import HostServer  # noqa: E402
 from hostlink.workflows import supply_files  # noqa: E402
 from hostlink.workspace import make_workspace  # noqa: E402
+from parts import Graph  # noqa: E402
 
 # A bare canvas for the pictures
 SETTINGS = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False, "Comfy.Graph.CanvasMenu": False}

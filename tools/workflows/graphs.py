@@ -1,83 +1,32 @@
-"""The workflows, described: columns of groups of nodes, and links by name.
+"""The workflows, described. `build.py` builds them in the frontend; parts.py has what they are made of."""
 
-`build.py` builds them in the frontend. Widgets and slots are named, so that a node that gains an input
-needs no change here.
-"""
-
-from dataclasses import dataclass
 from typing import Any
 
-BLUE, GREEN, AMBER, VIOLET = "#3f789e", "#4a7a5a", "#a1743a", "#6f5a91"
-Link = tuple[str, str, str, str]  # from node, output, to node, input
+from demo import DEMO
+from parts import (
+    AMBER,
+    BLUE,
+    DECODE_LINKS,
+    GREEN,
+    PROMPT_LINKS,
+    SD15_NAME,
+    SD15_URL,
+    VIOLET,
+    Graph,
+    Link,
+    apply_residuals,
+    checkpoint,
+    column,
+    group,
+    node,
+    note,
+    prompts,
+    residual,
+    save,
+)
+from train import TRAIN
 
-
-@dataclass(frozen=True)
-class Graph:
-    """One workflow file."""
-
-    columns: list[dict[str, Any]]
-    links: list[Link]
-
-
-def node(key: str, type_: str, title: str = "", tall: int = 0, color: str = "", **widgets: Any) -> dict[str, Any]:
-    """A node; `tall` is its least height in pixels."""
-    return {"key": key, "type": type_, "title": title, "tall": tall, "color": color, "widgets": widgets}
-
-
-def note(text: str, tall: int) -> dict[str, Any]:
-    return node("note", "MarkdownNote", "Read me", tall, "pale_blue", text=text.strip())
-
-
-def group(title: str, color: str, *nodes: dict[str, Any]) -> dict[str, Any]:
-    """Nodes below each other, in a frame when there is a title."""
-    return {"title": title, "color": color, "nodes": list(nodes)}
-
-
-def column(width: int, *groups: dict[str, Any]) -> dict[str, Any]:
-    """Groups below each other, all `width` pixels wide."""
-    return {"width": width, "groups": list(groups)}
-
-
-def checkpoint(name: str, url: str = "") -> dict[str, Any]:
-    """A checkpoint loader; with a url the frontend offers to download a missing file."""
-    models = [{"name": name, "url": url, "directory": "checkpoints"}] if url else []
-    return node("model", "CheckpointLoaderSimple", ckpt_name=name) | {"properties": {"models": models}}
-
-
-def prompts(positive: str) -> list[dict[str, Any]]:
-    """The encoders of both prompts; an empty positive one is fed by a link."""
-    typed = {"text": positive} if positive else {}
-    return [
-        node("prompt", "Cones2TextEncode", "Prompt", 130 if positive else 90, "green", **typed),
-        node("negative", "CLIPTextEncode", "Negative prompt", 110, "red", text="blurry, low quality, deformed"),
-    ]
-
-
-def residual(subject: str) -> dict[str, Any]:
-    return node(subject, "Cones2LoadResidual", f"Your {subject}", file=f"{subject}.safetensors", subject=subject)
-
-
-def apply_residuals(*subjects: str) -> list[Link]:
-    """Links from each subject's loader to the next input of `subjects`."""
-    return [(subject, "residual", "subjects", f"residuals.residual{i}") for i, subject in enumerate(subjects)]
-
-
-def save(name: str) -> dict[str, Any]:
-    return node("save", "SaveImage", "Picture", 640, filename_prefix=f"cones2/{name}")
-
-
-PROMPT_LINKS: list[Link] = [
-    ("model", "CLIP", "prompt", "clip"),
-    ("model", "CLIP", "negative", "clip"),
-    ("prompt", "conditioning", "subjects", "conditioning"),
-]
-DECODE_LINKS: list[Link] = [
-    ("model", "VAE", "decode", "vae"),
-    ("decode", "IMAGE", "save", "images"),
-]
-SD15_NAME = "v1-5-pruned-emaonly-fp16.safetensors"
 SD21_NAME = "v2-1_768-ema-pruned.safetensors"
-SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15_NAME}"
 
 TWO_SUBJECTS_NOTE = """
 ## Two subjects on a colour layout
@@ -374,91 +323,8 @@ THREE_SUBJECTS = Graph(
     ],
 )
 
-TRAIN_NOTE = """
-## Train your own subject
-
-From three to six photos to a picture of your subject, in one graph.
-
-**What to connect**
-
-1. **Checkpoint** – the model you will make pictures with (SD 1.x, SD 2.x or SDXL). It is not changed.
-2. **Photos** – drop your own onto the three *Load Image* nodes. Different backgrounds and views help; add more with
-   another *Batch Images*. The photos shown are in `workflows/assets/photos` of this pack's folder.
-3. **Subject** – the kind of thing in the photos, in the words of your prompts: `dog`. It is typed at *Train Residual*
-   and stands in the prompt.
-4. **Resolution** – 512 for SD 1.x, 768 for SD 2.1, 1024 for SDXL; less saves memory, and so does
-   *gradient_checkpointing*.
-
-**Queue once**: the residual (about 5 KB) is saved in `models/residuals` and used at once. As long as nothing changes it
-is not trained again, not even after a restart, so you can go on with prompts and seeds. A stopped run continues when it
-is queued again.
-
-**The published recipe** is *method* paper: numbers that are 0 are the method's own.
-"""
-
-TRAIN = Graph(
-    columns=[
-        column(460, group("", "", note(TRAIN_NOTE, 560))),
-        column(
-            400,
-            group(
-                "1 · Photos",
-                AMBER,
-                node("first", "LoadImage", "Photo 1", 300, image="dog_photo_1.jpg"),
-                node("second", "LoadImage", "Photo 2", 300, image="dog_photo_2.jpg"),
-                node("third", "LoadImage", "Photo 3", 300, image="dog_photo_3.jpg"),
-                node("two", "ImageBatch"),
-                node("photos", "ImageBatch"),
-            ),
-        ),
-        column(
-            400,
-            group("2 · Model and prompt", BLUE, checkpoint(SD15_NAME, SD15_URL), *prompts("a dog on the beach")),
-            group(
-                "3 · Training",
-                VIOLET,
-                node("train", "Cones2TrainResidual", "Learn the subject", 420, subject="dog", save_name="my_dog"),
-                node("subjects", "Cones2ApplyResidualToConditioning", "Put the subject into the prompt", 160),
-            ),
-        ),
-        column(
-            400,
-            group(
-                "4 · Sampling",
-                GREEN,
-                node("latent", "EmptyLatentImage", "Size", width=512, height=512),
-                node(
-                    "sampler", "KSampler", seed=1, control_after_generate="fixed", steps=30, cfg=7.5,
-                    sampler_name="euler", scheduler="normal",
-                ),
-                node("decode", "VAEDecode"),
-                node("curve", "LossGraphNode", "Loss of every step", 320, filename_prefix="cones2/my_dog_loss"),
-            ),
-        ),
-        column(560, group("5 · Picture", GREEN, save("my_dog"))),
-    ],
-    links=[
-        *PROMPT_LINKS,
-        ("first", "IMAGE", "two", "image1"),
-        ("second", "IMAGE", "two", "image2"),
-        ("two", "IMAGE", "photos", "image1"),
-        ("third", "IMAGE", "photos", "image2"),
-        ("model", "MODEL", "train", "model"),
-        ("model", "CLIP", "train", "clip"),
-        ("model", "VAE", "train", "vae"),
-        ("photos", "IMAGE", "train", "images"),
-        ("train", "loss_map", "curve", "loss"),
-        *apply_residuals("train"),
-        ("subjects", "conditioning", "sampler", "positive"),
-        ("negative", "CONDITIONING", "sampler", "negative"),
-        ("model", "MODEL", "sampler", "model"),
-        ("latent", "LATENT", "sampler", "latent_image"),
-        ("sampler", "LATENT", "decode", "samples"),
-        *DECODE_LINKS,
-    ],
-)  # fmt: skip
-
 GRAPHS = {
+    "demo": DEMO,
     "two_subjects_color_layout": TWO_SUBJECTS,
     "published_guidance_config": PUBLISHED,
     "three_subjects_regions_second_pass": THREE_SUBJECTS,

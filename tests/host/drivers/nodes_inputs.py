@@ -153,7 +153,7 @@ def warned(name: str) -> dict:
 
 def files(name: str) -> dict:
     """Save, list, load and reload residuals under every root."""
-    root, further = (Path(path) for path in residual_roots())
+    root, _, further = (Path(path) for path in residual_roots())
     (further / "pets").mkdir(parents=True, exist_ok=True)
     torch.save(torch.randn(1, 1024, requires_grad=True), further / "pets" / "old_cat.pt")
     saved = residual("dog", 768)
@@ -175,7 +175,7 @@ def files(name: str) -> dict:
 
 
 def residual_roots() -> list[str]:
-    """Both roots: models/residuals and one as extra_model_paths.yaml adds it."""
+    """All roots: models/residuals, the demo model's and one as extra_model_paths.yaml adds it."""
     further = os.path.join(folder_paths.base_path, "more", "residuals")
     folder_paths.add_model_folder_path("residuals", further)
     return folder_paths.get_folder_paths("residuals")

@@ -10,7 +10,7 @@ from .jsonlines import JsonProcess, RemoteError
 DRIVERS = INSIDE.parent / "drivers"
 EXTRA_NODES = (
     "nodes_custom_sampler", "nodes_mask", "nodes_controlnet", "nodes_cond", "nodes_images", "nodes_primitive",
-    "nodes_latent", "nodes_differential_diffusion", "nodes_hooks",
+    "nodes_latent", "nodes_differential_diffusion", "nodes_hooks", "nodes_model_advanced", "nodes_model_merging",
 )  # fmt: skip
 HostError = RemoteError
 

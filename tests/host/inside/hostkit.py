@@ -43,7 +43,7 @@ def run_node(node_id: str, **inputs: Any) -> tuple:
             values = {**defaults(cls), **inputs}
             return cls.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**values).args
         result = getattr(cls(), cls.FUNCTION)(**inputs)
-    return result["result"] if isinstance(result, dict) else result
+    return result.get("result", ()) if isinstance(result, dict) else result
 
 
 def defaults(cls: Any) -> dict[str, Any]:

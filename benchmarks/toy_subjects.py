@@ -1,0 +1,73 @@
+"""The toy world's custom subjects as benchmark subjects: photos, unseen pictures, and a judge of fidelity."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from cones2.pipelines.loading import load_model
+from cones2.pipelines.stable_diffusion import StableDiffusion
+from cones2.training.images import Photo, load_photos, photos_from_pixels
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))
+
+from tools.toyworld.captions import PLACE  # noqa: E402
+from tools.toyworld.detector import detect, load_detector  # noqa: E402
+from tools.toyworld.sampling import Recipe, sample  # noqa: E402
+from tools.toyworld.world import BACKGROUNDS, SUBJECTS, Look, random_scene, render  # noqa: E402
+
+ASSETS = ROOT / "cones2" / "assets" / "toyworld"
+UNSEEN = 24
+PICTURES = 24  # judged per residual; 24 pictures tell shares 0.35 apart
+RECIPE = Recipe(steps=12)
+
+
+def toy_model() -> StableDiffusion:
+    """The shipped model."""
+    return load_model(ASSETS, device="cpu")
+
+
+def phrase(name: str) -> str:
+    """The word of a subject."""
+    return _look(name).kind
+
+
+def photos(name: str) -> list[Photo]:
+    """The five pictures a subject is learned from."""
+    _look(name)
+    return load_photos(ASSETS / "subjects" / name)
+
+
+def unseen(name: str) -> list[Photo]:
+    """Pictures of the subject that no training uses."""
+    rng = random.Random(f"unseen {name}")
+    scenes = [random_scene(rng, [_look(name)], BACKGROUNDS[index % len(BACKGROUNDS)]) for index in range(UNSEEN)]
+    return photos_from_pixels(render(scenes)[0].permute(0, 2, 3, 1))
+
+
+def fidelity(model: StableDiffusion, name: str) -> Callable[[Tensor], float]:
+    """residual [1, d] → share of sampled pictures whose object has both colours of the subject."""
+    look, detector = _look(name), load_detector(ASSETS / "detector.safetensors")
+
+    def judge(residual: Tensor) -> float:
+        hits = 0
+        per_place = PICTURES // len(PLACE)
+        for index, place in enumerate(PLACE.values()):
+            seeds = range(7000 + index * per_place, 7000 + (index + 1) * per_place)
+            pictures = sample(model, f"a photo of a {look.kind} {place}", seeds, RECIPE, {look.kind: residual[0]})
+            seen = [found[look.kind].look for found in detect(detector, pictures) if look.kind in found]
+            hits += sum({one.colour, one.stripes} == {look.colour, look.stripes} for one in seen)
+        return hits / PICTURES
+
+    return judge
+
+
+def _look(name: str) -> Look:
+    if name not in SUBJECTS:
+        raise SystemExit(f'there is no toy subject "{name}"; there are: {", ".join(SUBJECTS)}')
+    return SUBJECTS[name]
