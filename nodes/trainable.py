@@ -94,7 +94,7 @@ def base_model_name(model: Any) -> str:
     """The checkpoint's file name where the host remembers it, else the kind of model."""
     reload = getattr(model, "cached_patcher_init", None)
     path = reload[1][0] if reload and reload[1] else None
-    return Path(path).name if isinstance(path, str) else type(model.model.model_config).__name__
+    return Path(path).name if isinstance(path, str) else type(model.model.model_config).__name__.strip("_")
 
 
 class _UNet:

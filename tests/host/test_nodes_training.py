@@ -26,6 +26,14 @@ def test_a_subject_is_learned_and_the_models_stay_as_they_were(in_host: HostWork
     assert len(found["metadata"]["encoder_anchor"].split()) == 16
 
 
+@pytest.mark.parametrize("method", ["direct", "paper"])
+def test_a_model_of_other_widths_is_trained_with_too(in_host: HostWorker, method: str) -> None:
+    found = in_host("nodes_training.py", "trains_demo_model", method=method)
+    assert found["changed"] == [] and found["shape"] == [1, 128]
+    assert all(map(math.isfinite, found["losses"]))
+    assert found["applied"] == pytest.approx(found["norm"], rel=1e-3)
+
+
 def test_gradient_checkpointing_changes_nothing(in_host: HostWorker) -> None:
     plain, recomputed = (
         in_host(

@@ -106,6 +106,24 @@ def trains(name: str, method: str, checkpointing: bool = False) -> dict:
     }
 
 
+def trains_demo_model(method: str) -> dict:
+    """As `trains`, on the small model that comes with the pack: other widths, other latents."""
+    parts = hostkit.run_node("Cones2LoadDemoModel")
+    before = [state(patcher) for patcher in patchers(parts)]
+    (residual,), losses, _ = train_anew("", method, parts=parts, preview_every=1)
+    conditioning = scenes.encode(parts[1], "a dog")
+    moved = hostkit.run_node(
+        "Cones2ApplyResidualToConditioning", conditioning=conditioning, residuals={"residual0": (residual,)}
+    )[0]
+    return {
+        "shape": list(residual.tensor.shape),
+        "norm": float(residual.tensor.norm()),
+        "losses": losses["loss"],
+        "changed": changed(parts, before),
+        "applied": float((moved[0][0] - conditioning[0][0]).norm()),
+    }
+
+
 def warns_of_other_encoder(name: str, other: str) -> list[list[str]]:
     """Warnings when the residual is applied to a prompt of its own and of another text encoder."""
     (residual,), _, _ = train_anew(name)
