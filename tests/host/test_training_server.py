@@ -23,7 +23,7 @@ def prompt(host_server: HostServer, checkpoints: Checkpoints) -> Iterator[dict[s
             picture.resize(size).save(folder / path.name)
     train = {
         "model": ["model", 0], "clip": ["model", 1], "vae": ["model", 2], "images": ["photos", 0],
-        "subject": "dog", "method": "direct", "steps": 3, "learning_rate": 0.0, "resolution": 64, "batch_size": 1,
+        "subject": "dog", "method": "direct", "steps": 3, "learning_rate": 0.0, "resolution": 64, "batch_size": 8,
         "accumulation": 1, "seed": 0, "save_name": "served", "gradient_checkpointing": False, "preview_every": 0,
     }  # fmt: skip
     yield {
