@@ -125,6 +125,11 @@ def test_offloaded_weights_give_the_same_gradients(in_host: HostWorker, method: 
     assert found["changed"] == []
 
 
+def test_patches_of_the_text_encoder_are_in_its_copy(in_host: HostWorker) -> None:
+    found = in_host("nodes_training.py", "tunable_text", needs=("sd15_short",))
+    assert found["error"] < 1e-4 < 1e-2 < found["patch"]
+
+
 def test_number_formats(in_host: HostWorker) -> None:
     found = in_host("nodes_training.py", "number_formats", needs=("sd15_short",))
     full = found.pop("float32")
