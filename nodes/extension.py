@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import attention, config, demo, guidance, layouts, residuals, sampling, text
+from . import attention, config, demo, guidance, layouts, residuals, sampling, text, training
 from .host import add_residual_folder
 
 
@@ -24,4 +24,5 @@ class Cones2Extension(ComfyExtension):
             *sampling.NODES,
             *config.NODES,
             *attention.NODES,
+            *training.NODES,
         ]

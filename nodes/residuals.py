@@ -106,13 +106,13 @@ class Cones2SaveResidual(io.ComfyNode):
                 f"{len(residual)} residuals are connected ({_names(residual)}): Save Residual stores one subject per "
                 f"file"
             )
-        path = _target(name)
+        path = residual_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         saved = save_residual(residual[0], path, overwrite=overwrite)
         return io.NodeOutput(ui=ui.PreviewText(f"Saved {saved}"))
 
 
-def _target(name: str) -> Path:
+def residual_path(name: str) -> Path:
     """Where a name is saved: inside the first residual folder, always .safetensors."""
     root = Path(folder_paths.get_folder_paths(RESIDUAL_FOLDER)[0]).resolve()
     stem = name.strip().removesuffix(".safetensors")

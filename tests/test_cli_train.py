@@ -19,7 +19,7 @@ from sd2_model import WIDTH, write_sd2_model
 
 from cones2.cli import main
 from cones2.errors import ConfigError
-from cones2.pipelines.loading import load_model
+from cones2.pipelines.loading import load_model_to_train
 from cones2.residual import load_residual
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,12 +32,12 @@ def model(tmp_path_factory):
 
 @functools.cache
 def _load_once(*args):
-    return load_model(*args)
+    return load_model_to_train(*args)
 
 
 @pytest.fixture(autouse=True)
 def load_each_model_once(monkeypatch):
-    monkeypatch.setattr("cones2.cli.training_run.load_model", _load_once)
+    monkeypatch.setattr("cones2.cli.training_run.load_model_to_train", _load_once)
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 from training_models import photo, quick_config, tiny_model, trainer
 
+from cones2.anchor import from_other_encoder
 from cones2.errors import ModelError
 from cones2.residual import load_residual, save_residual
 from cones2.training import session
 from cones2.training.images import ViewSettings
-from cones2.training.log import COLUMNS, CsvLog, loss_curve
+from cones2.training.log import COLUMNS, CsvLog, loss_curve, read_log
 from cones2.training.memory import MemoryEstimate, activation_bytes, check_memory, estimate_memory
 from cones2.training.session import prepare_run, result_residual
 
@@ -95,6 +96,7 @@ def test_csv_has_one_row_per_step(tmp_path):
     log.close()
     rows = list(csv.DictReader((tmp_path / "run.csv").open()))
     assert tuple(rows[0]) == COLUMNS
+    assert read_log(tmp_path / "run.csv") == list(result.history)
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert [float(row["loss"]) for row in rows] == [record["loss"] for record in result.history]
     assert [bool(row["held_out"]) for row in rows] == [False, True, False, True]
@@ -114,7 +116,10 @@ def test_loss_curve_draws_what_happened():
 
 def test_the_residual_says_how_it_was_made(tmp_path):
     config = quick_config("paper", "hot dog", steps=3)
-    residual = result_residual(config, trainer(config).run(), 5, {"base_model": "tiny"})
+    run = trainer(config)
+    residual = result_residual(run, run.run(), 5, "tiny", {"resolution": "64"})
+    assert from_other_encoder(residual, run.method.frozen.rows) is False
+    assert from_other_encoder(residual, run.method.frozen.rows + 1) is True
     loaded = load_residual(save_residual(residual, tmp_path / "hot_dog"))
     assert loaded.subject == "hot dog" and loaded.token_num == 2
     facts = {name: loaded.metadata[name] for name in ("method", "steps", "photos", "base_model", "stopped")}

@@ -51,7 +51,7 @@ def _add_input_flags(group: Any) -> None:
         required=True,
         type=Path,
         metavar="DIR_OR_FILE",
-        help="SD 1.x or 2.x: a diffusers folder or a checkpoint file; never downloaded",
+        help="a diffusers folder (SD 1.x, 2.x, SDXL) or a checkpoint file (SD 1.x, 2.x); never downloaded",
     )
     group.add_argument(
         "--images", "--instance_data_dir", dest="images", required=True, type=Path, metavar="DIR", help="the photos"

@@ -6,7 +6,7 @@ import argparse
 import logging
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,11 +19,12 @@ from tqdm import tqdm
 from ..errors import ConfigError, ModelError
 from ..files import write_atomically
 from ..pictures import write_png
-from ..pipelines.loading import load_model
+from ..pipelines.loading import load_model_to_train
 from ..pipelines.scene import compose
+from ..pipelines.sdxl import StableDiffusionXL
 from ..pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
 from ..pipelines.training import training_model
-from ..residual import make_residual, save_residual
+from ..residual import Residual, make_residual, save_residual
 from ..tokens import find_phrase
 from ..training.config import TrainingConfig, default_config
 from ..training.images import ViewSettings, load_photos
@@ -61,7 +62,7 @@ class Models:
         if self.model is None or key != self.key:
             self.model = None  # free the old one first
             dtype = getattr(torch, precision)
-            self.model = load_model(args.model, args.tokenizer, device, dtype, args.prediction_type)
+            self.model = load_model_to_train(args.model, args.tokenizer, device, dtype, args.prediction_type)
             self.key = key
         return self.model
 
@@ -79,6 +80,8 @@ def train_one(args: argparse.Namespace, models: Models) -> Outcome:
     precision = _precision(args, processes.device)
     config = _config(args, precision)
     model = models.get(args, processes.device, precision)
+    if args.preview_every and isinstance(model, StableDiffusionXL):
+        raise ConfigError("--preview-every: the command line does not sample SDXL models; leave it out")
     trained = training_model(model, config.method, args.gradient_checkpointing)
     views = _view_settings(args, model, trained.multiple, config.seed)
     if args.restart:
@@ -90,8 +93,9 @@ def train_one(args: argparse.Namespace, models: Models) -> Outcome:
     result = _run(args, config, model, trainer, files, processes)
     if not processes.is_main:
         return Outcome(0 if result.reason in ("finished", "converged") else 1, result.reason)
-    facts = {"base_model": args.model.name, "resolution": str(views.resolution)}
-    return _keep(files, result, len(photos), config, facts, args.overwrite)
+    facts = {"resolution": str(views.resolution)}
+    residual = result_residual(trainer, result, len(photos), args.model.resolve().name, facts)
+    return _keep(files, result, residual, args.overwrite)
 
 
 @dataclass(frozen=True)
@@ -257,16 +261,8 @@ def _write_picture(path: Path, picture: Image.Image, record: dict[str, Any]) -> 
     write_atomically(path, lambda stream: write_png(picture, stream, record), overwrite=True)
 
 
-def _keep(
-    files: _Files,
-    result: TrainingResult,
-    photos: int,
-    config: TrainingConfig,
-    facts: Mapping[str, str],
-    overwrite: bool,
-) -> Outcome:
+def _keep(files: _Files, result: TrainingResult, residual: Residual, overwrite: bool) -> Outcome:
     """Save the residual and say what happened."""
-    residual = result_residual(config, result, photos, facts)
     held_out = "" if result.held_out is None else f", held-out error {result.held_out:.5f}"
     if result.reason in ("finished", "converged"):
         path = save_residual(residual, files.residual, overwrite)

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x and 2.x from a diffusers folder or a single-file checkpoint, never from the network."""
+"""Models from a diffusers folder or a single-file checkpoint, never from the network."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ModelError
+from .sdxl import StableDiffusionXL
 from .single_file import SDXL_REFUSAL, load_single_file
 from .stable_diffusion import PredictionType, StableDiffusion
 
@@ -33,13 +34,43 @@ def load_model(
     Raises ModelError naming the missing or unsupported part.
     """
     path = Path(path)
+    if (path / "text_encoder_2").is_dir():
+        raise ModelError(f"{path} is an SDXL model: {SDXL_REFUSAL}")
+    return StableDiffusion(**_ready(path, _load_parts(path, tokenizer), device, dtype, prediction_type))
+
+
+def load_model_to_train(
+    path: Path | str,
+    tokenizer: Path | str | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    prediction_type: PredictionType | None = None,
+) -> StableDiffusion:
+    """Like `load_model`; the folder may also hold an SDXL model, which can be trained with but not sampled."""
+    path = Path(path)
+    if not (path / "text_encoder_2").is_dir():
+        return load_model(path, tokenizer, device, dtype, prediction_type)
+    parts = _load_second_encoder(path, _load_parts(path, tokenizer))
+    return StableDiffusionXL(**_ready(path, parts, device, dtype, prediction_type))
+
+
+def _load_parts(path: Path, tokenizer: Path | str | None) -> dict[str, Any]:
     if not path.exists():
         raise ModelError(f"there is no model at {path}")
     if path.is_dir():
         _check_folder(path)
-        parts = _load_folder(path, Path(tokenizer) if tokenizer else path / "tokenizer")
-    else:
-        parts = load_single_file(path, load_tokenizer(_tokenizer_folder(path, tokenizer)))
+        return _load_folder(path, Path(tokenizer) if tokenizer else path / "tokenizer")
+    return load_single_file(path, load_tokenizer(_tokenizer_folder(path, tokenizer)))
+
+
+def _ready(
+    path: Path,
+    parts: dict[str, Any],
+    device: torch.device | str,
+    dtype: torch.dtype,
+    prediction_type: PredictionType | None,
+) -> dict[str, Any]:
+    """The parts on the device, checked, in evaluation mode."""
     for name in ("text_encoder", "unet", "vae"):
         parts[name] = parts[name].to(device, dtype).eval().requires_grad_(False)
     if prediction_type is not None:
@@ -51,7 +82,7 @@ def load_model(
         raise ModelError(
             f"{path} takes {channels} channels (an inpainting or depth model): only text to image is sampled"
         )
-    return StableDiffusion(**parts)
+    return parts
 
 
 def _check_folder(path: Path) -> None:
@@ -60,8 +91,6 @@ def _check_folder(path: Path) -> None:
         present = sorted(child.name for child in path.iterdir() if child.is_dir())
         has = ", ".join(present) or "no folders"
         raise ModelError(f"{path} is not a diffusers model folder: it lacks {', '.join(missing)} (it has {has})")
-    if (path / "text_encoder_2").is_dir():
-        raise ModelError(f"{path} is an SDXL model: {SDXL_REFUSAL}")
 
 
 def _load_folder(path: Path, tokenizer: Path) -> dict[str, Any]:
@@ -81,6 +110,18 @@ def _load_folder(path: Path, tokenizer: Path) -> dict[str, Any]:
         }
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
+
+
+def _load_second_encoder(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts of SDXL: both text encoders and their tokenizers."""
+    from transformers import CLIPTextModelWithProjection
+
+    try:
+        second = CLIPTextModelWithProjection.from_pretrained(path / "text_encoder_2", local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
+    tokenizers = (parts["tokenizer"], load_tokenizer(path / "tokenizer_2"))
+    return {**parts, "tokenizer": tokenizers, "text_encoder": nn.ModuleList([parts["text_encoder"], second])}
 
 
 def _class_name(folder: Path) -> str:

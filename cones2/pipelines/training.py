@@ -1,4 +1,4 @@
-"""A Stable Diffusion 1.x or 2.x model of diffusers components as training sees it."""
+"""A Stable Diffusion 1.x, 2.x or SDXL model of diffusers components as training sees it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..training.config import MethodName
 from ..training.model import Conditioning, Posterior, TrainingModel
+from .sdxl import StableDiffusionXL
 from .stable_diffusion import StableDiffusion
 from .text import prompt_tokens
 
@@ -29,9 +30,11 @@ def training_model(model: StableDiffusion, method: MethodName, checkpointing: bo
         ids = torch.cat([prompt_tokens(model.tokenizer, prompt)[1] for prompt in prompts])
         return Conditioning(text_encoder(ids.to(model.device)).last_hidden_state)
 
-    def predict(noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, _: Tensor | None) -> Tensor:
+    def predict(noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, sizes: Tensor | None) -> Tensor:
+        pooled = conditioning.pooled
+        added = model.added(pooled, sizes) if isinstance(model, StableDiffusionXL) and pooled is not None else {}
         rows = conditioning.rows.to(model.dtype)
-        return model.unet(noisy.to(model.dtype), timesteps, encoder_hidden_states=rows).sample  # type: ignore[no-any-return]
+        return model.unet(noisy.to(model.dtype), timesteps, encoder_hidden_states=rows, **added).sample  # type: ignore[no-any-return]
 
     def encode_image(pixels: Tensor) -> Posterior:
         encoded = model.vae.encode(pixels.to(model.vae.device, model.vae.dtype))
@@ -40,11 +43,12 @@ def training_model(model: StableDiffusion, method: MethodName, checkpointing: bo
             return Posterior(encoded.latents * scale, torch.zeros_like(encoded.latents))
         return Posterior(encoded.latent_dist.mean * scale, encoded.latent_dist.std * scale)
 
+    tokenizer = model.tokenizer[0] if isinstance(model, StableDiffusionXL) else model.tokenizer
     levels = len(model.unet.config.block_out_channels) - 1
     return TrainingModel(
-        prompt_tokens=lambda prompt: prompt_tokens(model.tokenizer, prompt)[0],
+        prompt_tokens=lambda prompt: prompt_tokens(tokenizer, prompt)[0],
         tokenise=model.tokenise,
-        encode_text=encode_text,
+        encode_text=model.text_function(text_encoder) if isinstance(model, StableDiffusionXL) else encode_text,
         predict=predict,
         encode_image=encode_image,
         alphas_cumprod=model.alphas_cumprod,

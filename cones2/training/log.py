@@ -55,6 +55,15 @@ class CsvLog:
         self._stream.close()
 
 
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The records of a CSV file that CsvLog wrote. Raises OSError or ValueError when it is no such file."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = csv.DictReader(stream)
+        if tuple(rows.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{path} does not have the columns of a training log")
+        return [{name: float(value) for name, value in row.items() if name and value} for row in rows]
+
+
 def loss_curve(history: Sequence[Record], title: str = "") -> Image.Image:
     """The loss per step, its running mean, and the held-out error: RGB, 960x540."""
     picture = Image.new("RGB", _SIZE, "white")

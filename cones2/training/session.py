@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ..anchor import ANCHOR_KEY, encoder_anchor
 from ..residual import Residual, make_residual
 from .config import TrainingConfig
 from .data import LatentBatches, encode_views, fingerprint
@@ -43,11 +44,17 @@ def prepare_run(
 
 
 def result_residual(
-    config: TrainingConfig, result: TrainingResult, photos: int, facts: Mapping[str, str] | None = None
+    trainer: Trainer, result: TrainingResult, photos: int, base_model: str, facts: Mapping[str, str] | None = None
 ) -> Residual:
-    """The trained residual with the facts of its training as metadata; `facts` adds to them."""
+    """The trained residual with the facts of its training as metadata; `facts` adds to them.
+
+    base_model: file or folder name of the model. The text encoder it was learned with is told by its anchor.
+    """
+    config = trainer.config
     metadata = {
         "method": config.method,
+        "base_model": base_model,
+        ANCHOR_KEY: encoder_anchor(trainer.method.frozen.rows),
         "steps": str(result.steps),
         "learning_rate": f"{config.learning_rate:g}",
         "batch_size": str(config.batch_size * config.accumulation),

@@ -21,9 +21,13 @@ each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path
 
 
 def test_there_are_workflows() -> None:
-    assert {"demo", "two_subjects_color_layout", "published_guidance_config", "three_subjects_regions_second_pass"} <= {
-        path.stem for path in WORKFLOWS
-    }
+    assert {
+        "demo",
+        "two_subjects_color_layout",
+        "published_guidance_config",
+        "three_subjects_regions_second_pass",
+        "train_residual",
+    } <= {path.stem for path in WORKFLOWS}
 
 
 @each_workflow
@@ -70,9 +74,9 @@ def api_prompt(frontend: Browser, path: Path) -> dict[str, Any]:
     return prompt
 
 
-def execute(server: HostServer, prompt: dict[str, Any]) -> dict[str, list[Image.Image]]:
+def execute(server: HostServer, prompt: dict[str, Any], seconds: float = 180) -> dict[str, list[Image.Image]]:
     """The pictures that a run saves or shows, by the title of the node."""
-    run = server.run(prompt)
+    run = server.run(prompt, seconds)
     assert (run.status, run.error) == ("success", "")
     titles = {key: node["_meta"]["title"] for key, node in prompt.items() if node["class_type"] in SHOWING}
     return {
@@ -125,6 +129,7 @@ def test_executes_on_other_models(
 ) -> None:
     supply_files(host_server.base, width)
     try:
-        assert execute(host_server, quick(api_prompt(frontend, path), checkpoints.make(checkpoint)))
+        prompt = quick(api_prompt(frontend, path), checkpoints.make(checkpoint))
+        assert execute(host_server, prompt, seconds=600)  # training SDXL takes minutes on a CPU
     finally:
         supply_files(host_server.base)

@@ -9,6 +9,8 @@ from parts import (
     DECODE_LINKS,
     GREEN,
     PROMPT_LINKS,
+    SD15_NAME,
+    SD15_URL,
     VIOLET,
     Graph,
     Link,
@@ -22,10 +24,9 @@ from parts import (
     residual,
     save,
 )
+from train import TRAIN
 
-SD15_NAME = "v1-5-pruned-emaonly-fp16.safetensors"
 SD21_NAME = "v2-1_768-ema-pruned.safetensors"
-SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15_NAME}"
 
 TWO_SUBJECTS_NOTE = """
 ## Two subjects on a colour layout
@@ -327,4 +328,5 @@ GRAPHS = {
     "two_subjects_color_layout": TWO_SUBJECTS,
     "published_guidance_config": PUBLISHED,
     "three_subjects_regions_second_pass": THREE_SUBJECTS,
+    "train_residual": TRAIN,
 }

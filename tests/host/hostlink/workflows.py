@@ -41,6 +41,8 @@ def _quick_inputs(node: dict[str, Any], checkpoint: str) -> dict[str, Any]:
     inputs: dict[str, Any] = dict(node["inputs"])
     if "ckpt_name" in inputs:
         inputs["ckpt_name"] = checkpoint
-    if node["class_type"] in ("EmptyLatentImage", "BasicScheduler", "Cones2LayoutGuidedKSampler"):
+    if node["class_type"] in ("EmptyLatentImage", "BasicScheduler", "Cones2LayoutGuidedKSampler", "KSampler"):
         inputs |= {name: value for name, value in SMALL.items() if name in inputs}
+    if node["class_type"] == "Cones2TrainResidual":
+        inputs |= {"steps": 2, "resolution": 64, "batch_size": 8, "accumulation": 1}
     return inputs

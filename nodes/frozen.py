@@ -1,0 +1,113 @@
+"""Gradients through the host's frozen networks, which neither change nor keep a weight of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+from comfy.ops import cast_bias_weight, uncast_bias_weight
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+_LAYERS = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
+
+Undo = Callable[[], object]
+
+
+@contextmanager
+def differentiable(network: nn.Module, checkpointing: bool) -> Iterator[None]:
+    """Inside, gradients flow through the loaded network to its inputs; afterwards it is as it was.
+
+    The host loads weights in inference mode, and autograd refuses to save such tensors: they are seen
+    through normal tensors over the same memory. Layers that the host casts or moves for each call are
+    called in the backward pass once more. checkpointing: blocks recompute their activations there.
+    """
+    undo: list[Undo] = []
+    try:
+        for part in network.modules():
+            undo += _aliased(part._parameters) + _aliased(part._buffers)
+            if isinstance(part, _LAYERS) and _is_cast(part):
+                undo.append(_replaced(part, _cast_again))
+            if checkpointing and isinstance(part, ResBlock | SpatialTransformer):
+                undo.append(_replaced(part, _recomputed))
+        yield
+    finally:
+        for step in reversed(undo):
+            step()
+
+
+def cast_copy(layer: Any, like: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of a layer as the host computes with them, patches included: copies that stay valid."""
+    weight, bias, stream = cast_bias_weight(layer, like, offloadable=True)
+    copies = weight.detach().clone(), None if bias is None else bias.detach().clone()
+    uncast_bias_weight(layer, weight, bias, stream)
+    return copies
+
+
+def _is_cast(layer: Any) -> bool:
+    functions = getattr(layer, "weight_function", None) or getattr(layer, "bias_function", None)
+    return bool(getattr(layer, "comfy_cast_weights", False) or functions)
+
+
+class _CastLayer(torch.autograd.Function):
+    """A layer whose weight exists only during the call: the host reuses one buffer for all such layers."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: nn.Module, call: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.layer, ctx.shape = layer, x.shape
+        if isinstance(layer, nn.GroupNorm | nn.LayerNorm):
+            ctx.save_for_backward(x)
+        return call(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        layer = ctx.layer
+        weight, bias = cast_copy(layer, gradient)
+        if isinstance(layer, nn.Linear):
+            return gradient @ weight, None, None
+        if isinstance(layer, nn.Conv2d):
+            places = (layer.stride, layer.padding, layer.dilation, layer.groups)
+            return nn.grad.conv2d_input(ctx.shape, weight, gradient, *places), None, None
+        with torch.enable_grad():
+            x = ctx.saved_tensors[0].detach().requires_grad_(True)
+            if isinstance(layer, nn.GroupNorm):
+                y = functional.group_norm(x, layer.num_groups, weight, bias, layer.eps)
+            else:
+                y = functional.layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
+            return torch.autograd.grad(y, x, gradient)[0], None, None
+
+
+def _cast_again(layer: nn.Module, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda x: _CastLayer.apply(x, layer, forward)
+
+
+def _recomputed(_: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **options: checkpoint(forward, *args, use_reentrant=False, **options)
+
+
+def _replaced(part: nn.Module, wrap: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]]) -> Undo:
+    """Give one module another forward function."""
+    own = part.__dict__.get("forward")  # another pack's, perhaps
+    part.forward = wrap(part, part.forward)
+    if own is None:
+        return lambda: part.__dict__.pop("forward")
+    return lambda: setattr(part, "forward", own)
+
+
+def _aliased(tensors: dict[str, Any]) -> list[Undo]:
+    """Replace tensors that autograd refuses or would follow by frozen ones over the same memory."""
+    undo: list[Undo] = []
+    for name, tensor in list(tensors.items()):
+        if type(tensor) not in (Tensor, nn.Parameter) or not (tensor.is_inference() or tensor.requires_grad):
+            continue
+        alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+        alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+        is_weight = isinstance(tensor, nn.Parameter)
+        tensors[name] = nn.Parameter(alias, requires_grad=False) if is_weight else alias
+        undo.append(lambda name=name, tensor=tensor: tensors.__setitem__(name, tensor))
+    return undo

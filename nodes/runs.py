@@ -1,0 +1,115 @@
+"""Where training runs wait and what they left: the same inputs find their run again, after a restart too."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from torch import Tensor
+
+from ..cones2.anchor import encoder_anchor
+from ..cones2.errors import ResidualError
+from ..cones2.residual import Residual, load_residual, save_residual
+from ..cones2.training.config import TrainingConfig
+from ..cones2.training.images import Photo, ViewSettings
+from ..cones2.training.log import CsvLog, read_log
+from ..cones2.training.loop import Record
+
+RUNS = "cones2_training"
+"""Folder inside the output folder: checkpoints of stopped runs, residuals and logs of finished ones."""
+
+RUN_KEY = "run"
+"""Key of a residual's metadata that names its run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one training run; `key` tells its inputs from all others."""
+
+    key: str
+
+    @property
+    def checkpoint(self) -> Path:
+        """State of an unfinished run."""
+        return self._path(".checkpoint.pt")
+
+    def finished(self) -> tuple[Residual, Sequence[Record]] | None:
+        """What the run ended with, or None when it has not ended or its files are unreadable."""
+        try:
+            residual, history = load_residual(self._path(".safetensors")), read_log(self._path(".csv"))
+        except (ResidualError, OSError, ValueError):
+            return None
+        return (residual, history) if history else None
+
+    def finish(self, residual: Residual, history: Sequence[Record]) -> None:
+        """Keep the result for a re-queue; the checkpoint is no longer needed."""
+        CsvLog(self._path(".csv"), history).close()
+        save_residual(residual, self._path(".safetensors"), overwrite=True)
+        self.checkpoint.unlink(missing_ok=True)
+
+    def keep_partial(self, residual: Residual) -> Path:
+        """Save the residual of a run that cannot go on."""
+        return save_residual(residual, self._path(".partial.safetensors"), overwrite=True)
+
+    def _path(self, ending: str) -> Path:
+        return Path(folder_paths.get_output_directory()) / RUNS / f"{self.key}{ending}"
+
+
+def find_run(
+    config: TrainingConfig, views: ViewSettings, photos: Sequence[Photo], model: Any, clip: Any, vae: Any
+) -> Run:
+    """The run of these inputs: settings, photos and masks, and all weights with their patches."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(repr((sorted(config.numbers().items()), asdict(views))).encode())
+    for photo in photos:
+        digest.update(repr(photo.picture.size).encode() + photo.picture.tobytes())
+        digest.update(photo.mask.tobytes() if photo.mask else b"no mask")
+    # the encoder speaks for itself: some of its weights are never loaded and hold whatever was in memory
+    conditioning = clip.encode_from_tokens(clip.tokenize(""), return_pooled=True)[0]
+    digest.update(encoder_anchor(conditioning).encode())
+    for part in (*_weights(model), *_weights(vae.patcher), model.get_model_object("model_sampling").sigmas[::99]):
+        digest.update(repr(_sample(part)).encode())
+    digest.update(repr(_sample(model.patches)).encode())
+    return Run(digest.hexdigest())
+
+
+def save_once(residual: Residual, path: Path) -> Path:
+    """Save under the first free name, rex, rex_2, rex_3 …, unless one of the files before it is this very run's."""
+    number, free = 2, path
+    while free.exists():
+        if _run_of(free) == residual.metadata[RUN_KEY]:
+            return free
+        free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
+    return save_residual(residual, free)
+
+
+def _run_of(path: Path) -> str:
+    try:
+        return load_residual(path).metadata.get(RUN_KEY, "")
+    except ResidualError:
+        return ""
+
+
+def _weights(patcher: Any) -> Iterator[Tensor]:
+    """A model's own weights, also while patches are worked into them."""
+    for name, weight in patcher.model.named_parameters():
+        yield patcher.backup[name].weight if name in patcher.backup else weight
+
+
+def _sample(value: Any) -> Any:
+    """A few numbers of every tensor in a value, in a form whose repr is the same in every process."""
+    if isinstance(value, Tensor):
+        start = value.detach().flatten()[:4] if value.device.type != "meta" else torch.empty(0)
+        return tuple(value.shape), start.float().tolist()
+    if isinstance(value, Mapping):
+        return sorted((str(key), _sample(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return [_sample(item) for item in value]
+    if hasattr(value, "weights"):  # the host's weight adapters, such as LoRA
+        return type(value).__name__, _sample(value.weights)
+    return value if isinstance(value, str | int | float | None) else type(value).__name__

@@ -1,0 +1,154 @@
+"""Training inside the graph, on synthetic checkpoints with real photos."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hostlink.checkpoints import Checkpoints
+from hostlink.discovery import Host
+from hostlink.worker import HostWorker
+from hostlink.workspace import make_workspace
+
+WIDTHS = {"sd15_short": 768, "sd21_v_short": 1024, "sdxl_short": 2048}
+CASES = [("sd15_short", "direct"), ("sd15_short", "paper"), ("sd21_v_short", "direct"), ("sd21_v_short", "paper")]
+FINISHED = ["csv", "safetensors"]
+
+
+@pytest.mark.parametrize(("name", "method"), [*CASES, ("sdxl_short", "direct")])
+def test_a_subject_is_learned_and_the_models_stay_as_they_were(in_host: HostWorker, name: str, method: str) -> None:
+    found = in_host("nodes_training.py", "trains", needs=(name,), name=name, method=method)
+    assert found["changed"] == []
+    assert found["shape"] == [1, WIDTHS[name]] and found["norm"] > 0
+    assert len(found["losses"]) == 3 and all(map(math.isfinite, found["losses"]))
+    assert found["curve"] == [1, 540, 960, 3]
+    assert found["metadata"]["method"] == method and found["metadata"]["photos"] == "3"
+    assert found["metadata"]["base_model"] == f"{name}.safetensors"
+    assert len(found["metadata"]["encoder_anchor"].split()) == 16
+
+
+@pytest.mark.parametrize("method", ["direct", "paper"])
+def test_a_model_of_other_widths_is_trained_with_too(in_host: HostWorker, method: str) -> None:
+    found = in_host("nodes_training.py", "trains_demo_model", method=method)
+    assert found["changed"] == [] and found["shape"] == [1, 128]
+    assert all(map(math.isfinite, found["losses"]))
+    assert found["applied"] == pytest.approx(found["norm"], rel=1e-3)
+
+
+def test_gradient_checkpointing_changes_nothing(in_host: HostWorker) -> None:
+    plain, recomputed = (
+        in_host(
+            "nodes_training.py", "trains", needs=("sd15_short",), name="sd15_short", method="direct", checkpointing=on
+        )
+        for on in (False, True)
+    )
+    assert recomputed["losses"] == pytest.approx(plain["losses"], rel=1e-5)
+    assert recomputed["changed"] == []
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_training_sees_what_sampling_sees(in_host: HostWorker, name: str) -> None:
+    found = in_host("nodes_training.py", "prediction", needs=(name,), name=name)
+    assert found["error"] < 1e-5
+    assert found["type"] == ("v_prediction" if "_v" in name else "epsilon")
+    assert found["grid"] == [8, 32 if name == "sdxl_short" else 16, WIDTHS[name]]
+
+
+def test_pictures_after_training_have_the_same_bits(in_host: HostWorker) -> None:
+    assert in_host("nodes_training.py", "samples_alike", needs=("sd15_short",), name="sd15_short")
+
+
+def test_a_residual_knows_its_text_encoder(in_host: HostWorker) -> None:
+    names = ("sd15_short", "sd15")
+    own, other = in_host("nodes_training.py", "warns_of_other_encoder", needs=names, name=names[0], other=names[1])
+    assert own == []
+    assert "was trained with another text encoder" in other[0] and "sd15_short.safetensors" in other[0]
+
+
+@pytest.mark.parametrize("method", ["direct", "paper"])
+def test_an_interrupt_keeps_the_run_and_the_same_inputs_continue_it(in_host: HostWorker, method: str) -> None:
+    found = in_host("nodes_training.py", "interrupted", needs=("sd15_short",), method=method)
+    assert found == {
+        "raised": True, "waiting": ["checkpoint.pt"], "steps": [3, 4], "same": True, "left": FINISHED, "changed": []
+    }  # fmt: skip
+
+
+def test_the_same_inputs_are_trained_once(in_host: HostWorker) -> None:
+    found = in_host("nodes_training.py", "once", needs=("sd15_short",))
+    trained = {"first", "other seed", "one photo less", "lora"}
+    assert found["steps"] == {key: 3 if key in trained else 0 for key in found["steps"]}
+    assert found["same"] and found["files"] == ["rex.safetensors"]
+
+
+def test_a_restarted_host_does_not_train_again(host: Host, checkpoints: Checkpoints, tmp_path: Path) -> None:
+    base = make_workspace(tmp_path, checkpoints.folder)
+    steps = []
+    for _ in range(2):
+        worker = HostWorker(host, base, checkpoints)
+        try:
+            steps.append(worker("nodes_training.py", "steps_of_one_run", needs=("sd15_short",)))
+        finally:
+            worker.close()
+    assert steps == [3, 0]
+    assert [path.name for path in (base / "models" / "residuals").iterdir()] == ["restarted.safetensors"]
+
+
+def test_damaged_results_are_trained_again(in_host: HostWorker) -> None:
+    assert in_host("nodes_training.py", "damaged", needs=("sd15_short",)) == [1, 1]
+
+
+def test_other_results_are_saved_under_free_names(in_host: HostWorker) -> None:
+    assert in_host("nodes_training.py", "saved", needs=("sd15_short",)) == [
+        "pets/rex.safetensors",
+        "pets/rex_2.safetensors",
+    ]
+
+
+def test_lists_of_images_and_masks(in_host: HostWorker) -> None:
+    found = in_host("nodes_training.py", "lists_and_masks", needs=("sd15_short",))
+    assert len(found["whole"]) == len(found["inside"]) == 3
+    assert found["whole"] != found["inside"]
+
+
+def test_previews_reach_the_progress_bar(in_host: HostWorker) -> None:
+    shown, hidden = (in_host("nodes_training.py", "previews", needs=("sd15_short",), every=every) for every in (2, 0))
+    assert [(step, preview and preview[0]) for step, _, preview in shown if preview] == [(2, "JPEG"), (4, "JPEG")]
+    assert all(min(preview[1:]) >= 8 for _, _, preview in shown if preview)
+    assert hidden and not any(preview for _, _, preview in hidden)
+
+
+@pytest.mark.parametrize(("method", "lora"), [("direct", False), ("direct", True), ("paper", True)])
+def test_offloaded_weights_give_the_same_gradients(in_host: HostWorker, method: str, lora: bool) -> None:
+    found = in_host("nodes_training.py", "offloaded", needs=("sd15_short",), method=method, lora=lora)
+    resident, offloaded = found["losses"]
+    assert offloaded == pytest.approx(resident, rel=1e-4)
+    assert found["cast"][0] == 0 and found["cast"][1] > 20
+    assert found["changed"] == []
+
+
+def test_patches_of_the_text_encoder_are_in_its_copy(in_host: HostWorker) -> None:
+    found = in_host("nodes_training.py", "tunable_text", needs=("sd15_short",))
+    assert found["error"] < 1e-4 < 1e-2 < found["patch"]
+
+
+def test_number_formats(in_host: HostWorker) -> None:
+    found = in_host("nodes_training.py", "number_formats", needs=("sd15_short",))
+    full = found.pop("float32")
+    assert found.pop("float16 stored") == pytest.approx(full, rel=1e-4)  # the checkpoint's own format
+    for losses in found.values():
+        assert losses == pytest.approx(full, rel=0.05)
+
+
+@pytest.mark.parametrize("method", ["direct", "paper"])
+def test_numbers_left_alone_are_the_methods_own(in_host: HostWorker, method: str) -> None:
+    found = in_host("nodes_training.py", "own_recipe", method=method)
+    assert found["same"] and found["samples"][0] == found["samples"][1]
+
+
+def test_wrong_inputs_are_named(in_host: HostWorker) -> None:
+    found = in_host("nodes_training.py", "refusals", needs=("sd15_short",))
+    assert "the subject is empty" in found["subject"]
+    assert found["rate"].startswith("a learning rate of 0.05 is for the direct method")
+    assert found["masks"] == "2 masks for 1 images: give one for all or one for each"
+    assert '"../outside" is not a name inside' in found["name"]
+    assert "all their masks are empty" in found["empty mask"]
+    assert found["vae"].startswith("the vae input is empty")

@@ -1,0 +1,82 @@
+"""`cones2 train` on an SDXL folder with random weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+from PIL import Image
+from sdxl_model import WIDTHS, write_sdxl_model
+
+from cones2.anchor import from_other_encoder
+from cones2.cli import main
+from cones2.errors import ModelError
+from cones2.pipelines.loading import load_model, load_model_to_train
+from cones2.pipelines.training import training_model
+from cones2.residual import load_residual
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_sdxl_model(tmp_path_factory.mktemp("sdxl"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(2):
+        pixels = np.random.default_rng(seed).integers(0, 256, (80, 120, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{seed}.png")
+    return folder
+
+
+def train(model, photos, out, *flags):
+    quick = ["--resolution", "64", "--steps", "3", "--batch-size", "2", "--held-out", "2"]
+    base = ["train", "--model", str(model), "--images", str(photos), "--subject", "dog", "--out", str(out)]
+    return main([*base, *quick, *flags])
+
+
+@pytest.mark.parametrize("method", ["direct", "paper"])
+def test_train_learns_both_encoders_columns(model, photos, tmp_path, method):
+    assert train(model, photos, tmp_path, "--method", method) == 0
+    residual = load_residual(tmp_path / "dog.safetensors")
+    assert residual.tensor.shape == (1, sum(WIDTHS)) and residual.family == "sdxl"
+    parts = residual.tensor.split(WIDTHS, -1)
+    assert all(float(part.norm()) > 0 for part in parts)
+    assert residual.metadata["base_model"] == model.name
+    rows = training_model(load_model_to_train(model), "direct").encode_text(["a cat"]).rows
+    assert from_other_encoder(residual, rows) is False
+
+
+def test_the_conditioning_is_that_of_diffusers(model):
+    loaded = load_model_to_train(model)
+    scheduler = DDIMScheduler.from_pretrained(model / "scheduler", local_files_only=True)
+    pipeline = StableDiffusionXLPipeline(
+        loaded.vae, *loaded.text_encoder, *loaded.tokenizer, loaded.unet, scheduler, add_watermarker=False
+    )
+    prompt = "a small dog on the beach"
+    rows, _, pooled, _ = pipeline.encode_prompt(prompt, do_classifier_free_guidance=False)
+    with torch.no_grad():
+        found = training_model(loaded, "direct").encode_text([prompt, "dog"])
+    torch.testing.assert_close(found.rows[:1], rows, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.pooled[:1], pooled, rtol=0, atol=1e-5)
+
+
+def test_the_crop_and_the_pooled_text_reach_the_network(model):
+    seen = training_model(load_model_to_train(model), "direct")
+    latents, times = torch.randn(1, 4, 8, 8), torch.tensor([500])
+    with torch.no_grad():
+        dog, cat = seen.encode_text(["dog"]), seen.encode_text(["cat"])
+        sizes = torch.tensor([[80.0, 120, 0, 0, 64, 64]])
+        plain = seen.predict(latents, times, dog, sizes)
+        cropped = seen.predict(latents, times, dog, sizes + torch.tensor([0.0, 0, 0, 16, 0, 0]))
+        pooled = seen.predict(latents, times, dog._replace(pooled=cat.pooled), sizes)
+    assert not torch.equal(plain, cropped) and not torch.equal(plain, pooled)
+
+
+def test_what_sdxl_cannot_do_is_said(model, photos, tmp_path, capsys):
+    with pytest.raises(ModelError, match="is an SDXL model: the command line samples SD 1"):
+        load_model(model)
+    assert train(model, photos, tmp_path, "--preview-every", "1") != 0
+    assert "does not sample SDXL models" in capsys.readouterr().err
