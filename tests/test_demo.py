@@ -23,7 +23,8 @@ def test_the_demo_learns_paints_samples_and_counts(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^(\S.*?)\s+(\d+)%\s+(\d+)%$", done.stdout, re.MULTILINE)
-    assert [row[0] for row in rows] == ["the words alone", "with residuals", "residuals and layout", "regions exchanged"]
+    titles = ["the words alone", "with residuals", "residuals and layout", "regions exchanged"]
+    assert [row[0] for row in rows] == titles
     assert all(0 <= int(share) <= 100 for row in rows for share in row[1:])
     for name, word in (("purple_yellow_mug", "mug"), ("white_red_house", "house")):
         learned = load_residual(tmp_path / f"{name}.safetensors")

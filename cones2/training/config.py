@@ -98,7 +98,8 @@ _PAPER: dict[str, Any] = {
 }
 _DIRECT: dict[str, Any] = {
     "steps": 200,
-    "learning_rate": 5e-2,
+    "learning_rate": 0.1,
+    "betas": (0.8, 0.99),
     "batch_size": 4,
     "schedule": "cosine",
     "weight_decay": 0.0,
@@ -111,7 +112,7 @@ _DIRECT: dict[str, Any] = {
 def default_config(method: MethodName, subject: str, **changes: Any) -> TrainingConfig:
     """A method's recipe for a subject, with changes.
 
-    paper: the values of the published command line. direct: see benchmarks/training.py for how they
+    paper: the values of the published command line. direct: see docs/training.md for how they
     were found. Raises ConfigError naming the field for a value out of range, an unknown field or method.
     """
     recipes = {"paper": _PAPER, "direct": _DIRECT}
