@@ -26,7 +26,7 @@ def test_the_demo_learns_paints_samples_and_counts(tmp_path: Path) -> None:
     titles = ["the words alone", "with residuals", "residuals and layout", "regions exchanged"]
     assert [row[0] for row in rows] == titles
     assert all(0 <= int(share) <= 100 for row in rows for share in row[1:])
-    for name, word in (("purple_yellow_mug", "mug"), ("white_red_house", "house")):
+    for name, word in (("purple_yellow_mug", "mug"), ("blue_white_dog", "dog")):
         learned = load_residual(tmp_path / f"{name}.safetensors")
         assert (learned.subject, learned.width) == (word, 128)
         assert float(learned.tensor.norm()) > 0.1

@@ -36,9 +36,9 @@ from .toyworld.residuals import learn_subject
 from .toyworld.world import SUBJECTS
 
 ASSETS = Path(__file__).parents[1] / "cones2" / "assets" / "toyworld"
-PROMPT = "a photo of a mug and a house on the beach"
-CAST = {"mug": "purple_yellow_mug", "house": "white_red_house"}
-COLOURS = {"mug": parse_colour("#ffc000"), "house": parse_colour("#e03030")}
+PROMPT = "a photo of a mug and a dog on the beach"
+CAST = {"mug": "purple_yellow_mug", "dog": "blue_white_dog"}
+COLOURS = {"mug": parse_colour("#ffc000"), "dog": parse_colour("#e03030")}
 LAYOUT_SIDE = 256
 STEPS, CFG = 16, 4.0
 

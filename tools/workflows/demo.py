@@ -12,30 +12,30 @@ Two subjects, each where it was painted, on a **miniature Stable Diffusion that 
 download or to copy; it takes some seconds on a CPU.
 
 **What you see**: four pictures of the same prompt and the same noise, **without** and **with** layout guidance. The
-words *mug* and *house* are turned into two subjects by residuals, which come with the pack too: a purple mug with
-yellow stripes, and a white house with red ones.
+words *mug* and *dog* are turned into two subjects by residuals, which come with the pack too: a purple mug with
+yellow stripes, and a blue dog with white ones.
 
 **Try this**
 
 - **Move a region**: change *x* and *y* of *Put it there*, or paint a layout of your own and connect *Load Image* to
   *Which colour is which subject*.
-- **Other subjects**: choose another file in *Your first subject*, write its word (dog, flower, ball, star, tree, fish)
+- **Other subjects**: choose another file in *Your first subject*, write its word (house, flower, ball, star, tree, fish)
   into *subject*, into the prompt and into the colour table.
 - **Remove a residual** by *strength* 0, and **the guidance** by *guidance_weight* 0.
 
 **What it is not**: a model for making pictures. It is 64 pixels wide and knows eight things, six colours, stripes and
-six places ("on the beach", "in the forest", "in the snow", "in the desert", "at night", "on the grass"). Its
-subjects fail often, as small models do; the method is the same as on the large ones.
+six places ("on the beach", "in the forest", "in the snow", "in the desert", "at night", "on the grass"). It mixes
+colours up now and then, as small models do; the method is the same as on the large ones.
 
 **With a real model**: open *two_subjects_color_layout*.
 """
 
-PROMPT = "a photo of a mug and a house in the snow"
+PROMPT = "a photo of a mug and a dog on the beach"
 SIDE = 512  # of the painted layout
 SUBJECTS = {
     # colour, left edge, file of the residual
     "mug": (0x8040C0, 24, "purple_yellow_mug.safetensors"),
-    "house": (0xFF0000, 268, "white_red_house.safetensors"),
+    "dog": (0xFF0000, 268, "blue_white_dog.safetensors"),
 }
 SAMPLING = {
     "seed": 4, "control_after_generate": "fixed", "steps": 16, "cfg": 4.0, "sampler_name": "euler",
@@ -112,7 +112,7 @@ DEMO = Graph(
                 "2 · Your subjects",
                 VIOLET,
                 load_residual("first", "mug"),
-                load_residual("second", "house"),
+                load_residual("second", "dog"),
                 node("subjects", "Cones2ApplyResidualToConditioning", "Put the subjects into the prompt", 180),
             ),
         ),
@@ -132,7 +132,7 @@ DEMO = Graph(
                 AMBER,
                 node(
                     "layout", "Cones2ColorLayoutToMasks", "Which colour is which subject", 160,
-                    colors="128,64,192 = mug\n255,0,0 = house",
+                    colors="128,64,192 = mug\n255,0,0 = dog",
                 ),
                 node("understood", "PreviewImage", "How the layout was read", 300),
             ),
