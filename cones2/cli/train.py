@@ -118,7 +118,9 @@ def _add_run_flags(group: Any) -> None:
     group.add_argument("--name", help="name of the files (default: the subject)")
     group.add_argument("--overwrite", action="store_true", help="replace a residual of this name")
     group.add_argument("--restart", action="store_true", help="ignore the checkpoint of an interrupted run")
-    group.add_argument("--checkpoint-every", "--checkpointing_steps", type=int, metavar="N", help="updates (250)")
+    group.add_argument(
+        "--checkpoint-every", "--checkpointing_steps", type=int, metavar="N", help="updates (direct 25, paper 250)"
+    )
     group.add_argument("--preview-every", type=int, default=0, metavar="N", help="sample a picture every N updates")
     group.add_argument("--preview-prompt", metavar="TEXT", help='(default: "a photo of a SUBJECT")')
     group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard files (needs tensorboard)")

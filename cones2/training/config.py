@@ -23,8 +23,8 @@ class TrainingConfig:
     drift_first, drift_rest: λ1 and λ2 of the paper method. average: decay of the residual's
     exponential moving average, 0 … 1, 0 for none. preservation: weight of the squared change
     of the prediction outside the masks (everywhere without masks). norm_penalty: weight of the
-    mean squared row norm. max_norm: largest L2 norm of a row, 0 for no limit. stratified: spread a
-    batch's timesteps evenly. timesteps: range of training timesteps, as fractions of the schedule.
+    mean squared row norm. max_norm: largest L2 norm of a row, 0 for no limit. stratified: spread an
+    update's timesteps evenly. timesteps: range of training timesteps, as fractions of the schedule.
     held_out: number of fixed (noise, timestep) pairs the residual is judged on, 0 for none.
     evaluate_every: steps between judgements. patience: stop after so many without an improvement
     of `min_gain` (relative), 0 for never. precision: number format of the frozen networks; float16
@@ -106,6 +106,7 @@ _DIRECT: dict[str, Any] = {
     "stratified": True,
     "held_out": 32,
     "patience": 4,
+    "checkpoint_every": 25,
 }
 
 

@@ -76,7 +76,7 @@ class LatentBatches:
         index = (step * config.accumulation + micro) * self.world + self.rank
         chosen = data_order(config.seed, index * config.batch_size, config.batch_size, len(self.views))
         generator = keyed_generator(config.seed, "step", index)
-        timesteps = draw_timesteps(generator, config.batch_size, self._bounds(), config.stratified)
+        timesteps = self._timesteps(step)[micro * self.world + self.rank]
         captions = torch.randint(self.captions, (config.batch_size,), generator=generator)
         slots = [
             _draw_slot(self.views[view], int(caption), int(timestep), generator)
@@ -103,6 +103,13 @@ class LatentBatches:
             for first in range(0, len(group), config.batch_size)
         ]
         return [(len(batch) / count, _stack(batch, self.device)) for batch in batches]
+
+    def _timesteps(self, step: int) -> Tensor:
+        """All timesteps of an update [passes, batch]: spread over its passes and processes, not within each alone."""
+        config = self.config
+        passes = config.accumulation * self.world
+        generator = keyed_generator(config.seed, "timesteps", step)
+        return draw_timesteps(generator, passes * config.batch_size, self._bounds(), config.stratified).view(passes, -1)
 
     def _bounds(self) -> tuple[int, int]:
         low, high = (round(fraction * self.train_steps) for fraction in self.config.timesteps)

@@ -19,8 +19,8 @@ yellow stripes, and a blue dog with white ones.
 
 - **Move a region**: change *x* and *y* of *Put it there*, or paint a layout of your own and connect *Load Image* to
   *Which colour is which subject*.
-- **Other subjects**: choose another file in *Your first subject*, write its word (house, flower, ball, star, tree, fish)
-  into *subject*, into the prompt and into the colour table.
+- **Other subjects**: choose another file in *Your first subject*, write its word (house, flower, ball, star, tree or
+  fish) into *subject*, into the prompt and into the colour table.
 - **Remove a residual** by *strength* 0, and **the guidance** by *guidance_weight* 0.
 
 **What it is not**: a model for making pictures. It is 64 pixels wide and knows eight things, six colours, stripes and
