@@ -15,6 +15,8 @@ from cones2.errors import ModelError
 from cones2.pipelines.loading import load_model, load_model_to_train
 from cones2.pipelines.training import training_model
 from cones2.residual import load_residual
+from cones2.training.data import encode_views
+from cones2.training.images import Photo, ViewSettings, make_views
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def photos(tmp_path_factory):
 
 
 def train(model, photos, out, *flags):
-    quick = ["--resolution", "64", "--steps", "3", "--batch-size", "2", "--held-out", "2"]
+    quick = ["--resolution", "64", "--steps", "3", "--batch-size", "2", "--held-out", "0"]
     base = ["train", "--model", str(model), "--images", str(photos), "--subject", "dog", "--out", str(out)]
     return main([*base, *quick, *flags])
 
@@ -80,3 +82,25 @@ def test_what_sdxl_cannot_do_is_said(model, photos, tmp_path, capsys):
         load_model(model)
     assert train(model, photos, tmp_path, "--preview-every", "1") != 0
     assert "does not sample SDXL models" in capsys.readouterr().err
+
+
+def test_paper_tunes_only_what_the_rows_depend_on(model):
+    """A weight without a gradient would stop `accelerate launch` at the second step."""
+    loaded = load_model_to_train(model)
+    every = dict(loaded.text_encoder.named_parameters())
+    tuned = set(training_model(loaded, "paper").text_weights)
+    left = set(every) - tuned
+    assert (
+        tuned and any("final_layer_norm" in name for name in left) and any("text_projection" in name for name in left)
+    )
+    assert not any("embedding" in name or "layers.0." in name for name in left)
+
+
+def test_a_vae_that_overflows_is_named(model):
+    loaded = load_model_to_train(model, dtype=torch.bfloat16)
+    assert next(loaded.vae.parameters()).dtype == torch.float32
+    with torch.no_grad():
+        next(loaded.vae.encoder.parameters()).fill_(torch.nan)
+    views = make_views([Photo("dog.png", Image.new("RGB", (64, 64)))], ViewSettings(64))
+    with pytest.raises(ModelError, match=r"dog\.png"):
+        encode_views(training_model(loaded, "direct"), views)

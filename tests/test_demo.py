@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_demo_learns_paints_samples_and_counts(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tools.demo", "--out", str(tmp_path), "--count", "2"],
+        [sys.executable, "-m", "tools.demo", "--out", str(tmp_path), "--count", "6"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -25,7 +25,11 @@ def test_the_demo_learns_paints_samples_and_counts(tmp_path: Path) -> None:
     rows = re.findall(r"^(\S.*?)\s+(\d+)%\s+(\d+)%$", done.stdout, re.MULTILINE)
     titles = ["the words alone", "with residuals", "residuals and layout", "regions exchanged"]
     assert [row[0] for row in rows] == titles
-    assert all(0 <= int(share) <= 100 for row in rows for share in row[1:])
+    in_region = {title: int(share) for title, share, _ in rows}
+    own_colours = {title: int(share) for title, _, share in rows}
+    assert in_region["residuals and layout"] > in_region["the words alone"] + 20
+    assert in_region["regions exchanged"] > in_region["with residuals"] + 20
+    assert own_colours["residuals and layout"] > own_colours["the words alone"]
     for name, word in (("purple_yellow_mug", "mug"), ("blue_white_dog", "dog")):
         learned = load_residual(tmp_path / f"{name}.safetensors")
         assert (learned.subject, learned.width) == (word, 128)

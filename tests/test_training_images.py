@@ -154,3 +154,17 @@ def test_pixels_of_a_host_become_photos():
 def test_the_resolution_fits_the_model(resolution):
     with pytest.raises(ConfigError, match="must be a multiple of 64"):
         ViewSettings(resolution)
+
+
+def test_grey_pixels_and_a_bare_mask_are_understood():
+    [photo] = photos_from_pixels(torch.full((1, 8, 8, 1), 0.5), torch.ones(8, 8))
+    assert photo.picture.mode == "RGB" and photo.picture.getpixel((0, 0))[0] in (127, 128)
+    assert photo.mask is not None and photo.mask.size == (8, 8)
+
+
+@pytest.mark.parametrize("name", ["images", "masks"])
+def test_values_that_are_no_numbers_are_refused(name):
+    values = {"images": torch.zeros(1, 8, 8, 3), "masks": torch.ones(1, 8, 8)}
+    values[name][0, 0, 0] = torch.nan
+    with pytest.raises(ConfigError, match=f"the {name} hold"):
+        photos_from_pixels(values["images"], values["masks"])

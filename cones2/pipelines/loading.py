@@ -50,8 +50,9 @@ def load_model_to_train(
     path = Path(path)
     if not (path / "text_encoder_2").is_dir():
         return load_model(path, tokenizer, device, dtype, prediction_type)
-    parts = _load_second_encoder(path, _load_parts(path, tokenizer))
-    return StableDiffusionXL(**_ready(path, parts, device, dtype, prediction_type))
+    parts = _ready(path, _load_second_encoder(path, _load_parts(path, tokenizer)), device, dtype, prediction_type)
+    parts["vae"].float()  # SDXL's original VAE overflows in half precision
+    return StableDiffusionXL(**parts)
 
 
 def _load_parts(path: Path, tokenizer: Path | str | None) -> dict[str, Any]:

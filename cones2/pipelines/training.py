@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..training.config import MethodName
 from ..training.model import Conditioning, Posterior, TrainingModel
@@ -44,18 +44,36 @@ def training_model(model: StableDiffusion, method: MethodName, checkpointing: bo
         return Posterior(encoded.latent_dist.mean * scale, encoded.latent_dist.std * scale)
 
     tokenizer = model.tokenizer[0] if isinstance(model, StableDiffusionXL) else model.tokenizer
+    encode = model.text_function(text_encoder) if isinstance(model, StableDiffusionXL) else encode_text
     levels = len(model.unet.config.block_out_channels) - 1
     return TrainingModel(
         prompt_tokens=lambda prompt: prompt_tokens(tokenizer, prompt)[0],
         tokenise=model.tokenise,
-        encode_text=model.text_function(text_encoder) if isinstance(model, StableDiffusionXL) else encode_text,
+        encode_text=encode,
         predict=predict,
         encode_image=encode_image,
         alphas_cumprod=model.alphas_cumprod,
         prediction_type=model.prediction_type,
         width=model.width,
-        text_weights=dict(text_encoder.named_parameters()) if method == "paper" else {},
+        text_weights=_reached(text_encoder, encode) if method == "paper" else {},
         device=model.device,
         factor=model.vae_factor,
         multiple=model.vae_factor * 2**levels,
     )
+
+
+def _reached(encoder: nn.Module, encode: Callable[[Sequence[str]], Conditioning]) -> dict[str, Tensor]:
+    """The weights that the rows depend on; SDXL reads them before the last layer, which must not be tuned then.
+
+    Weights without a gradient would make several processes wait for each other forever.
+    """
+    weights = dict(encoder.requires_grad_(True).named_parameters())
+    with torch.enable_grad():
+        total = encode([""]).rows.sum()
+    gradients = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
+    encoder.requires_grad_(False)
+    return {
+        name: weight
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+        if gradient is not None
+    }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..errors import ModelError
 from .config import TrainingConfig
 from .draws import data_order, draw_timesteps, keyed_generator
 from .images import View
@@ -39,10 +40,12 @@ class Slot:
 
 @torch.no_grad()
 def encode_views(model: TrainingModel, views: Sequence[View]) -> list[LatentView]:
-    """Latents of all views, one at a time, kept on the CPU."""
+    """Latents of all views, one at a time, kept on the CPU. Raises ModelError for a VAE that gives no numbers."""
     encoded = []
     for view in views:
         posterior = Posterior(*(part[0].float().cpu() for part in model.encode_image(view.pixels[None])))
+        if not (torch.isfinite(posterior.mean).all() and torch.isfinite(posterior.std).all()):
+            raise ModelError(f"the VAE encodes {view.name} to values that are no finite numbers: load it in float32")
         mask = None if view.mask is None else _latent_mask(view.mask, posterior.mean)
         encoded.append(LatentView(posterior.mean, posterior.std, mask, view.size))
     return encoded

@@ -105,16 +105,21 @@ def open_photo(path: Path) -> Image.Image:
 
 
 def photos_from_pixels(pixels: Tensor, masks: Tensor | None = None) -> list[Photo]:
-    """Photos from a batch [B, H, W, 3 or 4] and masks [B or 1, H, W], both 0 … 1.
+    """Photos from a batch [B, H, W, 1, 3 or 4] and masks [B or 1, H, W] or [H, W], all 0 … 1.
 
     A fourth channel is opacity, laid on white. Masks of another size are resized.
-    Raises ConfigError when no photo is usable.
+    Raises ConfigError when no photo is usable, or numbers are not finite.
     """
+    if masks is not None and masks.ndim == 2:
+        masks = masks[None]
+    for name, values in (("images", pixels), ("masks", masks)):
+        if values is not None and not bool(torch.isfinite(values).all()):
+            raise ConfigError(f"the {name} hold values that are no finite numbers: the node before this one failed")
     if masks is not None and len(masks) not in (1, len(pixels)):
         raise ConfigError(f"{len(masks)} masks for {len(pixels)} images: give one for all or one for each")
     photos = []
     for index, image in enumerate(pixels):
-        colour = image[..., :3]
+        colour = image[..., :3].expand(-1, -1, 3)
         if image.shape[-1] == 4:
             colour = colour * image[..., 3:] + 1 - image[..., 3:]
         picture = Image.fromarray(_bytes(colour))
@@ -135,7 +140,9 @@ def make_views(photos: Iterable[Photo], settings: ViewSettings) -> list[View]:
     for name in sorted({view.name for view in views} - {view.name for view in usable}):
         log.warning("skipped: the mask of %s is empty", name)
     if not usable:
-        raise ConfigError("none of the photos is usable: all their masks are empty")
+        raise ConfigError(
+            "none of the photos is usable: all their masks are empty (as those of pictures without transparency are)"
+        )
     return usable
 
 

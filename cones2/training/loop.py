@@ -255,6 +255,8 @@ class Trainer:
                 f"training diverged before step {state.step + 1} and there is no good residual to keep: "
                 f"lower the learning rate ({self.config.learning_rate:g})"
             )
+        if state.step and not residual.any():
+            log.warning("no residual was better than none: lower the learning rate, or take other photos")
         return TrainingResult(
             residual, state.step, reason, state.best_error if state.best is not None else None, state.history
         )

@@ -78,7 +78,7 @@ def check_memory(estimate: MemoryEstimate, device: torch.device, method: str) ->
     if free is None or estimate.total <= free:
         return
     advice = (
-        "use --method direct, " if method == "paper" else ""
+        "use the direct method, " if method == "paper" else ""
     ) + "lower the resolution or the batch size, or turn gradient checkpointing on"
     raise ModelError(
         f"training needs about {_gigabytes(estimate.total)} GB more on {device} "

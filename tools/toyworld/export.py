@@ -38,8 +38,10 @@ def _without_paths(config: Path) -> None:
 
 
 def export(work: Path, assets: Path) -> None:
-    """Write model, judge and subject pictures of `work` into `assets`."""
+    """Write model, judge and subject pictures of `work` into `assets`; residuals of the model before are deleted."""
     assets.mkdir(parents=True, exist_ok=True)
+    for path in (assets / "residuals").glob("*.safetensors"):
+        path.unlink()
     print(f"unet: average at step {snapshot(work)}")
     for name, kind in (("text_encoder", CLIPTextModel), ("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
         kind.from_pretrained(work / name, torch_dtype=torch.float16).save_pretrained(assets / name)
