@@ -256,7 +256,8 @@ def _print_summary(trained: Sequence[dict[str, Run]]) -> None:
             print(
                 f"\ndirect reaches the final {score} of ({recipe}) for good in {reached} of {len(shares)} runs", end=""
             )
-            print(f", after {statistics.median(shares):.3f} of its time (median of all runs)", end="")
+            middle = statistics.median(shares)
+            print(f", after {middle:.3f} of its time (median of all runs)" if math.isfinite(middle) else "", end="")
         ratio = statistics.median(runs[DIRECT].peak / runs[recipe].peak for runs in trained)
         print(f"\npeak memory direct / ({recipe}): {ratio:.2f} (median)")
 

@@ -10,7 +10,16 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 HERE = Path(__file__).parent
-CARD, SCORES, CURVE = HERE / "MODEL_CARD.md", HERE / "scores.json", HERE / "curve.png"
+CARD, SCORES = HERE / "MODEL_CARD.md", HERE / "scores.json"
+CURVE, SHEET = HERE / "curve.png", HERE / "sheet.png"
+# contact sheet of evaluate.py: how many of its rows the card shows
+SHOWN = {
+    "presence_1": 2,
+    "presence_3": 1,
+    "layout_mug_house_off": 1,
+    "layout_mug_house_on": 1,
+    "layout_mug_house_swapped": 1,
+}
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 Row = Mapping[str, float]
@@ -112,11 +121,28 @@ def draw_curve(
     return picture
 
 
+def draw_sheet(folder: Path, row: int = 66) -> Image.Image:
+    """The first rows of the contact sheets in the folder, below each other; `row`: pixels per row."""
+    strips = []
+    for name, rows in SHOWN.items():
+        with Image.open(folder / f"{name}.png") as sheet:
+            strips.append(sheet.crop((0, 0, sheet.width, rows * row)))
+    picture = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), "white")
+    top = 0
+    for strip in strips:
+        picture.paste(strip, (0, top))
+        top += strip.height
+    return picture
+
+
 def main() -> None:
     """Rewrite the card's figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log", type=Path, help="the denoiser's training log (WORK/unet.log)")
+    parser.add_argument("--sheets", type=Path, help="the folder that evaluate.py --sheets wrote")
     options = parser.parse_args()
+    if options.sheets:
+        draw_sheet(options.sheets).save(SHEET, optimize=True)
     if options.log:
         draw_curve(options.log).save(CURVE, optimize=True)
     before, rest = CARD.read_text().split(BEGIN)
