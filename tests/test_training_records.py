@@ -78,7 +78,7 @@ def test_the_paper_method_needs_the_optimizer_of_the_text_encoder():
 def test_a_run_that_cannot_fit_is_refused_before_it_starts(monkeypatch):
     monkeypatch.setattr("cones2.training.memory.free_memory", lambda device: 2**30)
     check_memory(MemoryEstimate(2**20, 0, 0), torch.device("cpu"), "direct")
-    with pytest.raises(ModelError, match=r"needs about 3\.\d GB more .* but 1\.0 GB are free: use --method direct"):
+    with pytest.raises(ModelError, match=r"needs about 3\.\d GB more .* but 1\.0 GB are free: use the direct method"):
         check_memory(MemoryEstimate(2**30, 2**31, 0), torch.device("cpu"), "paper")
 
 
