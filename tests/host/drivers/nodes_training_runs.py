@@ -12,7 +12,7 @@ import folder_paths
 import hostkit
 import scenes
 import torch
-from learning import changed, patchers, runs_folder, state, train, train_anew, with_lora
+from learning import changed, patchers, photos, runs_folder, state, train, train_anew, with_lora
 
 
 @contextmanager
@@ -57,8 +57,13 @@ def interrupted(method: str) -> dict:
     with counted_runs() as steps:
         again = train(name, method, steps=4)[1]["loss"]
     return {
-        "raised": raised, "waiting": waiting, "steps": steps, "same": again == whole, "left": endings(), "changed": different
-    }  # fmt: skip
+        "raised": raised,
+        "waiting": waiting,
+        "steps": steps,
+        "same": again == whole,
+        "left": endings(),
+        "changed": different,
+    }
 
 
 def stopped(**changes: Any) -> str:
@@ -72,12 +77,17 @@ def stopped(**changes: Any) -> str:
     return ""
 
 
-def unflagged_interrupt() -> dict:
-    """An interrupt that training sees before its third step and somebody else takes back at once."""
+def interrupted_unflagged() -> str:
+    """How a new run ends by an interrupt that it sees before its third step and somebody else takes back at once."""
     shutil.rmtree(runs_folder(), ignore_errors=True)
     answers = iter([False, False, True])
     with mock.patch.object(comfy.model_management, "processing_interrupted", lambda: next(answers, False)):
-        ended = stopped()
+        return stopped()
+
+
+def unflagged_interrupt() -> dict:
+    """That interrupt, and the same inputs again."""
+    ended = interrupted_unflagged()
     waiting = endings()
     with counted_runs() as steps:
         train("sd15_short", steps=4)
@@ -108,10 +118,7 @@ def unusable_checkpoint() -> dict:
     found = {}
     runs = scenes.module("nodes.runs")
     for kind in ("other latents", "damaged"):
-        shutil.rmtree(runs_folder(), ignore_errors=True)
-        answers = iter([False, False, True])
-        with mock.patch.object(comfy.model_management, "processing_interrupted", lambda: next(answers, False)):
-            stopped()
+        interrupted_unflagged()
         path = next(runs_folder().glob("*.checkpoint.pt"))
         if kind == "damaged":
             path.write_bytes(os.urandom(64))
