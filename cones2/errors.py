@@ -21,6 +21,10 @@ class ConfigError(Cones2Error):
     """A guidance_config.json is wrong."""
 
 
+class CheckpointError(ConfigError):
+    """A training checkpoint is damaged or belongs to another run."""
+
+
 class ModelError(Cones2Error):
     """A model is missing, damaged or of an unsupported kind."""
 

@@ -19,6 +19,7 @@ from ..cones2.training.config import TrainingConfig
 from ..cones2.training.images import Photo, ViewSettings
 from ..cones2.training.log import CsvLog, read_log
 from ..cones2.training.loop import Record
+from .trainable import prediction_type
 
 RUNS = "cones2_training"
 """Folder inside the output folder: checkpoints of stopped runs, residuals and logs of finished ones."""
@@ -63,15 +64,17 @@ class Run:
 def find_run(
     config: TrainingConfig, views: ViewSettings, photos: Sequence[Photo], model: Any, clip: Any, vae: Any
 ) -> Run:
-    """The run of these inputs: settings, photos and masks, and all weights with their patches."""
+    """The run of these inputs: settings, photos and masks, all weights with their patches, what the UNet predicts."""
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(repr((sorted(config.numbers().items()), asdict(views))).encode())
+    digest.update(repr((sorted(config.numbers().items()), asdict(views), prediction_type(model))).encode())
     for photo in photos:
         digest.update(repr(photo.picture.size).encode() + photo.picture.tobytes())
         digest.update(photo.mask.tobytes() if photo.mask else b"no mask")
     # the encoder speaks for itself: some of its weights are never loaded and hold whatever was in memory
     conditioning = clip.encode_from_tokens(clip.tokenize(""), return_pooled=True)[0]
     digest.update(encoder_anchor(conditioning).encode())
+    # the start token sees itself alone: no change of the queries and keys shows in its row
+    digest.update(repr(_sample(clip.patcher.patches)).encode())
     for part in (*_weights(model), *_weights(vae.patcher), model.get_model_object("model_sampling").sigmas[::99]):
         digest.update(repr(_sample(part)).encode())
     digest.update(repr(_sample(model.patches)).encode())

@@ -10,10 +10,10 @@ from types import MethodType
 from typing import Any, Literal
 
 import comfy.model_management
-import comfy.model_sampling
 import torch
 from comfy.clip_model import CLIPLayer
 from comfy.ldm.modules.attention import attention_pytorch
+from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
 from torch import Tensor
 
 from ..cones2.errors import ModelError
@@ -55,6 +55,10 @@ def trainable_model(
     sampling = model.get_model_object("model_sampling")
     with torch.no_grad():
         width = encode("").rows.shape[-1]
+    if width != (wanted := _unet_config(model).get("context_dim")):
+        raise ModelError(
+            f"MODEL and CLIP do not belong together: the model reads text of width {wanted}, the CLIP gives {width}"
+        )
     try:
         yield TrainingModel(
             prompt_tokens=lambda prompt: read_prompt(clip, prompt)[0].tokens,
@@ -63,7 +67,7 @@ def trainable_model(
             predict=unet,
             encode_image=encode_image,
             alphas_cumprod=(1 / (sampling.sigmas.detach().cpu().double() ** 2 + 1)).float().clone(),
-            prediction_type=_prediction_type(model),
+            prediction_type=prediction_type(model),
             width=width,
             text_weights=encoder.weights if encoder else {},
             device=device,
@@ -79,10 +83,25 @@ def picture_grid(model: Any, clip: Any, vae: Any) -> tuple[int, int]:
 
     Raises ModelError for a model that cannot be trained with.
     """
-    _prediction_type(model)
+    prediction_type(model)
     _check_unet(model, read_prompt(clip, "")[0].family)
     factor = int(vae.spacial_compression_encode())
     return factor, factor * 2 ** (len(_unet_config(model)["channel_mult"]) - 1)
+
+
+def prediction_type(model: Any) -> Literal["epsilon", "v_prediction"]:
+    """What the UNet predicts. Raises ModelError for a model that predicts neither at all discrete steps."""
+    sampling = model.get_model_object("model_sampling")
+    if isinstance(sampling, ModelSamplingDiscrete):
+        if len(sampling.sigmas) < sampling.num_timesteps:
+            raise ModelError("this model's noise schedule is shortened (LCM): connect the model without it")
+        # the formula, not the class: EDM, X0 and LCM are made from these two and change it
+        if type(sampling).calculate_denoised is V_PREDICTION.calculate_denoised:
+            return "v_prediction"
+        if type(sampling).calculate_denoised is EPS.calculate_denoised:
+            return "epsilon"
+    kinds = ", ".join(base.__name__ for base in type(sampling).__bases__)
+    raise ModelError(f"this model predicts by {kinds}, not noise or velocity at discrete steps: {_SUPPORTED}")
 
 
 def precision_of(model: Any) -> str:
@@ -226,18 +245,6 @@ def _compute_dtype(model: Any) -> torch.dtype:
 
 def _unet_config(model: Any) -> dict[str, Any]:
     return model.model.model_config.unet_config
-
-
-def _prediction_type(model: Any) -> Literal["epsilon", "v_prediction"]:
-    sampling = model.get_model_object("model_sampling")
-    if isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
-        if isinstance(sampling, comfy.model_sampling.V_PREDICTION):
-            if not isinstance(sampling, comfy.model_sampling.EDM):
-                return "v_prediction"
-        elif isinstance(sampling, comfy.model_sampling.EPS) and not isinstance(sampling, comfy.model_sampling.X0):
-            return "epsilon"
-    kinds = ", ".join(base.__name__ for base in type(sampling).__bases__)
-    raise ModelError(f"this model predicts by {kinds}, not noise or velocity at discrete steps: {_SUPPORTED}")
 
 
 def _check_unet(model: Any, family: str) -> None:

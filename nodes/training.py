@@ -14,7 +14,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.errors import ConfigError, ModelError
+from ..cones2.errors import CheckpointError, ConfigError, ModelError
 from ..cones2.residual import Residual
 from ..cones2.training.config import TrainingConfig, default_config
 from ..cones2.training.images import Photo, ViewSettings, photos_from_pixels
@@ -44,6 +44,7 @@ class Cones2TrainResidual(io.ComfyNode):
             "your dog, mug or vase.",
             search_aliases=["train concept", "learn subject", "personalize", "dreambooth", "textual inversion"],
             is_input_list=True,
+            is_output_node=True,  # it saves a file
             inputs=_inputs(),
             outputs=[
                 ResidualSocket.Output("residual", tooltip="The subject. Connect it to Apply Residual to Conditioning."),
@@ -122,7 +123,7 @@ def _inputs() -> list[Any]:
             default="",
             tooltip="File name in models/residuals; numbered where another residual has it. Empty: not saved.",
         ),
-        io.Boolean.Input("gradient_checkpointing", default=False, tooltip="Much less memory, about a third slower."),
+        io.Boolean.Input("gradient_checkpointing", default=False, tooltip="Much less memory, slower."),
         io.Int.Input(
             "preview_every", default=50, min=0, max=100000, tooltip="Show a quick sample every so many steps; 0: never."
         ),
@@ -202,20 +203,47 @@ def _train(
     """Train to the end, from the checkpoint where there is one; raises the host's interrupt when stopped."""
     # the empty prompt first: encoding text later could push the UNet out of its memory
     plain = _plain(seen) if preview_every else None
-    trainer = prepare_run(seen, photos, views, config, run.checkpoint)
+    trainer = _prepare(run, seen, photos, views, config)
     show = _progress(trainer, plain, model, views.resolution, preview_every)
     try:
         result = trainer.run(show, comfy.model_management.processing_interrupted)
     except comfy.model_management.InterruptProcessingException:  # the progress bar raises it too
         trainer.save()
         raise
+    except torch.OutOfMemoryError as error:
+        trainer.save()
+        raise ModelError(_out_of_memory(trainer)) from error
     if result.reason == "interrupted":
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        comfy.model_management.throw_exception_if_processing_interrupted()  # takes the host's flag back
+        raise comfy.model_management.InterruptProcessingException
     facts = {"resolution": str(views.resolution), RUN_KEY: run.key}
     residual = result_residual(trainer, result, len(photos), base_model_name(model), facts)
     _refuse_diverged(run, config, result, residual)
     run.finish(residual, result.history)
     return residual, result.history
+
+
+def _prepare(
+    run: Run, seen: TrainingModel, photos: list[Photo], views: ViewSettings, config: TrainingConfig
+) -> Trainer:
+    """As `prepare_run`; a checkpoint that cannot be continued is dropped.
+
+    The run's key has identified photos and weights already: it was the VAE that gave other bits, in tiles for example.
+    """
+    try:
+        return prepare_run(seen, photos, views, config, run.checkpoint)
+    except CheckpointError as error:
+        log.warning("training starts anew: %s", error)
+    run.checkpoint.unlink(missing_ok=True)
+    return prepare_run(seen, photos, views, config, run.checkpoint)
+
+
+def _out_of_memory(trainer: Trainer) -> str:
+    method = ", or use the direct method" if trainer.config.method == "paper" else ""
+    return (
+        f"out of memory at step {trainer.step + 1}: turn on gradient_checkpointing, which continues this run, lower "
+        f"the resolution or batch_size{method}"
+    )
 
 
 def _refuse_diverged(run: Run, config: TrainingConfig, result: TrainingResult, residual: Residual) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..files import write_atomically
 
 FORMAT = "cones2-training-1"
@@ -24,15 +24,16 @@ def read_checkpoint(path: Path, numbers: Mapping[str, Any], data: str) -> dict[s
     """The state in a checkpoint of the same run; nothing in the file is executed.
 
     numbers: the configuration it must agree with. data: fingerprint of the photos. Raises
-    ConfigError naming what differs, or that the file is damaged.
+    CheckpointError naming what differs, or that the file is damaged; ConfigError when it could not be loaded.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader raises many kinds; all mean an unreadable file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"{path} cannot be read as a training checkpoint: {reason}") from error
+        kind = ConfigError if isinstance(error, OSError | MemoryError) else CheckpointError  # the file may be good
+        raise kind(f"{path} cannot be read as a training checkpoint: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ConfigError(f"{path} is no training checkpoint of this version ({FORMAT})")
+        raise CheckpointError(f"{path} is no training checkpoint of this version ({FORMAT})")
     _check_same_run(path, state, numbers, data)
     return state
 
@@ -43,6 +44,6 @@ def _check_same_run(path: Path, state: Mapping[str, Any], numbers: Mapping[str, 
     different = [name for name in numbers if name not in free and saved.get(name) != numbers[name]]
     if different:
         changes = ", ".join(f"{name} {saved.get(name)!r} → {numbers[name]!r}" for name in different)
-        raise ConfigError(f"{path} belongs to a run with other settings ({changes}): delete it or restore them")
+        raise CheckpointError(f"{path} belongs to a run with other settings ({changes}): delete it or restore them")
     if state["data"] != data:
-        raise ConfigError(f"{path} belongs to a run on other photos: delete it or restore them")
+        raise CheckpointError(f"{path} belongs to a run on other photos: delete it or restore them")

@@ -66,15 +66,36 @@ def test_a_residual_knows_its_text_encoder(in_host: HostWorker) -> None:
 
 @pytest.mark.parametrize("method", ["direct", "paper"])
 def test_an_interrupt_keeps_the_run_and_the_same_inputs_continue_it(in_host: HostWorker, method: str) -> None:
-    found = in_host("nodes_training.py", "interrupted", needs=("sd15_short",), method=method)
+    found = in_host("nodes_training_runs.py", "interrupted", needs=("sd15_short",), method=method)
     assert found == {
         "raised": True, "waiting": ["checkpoint.pt"], "steps": [3, 4], "same": True, "left": FINISHED, "changed": []
     }  # fmt: skip
 
 
+def test_an_interrupt_that_was_taken_back_meanwhile_still_ends_the_run(in_host: HostWorker) -> None:
+    found = in_host("nodes_training_runs.py", "unflagged_interrupt", needs=("sd15_short",))
+    assert found == {"ended": "interrupted", "waiting": ["checkpoint.pt"], "steps": [3, 4]}
+
+
+@pytest.mark.parametrize("method", ["direct", "paper"])
+def test_memory_that_ends_is_reported_and_the_run_goes_on_with_gradient_checkpointing(
+    in_host: HostWorker, method: str
+) -> None:
+    found = in_host("nodes_training_runs.py", "out_of_memory", needs=("sd15_short",), method=method)
+    assert found["ended"].startswith("out of memory at step 3: turn on gradient_checkpointing")
+    assert ("direct method" in found["ended"]) == (method == "paper")
+    assert (found["waiting"], found["steps"]) == (["checkpoint.pt"], [3, 4])
+
+
+def test_a_checkpoint_that_cannot_be_continued_is_dropped(in_host: HostWorker) -> None:
+    found = in_host("nodes_training_runs.py", "unusable_checkpoint", needs=("sd15_short",))
+    anew = {"steps": [1, 2, 3, 4], "warned": 1, "left": FINISHED}
+    assert found == {"other latents": anew, "damaged": anew}
+
+
 def test_the_same_inputs_are_trained_once(in_host: HostWorker) -> None:
-    found = in_host("nodes_training.py", "once", needs=("sd15_short",))
-    trained = {"first", "other seed", "one photo less", "lora"}
+    found = in_host("nodes_training_runs.py", "once", needs=("sd15_short",))
+    trained = {"first", "other seed", "one photo less", "lora", "velocity", "text lora"}
     assert found["steps"] == {key: 3 if key in trained else 0 for key in found["steps"]}
     assert found["same"] and found["files"] == ["rex.safetensors"]
 
@@ -85,7 +106,7 @@ def test_a_restarted_host_does_not_train_again(host: Host, checkpoints: Checkpoi
     for _ in range(2):
         worker = HostWorker(host, base, checkpoints)
         try:
-            steps.append(worker("nodes_training.py", "steps_of_one_run", needs=("sd15_short",)))
+            steps.append(worker("nodes_training_runs.py", "steps_of_one_run", needs=("sd15_short",)))
         finally:
             worker.close()
     assert steps == [3, 0]
@@ -93,11 +114,11 @@ def test_a_restarted_host_does_not_train_again(host: Host, checkpoints: Checkpoi
 
 
 def test_damaged_results_are_trained_again(in_host: HostWorker) -> None:
-    assert in_host("nodes_training.py", "damaged", needs=("sd15_short",)) == [1, 1]
+    assert in_host("nodes_training_runs.py", "damaged", needs=("sd15_short",)) == [1, 1]
 
 
 def test_other_results_are_saved_under_free_names(in_host: HostWorker) -> None:
-    assert in_host("nodes_training.py", "saved", needs=("sd15_short",)) == [
+    assert in_host("nodes_training_runs.py", "saved", needs=("sd15_short",)) == [
         "pets/rex.safetensors",
         "pets/rex_2.safetensors",
     ]
@@ -145,10 +166,16 @@ def test_numbers_left_alone_are_the_methods_own(in_host: HostWorker, method: str
 
 
 def test_wrong_inputs_are_named(in_host: HostWorker) -> None:
-    found = in_host("nodes_training.py", "refusals", needs=("sd15_short",))
+    found = in_host("nodes_training.py", "refusals", needs=("sd15_short", "sd21_short"))
     assert "the subject is empty" in found["subject"]
     assert found["rate"].startswith("a learning rate of 0.05 is for the direct method")
     assert found["masks"] == "2 masks for 1 images: give one for all or one for each"
     assert '"../outside" is not a name inside' in found["name"]
     assert "all their masks are empty" in found["empty mask"]
     assert found["vae"].startswith("the vae input is empty")
+    assert found["lcm"] == "this model's noise schedule is shortened (LCM): connect the model without it"
+    assert found["x0"].startswith("this model predicts by ModelSamplingDiscrete, X0, not noise or velocity")
+    assert found["edm"].startswith("this model predicts by ModelSamplingContinuousEDM, EDM, not noise or velocity")
+    assert found["other clip"].startswith("MODEL and CLIP do not belong together: the model reads text of width 768")
+    assert found["two encoders"].startswith("MODEL and CLIP do not belong together")
+    assert found["inpainting"].startswith("this model takes 9 channels (an inpainting or depth model)")

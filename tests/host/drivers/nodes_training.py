@@ -1,94 +1,17 @@
-"""Drivers for training: residuals from real photos on synthetic checkpoints, and what is left behind."""
+"""Drivers for training: residuals from real photos on synthetic checkpoints."""
 
 import os
-import shutil
-import zlib
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import comfy.model_management
-import comfy.model_patcher
 import comfy.sd
 import comfy.utils
-import folder_paths
 import hostkit
-import numpy as np
 import scenes
 import torch
-from PIL import Image
-from torch import Tensor
-
-PHOTOS = Path(__file__).resolve().parents[2] / "photos"
-QUICK = {"resolution": 64, "steps": 3, "batch_size": 2, "accumulation": 1, "preview_every": 0}
-RATES = {"direct": 0.05, "paper": 1e-5}
-
-
-def photos(kind: str = "dog") -> Tensor:
-    """IMAGE batch [3, 192, 192, 3] of real photos, as the host's loader gives them: an inference tensor."""
-    pictures = [Image.open(path).convert("RGB").resize((192, 192)) for path in sorted((PHOTOS / kind).glob("*.jpg"))]
-    with torch.inference_mode():
-        return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures[:3]])).float() / 255
-
-
-def runs_folder() -> Path:
-    return Path(folder_paths.get_output_directory()) / "cones2_training"
-
-
-def train(
-    name: str, method: str = "direct", images: list[Tensor] | None = None, parts: Any = None, **changes: Any
-) -> tuple:
-    """The node's outputs; every input is a list, as the host hands it to nodes that take lists."""
-    model, clip, vae = parts or hostkit.checkpoint(name)
-    values = {**QUICK, "learning_rate": RATES[method], "subject": "dog", **changes}
-    values |= {"model": model, "clip": clip, "vae": vae, "method": method}
-    widgets = {**hostkit.defaults(hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"]), **values}
-    lists = {key: value if isinstance(value, list) else [value] for key, value in widgets.items()}
-    return hostkit.run_node("Cones2TrainResidual", images=images or [photos()], **lists)
-
-
-def train_anew(*args: Any, **changes: Any) -> tuple:
-    """As `train`, without what earlier runs left."""
-    shutil.rmtree(runs_folder(), ignore_errors=True)
-    return train(*args, **changes)
-
-
-def bits(tensor: Tensor) -> int:
-    """Checksum of a tensor's bytes: equal NaNs are equal too (a weight no checkpoint fills may hold them)."""
-    return zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-
-
-def state(patcher: Any) -> dict:
-    """All that may not change in a patcher and its model: weights, patches, options, forward functions.
-
-    Not the identity of the weights: the host wraps them anew whenever it unloads a model.
-    """
-    tensors = [*patcher.model.named_parameters(), *patcher.model.named_buffers()]
-    return {
-        "weights": {
-            name: (bits(tensor), str(tensor.dtype), str(tensor.device), tensor.requires_grad, tensor.grad is None)
-            for name, tensor in tensors
-        },
-        "patches": (str(patcher.patches_uuid), sorted(patcher.patches), sorted(patcher.object_patches)),
-        "options": repr(patcher.model_options),
-        "forwards": [name for name, part in patcher.model.named_modules() if "forward" in vars(part)],
-        "training": [name for name, part in patcher.model.named_modules() if part.training],
-    }
-
-
-def changed(parts: Any, before: list[dict]) -> list[str]:
-    """What differs in MODEL, CLIP and VAE from an earlier state."""
-    found = []
-    for kind, old, new in zip(("model", "clip", "vae"), before, map(state, patchers(parts)), strict=True):
-        found += [f"{kind}: {key}" for key in old if key != "weights" and old[key] != new[key]]
-        found += [f"{kind}: {name}" for name in old["weights"] if old["weights"][name] != new["weights"].get(name)]
-    return found
-
-
-def patchers(parts: Any) -> tuple[Any, Any, Any]:
-    model, clip, vae = parts
-    return model, clip.patcher, vae.patcher
+from learning import changed, patchers, photos, state, train, train_anew, with_lora
 
 
 def trains(name: str, method: str, checkpointing: bool = False) -> dict:
@@ -169,109 +92,6 @@ def prediction(name: str) -> dict:
     return {"error": hostkit.relative_error(wanted, denoised), "type": seen.prediction_type, "grid": grid}
 
 
-@contextmanager
-def counted_runs():
-    """How often training really ran inside the block: a list of the steps done."""
-    loop = scenes.module("cones2.training.loop")
-    original, steps = loop.Trainer._finish_step, []
-
-    def counting(self: Any, *args: Any) -> None:
-        original(self, *args)
-        steps.append(self.step)
-
-    with mock.patch.object(loop.Trainer, "_finish_step", counting):
-        yield steps
-
-
-def interrupted(method: str) -> dict:
-    """An interrupt after the second step: the checkpoint waits, and the same inputs continue from it."""
-    name = "sd15_short"
-    whole = train_anew(name, method, steps=4)[1]["loss"]
-    shutil.rmtree(runs_folder())
-    loop = scenes.module("cones2.training.loop")
-    original = loop.Trainer._finish_step
-
-    def stopping(self: Any, *args: Any) -> None:
-        original(self, *args)
-        if self.step == 2:
-            comfy.model_management.interrupt_current_processing(True)
-
-    parts = hostkit.checkpoint(name)
-    before = [state(patcher) for patcher in patchers(parts)]
-    with mock.patch.object(loop.Trainer, "_finish_step", stopping):
-        try:
-            train(name, method, steps=4)
-            raised = False
-        except comfy.model_management.InterruptProcessingException:
-            raised = True
-        finally:
-            comfy.model_management.interrupt_current_processing(False)
-    different = changed(parts, before)
-    waiting = [path.name.partition(".")[2] for path in runs_folder().glob("*")]
-    with counted_runs() as steps:
-        again = train(name, method, steps=4)[1]["loss"]
-    left = sorted(path.name.partition(".")[2] for path in runs_folder().glob("*"))
-    return {
-        "raised": raised, "waiting": waiting, "steps": steps, "same": again == whole, "left": left, "changed": different
-    }  # fmt: skip
-
-
-def once() -> dict:
-    """Steps done by a sequence of queues with equal and changed inputs."""
-    shutil.rmtree(runs_folder(), ignore_errors=True)
-    model, clip, vae = hostkit.checkpoint("sd15_short")
-    adapted = with_lora(model)
-    queues = {
-        "first": {},
-        "same": {},
-        "other name": {"save_name": "rex", "preview_every": 1},
-        "same name": {"save_name": "rex"},
-        "other seed": {"seed": 1},
-        "one photo less": {"images": [photos()[:2]]},
-        "lora": {"parts": (adapted, clip, vae)},
-        "lora again": {"parts": (adapted.clone(), clip, vae)},
-        "plain again": {"parts": (model, clip, vae)},
-    }
-    done, losses = {}, {}
-    for key, changes in queues.items():
-        with counted_runs() as steps:
-            losses[key] = train("sd15_short", **changes)[1]["loss"]
-        done[key] = len(steps)
-    same = losses["first"] == losses["same"] == losses["plain again"] and losses["lora"] == losses["lora again"]
-    return {"steps": done, "same": same, "files": saved_files("rex*")}
-
-
-def saved_files(pattern: str) -> list[str]:
-    root = Path(folder_paths.get_folder_paths("residuals")[0])
-    return sorted(str(path.relative_to(root)) for path in root.glob(pattern))
-
-
-def steps_of_one_run() -> int:
-    """Steps done by a queue whose inputs may have been trained by an earlier process."""
-    with counted_runs() as steps:
-        train("sd15_short", save_name="restarted")
-    return len(steps)
-
-
-def saved() -> list[str]:
-    """File names after training under one name with three seeds, two of them equal."""
-    for seed in (0, 1, 1):
-        train("sd15_short", steps=1, save_name="pets/rex", seed=seed)
-    return saved_files("pets/*")
-
-
-def damaged() -> list[int]:
-    """Steps done after the files of a finished run were damaged."""
-    train_anew("sd15_short", steps=1)
-    done = []
-    for ending in ("csv", "safetensors"):
-        next(runs_folder().glob(f"*.{ending}")).write_bytes(os.urandom(64))
-        with counted_runs() as steps:
-            train("sd15_short", steps=1)
-        done.append(len(steps))
-    return done
-
-
 def lists_and_masks() -> dict:
     """A dataset loader's list of images of different sizes, with one mask each."""
     images = [photos()[:1], photos()[1:2, :128]]
@@ -292,17 +112,6 @@ def previews(every: int) -> list[list]:
     with mock.patch.object(comfy.utils, "PROGRESS_BAR_HOOK", hook):
         train_anew("sd15_short", steps=4, preview_every=every)
     return [report for report in reports if report[1] == 4]
-
-
-def with_lora(part: Any, weights: str = "attn2.to_k.weight") -> Any:
-    """A clone of a MODEL or CLIP with a patch on some attention weights."""
-    clone = part.clone()
-    generator = torch.Generator().manual_seed(5)
-    for key, weight in list(getattr(clone, "patcher", clone).model.named_parameters()):
-        if key.endswith(weights):
-            change = torch.randn(weight.shape, generator=generator) * float(weight.float().std()) * 0.3
-            assert clone.add_patches({key: (change,)}, 0.7)
-    return clone
 
 
 @contextmanager
@@ -383,18 +192,34 @@ def own_recipe(method: str) -> dict:
 
 def refusals() -> dict[str, str]:
     """Messages for inputs that cannot work."""
+    model, clip, vae = hostkit.checkpoint("sd15_short")
+    shortened = hostkit.run_node("ModelSamplingDiscrete", model=model, sampling="lcm", zsnr=False)[0]
+    pictures = hostkit.run_node("ModelSamplingDiscrete", model=model, sampling="x0", zsnr=False)[0]
+    karras = hostkit.run_node(
+        "ModelSamplingContinuousEDM", model=model, sampling="edm_playground_v2.5", sigma_max=120.0, sigma_min=0.002
+    )[0]
+    other_clip = hostkit.checkpoint("sd21_short")[1]
     attempts = {
         "subject": {"subject": " "},
         "rate": {"method": "paper", "learning_rate": 0.05},
         "masks": {"masks": [torch.ones(2, 8, 8), torch.ones(2, 8, 8)]},
         "name": {"save_name": "../outside"},
         "empty mask": {"masks": [torch.zeros(1, 192, 192)]},
-        "vae": {"parts": (*hostkit.checkpoint("sd15_short")[:2], None)},
+        "vae": {"parts": (model, clip, None)},
+        "lcm": {"parts": (shortened, clip, vae)},
+        "x0": {"parts": (pictures, clip, vae)},
+        "edm": {"parts": (karras, clip, vae)},
+        "other clip": {"parts": (model, other_clip, vae)},
+        "two encoders": {"parts": (model, clip, vae), "num_classes": "sequential"},
+        "inpainting": {"parts": (model, clip, vae), "in_channels": 9},
     }
+    config = model.model.model_config.unet_config
     found = {}
     for key, changes in attempts.items():
+        other = {name: changes.pop(name) for name in ("num_classes", "in_channels") if name in changes}
         try:
-            train("sd15_short", **changes)
+            with mock.patch.dict(config, other):  # what the host read from the weights
+                train("sd15_short", **changes)
         except ValueError as error:
             found[key] = str(error)
     return found

@@ -7,11 +7,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .discovery import Host
+from .messages import Messages
 
 START_SECONDS = 120
 ARGUMENTS = (
@@ -126,6 +129,15 @@ class HostServer:
     def run(self, prompt: dict[str, Any], seconds: float = 180) -> Run:
         """Queue and wait."""
         return self.wait(self.queue(prompt), seconds)
+
+    @contextmanager
+    def messages(self) -> Iterator[Messages]:
+        """What the server tells about prompts queued inside the block."""
+        listener = Messages(self.url)
+        try:
+            yield listener
+        finally:
+            listener.close()
 
     def interrupt(self) -> None:
         self.post("/interrupt", {})
