@@ -137,7 +137,7 @@ def _add_run_flags(group: Any) -> None:
         "--gradient_checkpointing",
         dest="gradient_checkpointing",
         action="store_true",
-        help="recompute activations: less memory, about a third slower",
+        help="recompute activations: less memory, slower",
     )
     group.add_argument("--tokenizer", type=Path, metavar="DIR", help="CLIP tokenizer for a single-file checkpoint")
     group.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="overrides what the model says")
