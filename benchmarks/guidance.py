@@ -20,9 +20,9 @@ import torch
 from live_bytes import LiveBytes
 from torch import Tensor
 
-from cones2.guidance import LayoutGuidance, guided_attention
-from cones2.layout import Box, layout_from_boxes
-from cones2.maps import weight_maps
+from cones2.guidance.cross_attention import LayoutGuidance, guided_attention
+from cones2.guidance.weight_maps import weight_maps
+from cones2.layout.regions import Box, layout_from_boxes
 
 TOKENS = 77
 SIGMA = 5.0
@@ -140,7 +140,7 @@ def _peak_memory(call: Callable[[], Any]) -> int:
 def _measure_forward(args: argparse.Namespace, extra_seconds: float) -> None:
     from diffusers import UNet2DConditionModel
 
-    from cones2.pipelines.attention import ForwardState, guided_unet
+    from cones2.diffusers_models.attention import ForwardState, guided_unet
 
     unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8, sample_size=64)
     unet = unet.to(args.device).eval().requires_grad_(False)

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from torch import Tensor
 
-from cones2.pipelines.loading import load_model
-from cones2.pipelines.stable_diffusion import StableDiffusion
-from cones2.training.images import Photo, load_photos, photos_from_pixels
+from cones2.assets import TOYWORLD
+from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.loading import load_model
+from cones2.evaluation.toyworld.captions import PLACE
+from cones2.evaluation.toyworld.detector import detect, load_detector
+from cones2.evaluation.toyworld.sampling import Recipe, sample
+from cones2.evaluation.toyworld.world import BACKGROUNDS, SUBJECTS, Look, random_scene, render
+from cones2.training.views import Photo, load_photos, photos_from_pixels
 
-ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT))
-
-from tools.toyworld.captions import PLACE  # noqa: E402
-from tools.toyworld.detector import detect, load_detector  # noqa: E402
-from tools.toyworld.sampling import Recipe, sample  # noqa: E402
-from tools.toyworld.world import BACKGROUNDS, SUBJECTS, Look, random_scene, render  # noqa: E402
-
-ASSETS = ROOT / "cones2" / "assets" / "toyworld"
 UNSEEN = 24
 PICTURES = 24  # judged per residual; 24 pictures tell shares 0.35 apart
 RECIPE = Recipe(steps=12)
@@ -29,7 +23,7 @@ RECIPE = Recipe(steps=12)
 
 def toy_model() -> StableDiffusion:
     """The shipped model."""
-    return load_model(ASSETS, device="cpu")
+    return load_model(TOYWORLD, device="cpu")
 
 
 def phrase(name: str) -> str:
@@ -40,7 +34,7 @@ def phrase(name: str) -> str:
 def photos(name: str) -> list[Photo]:
     """The five pictures a subject is learned from."""
     _look(name)
-    return load_photos(ASSETS / "subjects" / name)
+    return load_photos(TOYWORLD / "subjects" / name)
 
 
 def unseen(name: str) -> list[Photo]:
@@ -51,8 +45,8 @@ def unseen(name: str) -> list[Photo]:
 
 
 def fidelity(model: StableDiffusion, name: str) -> Callable[[Tensor], float]:
-    """residual [1, d] → share of sampled pictures whose object has both colours of the subject."""
-    look, detector = _look(name), load_detector(ASSETS / "detector.safetensors")
+    """residual [1, d] → share of sampled pictures whose object has both colors of the subject."""
+    look, detector = _look(name), load_detector(TOYWORLD / "detector.safetensors")
 
     def judge(residual: Tensor) -> float:
         hits = 0
@@ -61,7 +55,7 @@ def fidelity(model: StableDiffusion, name: str) -> Callable[[Tensor], float]:
             seeds = range(7000 + index * per_place, 7000 + (index + 1) * per_place)
             pictures = sample(model, f"a photo of a {look.kind} {place}", seeds, RECIPE, {look.kind: residual[0]})
             seen = [found[look.kind].look for found in detect(detector, pictures) if look.kind in found]
-            hits += sum({one.colour, one.stripes} == {look.colour, look.stripes} for one in seen)
+            hits += sum({one.color, one.stripes} == {look.color, look.stripes} for one in seen)
         return hits / PICTURES
 
     return judge

@@ -8,7 +8,7 @@ For every subject and seed the recipes are trained one after the other: paper wi
 toy world also with a learning rate tuned for it, and direct. Several times on the way the
 residual is judged: denoising error on unseen pictures (TEST_PHOTOS, or the photos themselves where none
 are given) with noises, timesteps and captions that no training step uses, and on the toy world also
-fidelity, the share of sampled pictures with the subject's two colours as its detector sees them. Judging
+fidelity, the share of sampled pictures with the subject's two colors as its detector sees them. Judging
 is not timed. Prints step time, peak memory, both scores, and how soon the direct method reaches what each
 paper recipe ends with.
 """
@@ -29,15 +29,15 @@ import toy_subjects
 from live_bytes import LiveBytes
 from torch import Tensor
 
-from cones2.pipelines.loading import load_model
-from cones2.pipelines.stable_diffusion import StableDiffusion
-from cones2.pipelines.training import training_model
+from cones2.diffusers_models.for_training import training_model
+from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.loading import load_model
+from cones2.training.batches import LatentBatches, LatentView, encode_views
 from cones2.training.config import TrainingConfig, default_config
-from cones2.training.data import LatentBatches, LatentView, encode_views
-from cones2.training.images import Photo, ViewSettings, load_photos, make_views
 from cones2.training.loop import Trainer
 from cones2.training.methods import ResidualMethod, make_method
 from cones2.training.objective import denoising_error
+from cones2.training.views import Photo, ViewSettings, load_photos, make_views
 
 JUDGED_AT = (0.1, 0.25, 0.5)  # shares of a run's steps, and at its end
 JUDGED_PAIRS = 256

@@ -14,7 +14,7 @@ class PromptError(Cones2Error):
 
 
 class LayoutError(Cones2Error):
-    """A layout, colour table, mask or box is wrong."""
+    """A layout, color table, mask or box is wrong."""
 
 
 class ConfigError(Cones2Error):

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
-from ..guidance import DEFAULT_STRENGTH, LayoutGuidance
-from ..layout import ColourEntry, Layout
-from ..maps import DEFAULT_NEGATIVE, NegativeMode, weight_maps
-from ..published import PublishedRules, PublishedSubject, published_maps
-from ..residual import Residual, add_residuals, check_width
-from ..tokens import Claim, Rows, locate_subjects
-from .stable_diffusion import EncodedPrompt, StableDiffusion
+from .concepts.residual import Residual, add_residuals, check_width
+from .diffusers_models.latent_model import EncodedPrompt, StableDiffusion
+from .guidance.cross_attention import DEFAULT_STRENGTH, LayoutGuidance
+from .guidance.weight_maps import DEFAULT_NEGATIVE, NegativeMode, weight_maps
+from .layout.regions import ColorEntry, Layout
+from .prompt.tokens import Claim, Rows, locate_subjects
+from .published.rules import PublishedRules, PublishedSubject, published_maps
 
 PlacedResidual = tuple[Residual, Sequence[Rows]]
 
@@ -57,7 +57,7 @@ def compose(
     if layout is None:
         return Scene(positive, negative.conditioning)
     if claims is None:
-        claims = locate_subjects(prompt.tokens, layout.subjects, model.tokenise, share=True)
+        claims = locate_subjects(prompt.tokens, layout.subjects, model.tokenize, share=True)
     maps = weight_maps(layout, [claim.occurrences for claim in claims], numbers.weight_negative, numbers.negative)
     return Scene(positive, negative.conditioning, LayoutGuidance(maps, numbers.strength), tuple(claims))
 
@@ -68,7 +68,7 @@ def compose_published(
     prompt: str,
     negative: str,
     residuals: Sequence[PlacedResidual],
-    layout: tuple[Image.Image, Sequence[ColourEntry]] | None,
+    layout: tuple[Image.Image, Sequence[ColorEntry]] | None,
     numbers: GuidanceNumbers,
 ) -> Scene:
     """The scene as the published code makes it; see `cones2.published`."""
@@ -77,7 +77,7 @@ def compose_published(
     if layout is None:
         return Scene(positive, unprompted.conditioning)
     picture, table = layout
-    subjects = [PublishedSubject(entry, tuple(id for id, _ in model.tokenise(entry.subject))) for entry in table]
+    subjects = [PublishedSubject(entry, tuple(id for id, _ in model.tokenize(entry.subject))) for entry in table]
     ids = [-1] * encoded.tokens.length  # −1: start, end and pad tokens, which no phrase contains
     for token in encoded.tokens.tokens:
         ids[token.row] = token.id

@@ -15,16 +15,16 @@ from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
 
-from ..cones2.attention_maps import AttentionRecorder, share_inside
 from ..cones2.errors import Cones2Error, PromptError
-from ..cones2.pictures import heat_picture, labelled
-from ..cones2.tables import parse_subject_lines
-from ..cones2.tokens import locate_subjects
+from ..cones2.guidance.heat_maps import AttentionRecorder, share_inside
+from ..cones2.layout.drawing import heat_picture, labeled
+from ..cones2.layout.tables import parse_subject_lines
+from ..cones2.prompt.tokens import locate_subjects
 from .guidance import Conditioning
-from .guide import GUIDE_KEY, LayoutGuide
-from .host import CATEGORY, to_image
-from .prompt import PromptRecord, prompt_record
-from .wrappers import OBSERVER_KEY, install
+from .host.attention.hooks import OBSERVER_KEY, install
+from .host.bound_layout import GUIDE_KEY, LayoutGuide
+from .host.prompt_record import PromptRecord, prompt_record
+from .host.sockets import CATEGORY, to_image
 
 _PICTURE_SIDE = 512
 
@@ -81,7 +81,7 @@ class Cones2SubjectAttention(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(
-                    "heat_maps", tooltip="One labelled picture per subject: the mean over all layers and chosen steps."
+                    "heat_maps", tooltip="One labeled picture per subject: the mean over all layers and chosen steps."
                 )
             ],
         )
@@ -102,7 +102,7 @@ class Cones2SubjectAttention(io.ComfyNode):
         cond, options = conditioning[0]
         record, guide = prompt_record(options), options.get(GUIDE_KEY)
         phrases = _phrases(subjects, record, guide)
-        claims = locate_subjects(record.tokens, phrases, record.tokenise, share=True)
+        claims = locate_subjects(record.tokens, phrases, record.tokenize, share=True)
         samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"][:1])
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
         chosen = range(len(sigmas) - 1)[first_step:last_step]
@@ -174,7 +174,7 @@ def _pictures(heat_maps: Tensor, phrases: list[str], guide: LayoutGuide | None) 
     scale = _PICTURE_SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
     return [
-        labelled(heat_picture(heat, *size), _caption(heat, phrase, guide))
+        labeled(heat_picture(heat, *size), _caption(heat, phrase, guide))
         for heat, phrase in zip(heat_maps, phrases, strict=True)
     ]
 

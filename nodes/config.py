@@ -9,16 +9,16 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..cones2.colours import parse_colour
-from ..cones2.config import GuidanceConfig, load_guidance_configs
+from ..cones2.concepts.residual import Residual, load_residual
 from ..cones2.errors import Cones2Error, ConfigError
-from ..cones2.layout import ColourEntry, Layout, layout_from_colours
-from ..cones2.pictures import open_layout_picture
-from ..cones2.placement import SubjectPlacement, resolve_subjects
-from ..cones2.residual import Residual, load_residual
-from ..cones2.tokens import find_phrase
-from .host import CATEGORY, RESIDUAL_FOLDER, LayoutSocket, ResidualSocket
-from .prompt import PromptRecord, read_prompt
+from ..cones2.layout.colors import parse_color
+from ..cones2.layout.drawing import open_layout_picture
+from ..cones2.layout.regions import ColorEntry, Layout, layout_from_colors
+from ..cones2.prompt.tokens import find_phrase
+from ..cones2.published.config import GuidanceConfig, load_guidance_configs
+from ..cones2.published.placement import SubjectPlacement, resolve_subjects
+from .host.prompt_record import PromptRecord, read_prompt
+from .host.sockets import CATEGORY, RESIDUAL_FOLDER, LayoutSocket, ResidualSocket
 
 
 class Cones2LoadGuidanceConfig(io.ComfyNode):
@@ -76,7 +76,7 @@ class Cones2LoadGuidanceConfig(io.ComfyNode):
             raise ConfigError(_missing(config))
         chosen = _entry(path, entry)
         record, _ = read_prompt(clip, chosen.prompt)
-        placements = resolve_subjects(chosen, record.tokens, record.tokenise)
+        placements = resolve_subjects(chosen, record.tokens, record.tokenize)
         residuals = tuple(_residual(placement, record) for placement in placements)
         return io.NodeOutput(
             chosen.prompt,
@@ -105,17 +105,17 @@ def _load(path: Path) -> list[GuidanceConfig]:
 
 def _residual(placement: SubjectPlacement, record: PromptRecord) -> Residual:
     """The residual under the phrase it belongs to; one of several places is selected with "#2"."""
-    places = find_phrase(record.tokens, placement.phrase, record.tokenise)
+    places = find_phrase(record.tokens, placement.phrase, record.tokenize)
     chosen = placement.occurrences
     number = f"#{places.index(chosen[0]) + 1}" if len(chosen) == 1 < len(places) else ""
     return load_residual(placement.residual, placement.phrase + number)
 
 
 def _layout(config: GuidanceConfig) -> Layout:
-    if config.layout is None or not config.colours:
-        raise ConfigError(f"{config.where}: it names no layout picture and colours, which this node needs")
-    table = [ColourEntry(parse_colour(text), subject, weight) for text, subject, weight in config.colours]
-    return layout_from_colours(open_layout_picture(config.layout), table)
+    if config.layout is None or not config.colors:
+        raise ConfigError(f"{config.where}: it names no layout picture and colors, which this node needs")
+    table = [ColorEntry(parse_color(text), subject, weight) for text, subject, weight in config.colors]
+    return layout_from_colors(open_layout_picture(config.layout), table)
 
 
 def _files_named(path: Path) -> list[Path]:

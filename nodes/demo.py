@@ -24,8 +24,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..cones2.assets import TOYWORLD
 from ..cones2.errors import ModelError
-from .host import CATEGORY, DEMO_MODEL
+from .host.sockets import CATEGORY
 
 _WEIGHTS = {
     "unet": "diffusion_pytorch_model.safetensors",
@@ -137,7 +138,7 @@ def _load_clip() -> Any:
         return_projected_pooled=False,
     )
     tokenizer = partial(
-        comfy.sd1_clip.SDTokenizer, tokenizer_path=str(DEMO_MODEL / "tokenizer"), embedding_size=config["hidden_size"]
+        comfy.sd1_clip.SDTokenizer, tokenizer_path=str(TOYWORLD / "tokenizer"), embedding_size=config["hidden_size"]
     )
     target = comfy.supported_models_base.ClipTarget(
         partial(comfy.sd1_clip.SD1Tokenizer, tokenizer=tokenizer),
@@ -190,12 +191,12 @@ def _vae_weights(levels: int) -> dict[str, Tensor]:
 
 
 def _config(part: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((DEMO_MODEL / part / "config.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads((TOYWORLD / part / "config.json").read_text(encoding="utf-8"))
     return found
 
 
 def _weights(part: str) -> dict[str, Tensor]:
-    stored = comfy.utils.load_torch_file(str(DEMO_MODEL / part / _WEIGHTS[part]))
+    stored = comfy.utils.load_torch_file(str(TOYWORLD / part / _WEIGHTS[part]))
     return {key: tensor.float() for key, tensor in stored.items()}
 
 
@@ -203,9 +204,9 @@ def _check_files() -> None:
     """Raise ModelError naming the files of the demo model that are not there."""
     wanted = [f"{part}/{name}" for part, weights in _WEIGHTS.items() for name in ("config.json", weights)]
     wanted += [f"tokenizer/{name}" for name in _TOKENIZER]
-    missing = [name for name in wanted if not Path(DEMO_MODEL, name).is_file()]
+    missing = [name for name in wanted if not Path(TOYWORLD, name).is_file()]
     if missing:
-        raise ModelError(f"the demo model in {DEMO_MODEL} lacks {', '.join(missing)}: install the pack anew")
+        raise ModelError(f"the demo model in {TOYWORLD} lacks {', '.join(missing)}: install the pack anew")
 
 
 NODES = [Cones2LoadDemoModel]

@@ -7,13 +7,13 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.guidance import DEFAULT_STRENGTH
-from ..cones2.layout import Layout
-from ..cones2.maps import DEFAULT_NEGATIVE, NegativeMode
-from .guide import GUIDE_KEY, Window, bind_layout
-from .host import CATEGORY, LayoutSocket
-from .prompt import check_known, prompt_record
-from .wrappers import install
+from ..cones2.guidance.cross_attention import DEFAULT_STRENGTH
+from ..cones2.guidance.weight_maps import DEFAULT_NEGATIVE, NegativeMode
+from ..cones2.layout.regions import Layout
+from .host.attention.hooks import install
+from .host.bound_layout import GUIDE_KEY, Window, bind_layout
+from .host.prompt_record import check_known, prompt_record
+from .host.sockets import CATEGORY, LayoutSocket
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
 

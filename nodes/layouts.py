@@ -9,12 +9,12 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.colours import DEFAULT_TOLERANCE
 from ..cones2.errors import LayoutError
-from ..cones2.layout import DEFAULT_WEIGHT, Box, layout_from_boxes, layout_from_colours, layout_from_masks
-from ..cones2.pictures import layout_picture
-from ..cones2.tables import parse_colour_lines, parse_subject_lines
-from .host import CATEGORY, BoxSocket, LayoutSocket, to_image, to_picture
+from ..cones2.layout.colors import DEFAULT_TOLERANCE
+from ..cones2.layout.drawing import layout_picture
+from ..cones2.layout.regions import DEFAULT_WEIGHT, Box, layout_from_boxes, layout_from_colors, layout_from_masks
+from ..cones2.layout.tables import parse_color_lines, parse_subject_lines
+from .host.sockets import CATEGORY, BoxSocket, LayoutSocket, to_image, to_picture
 
 _SUBJECTS_TOOLTIP = (
     'One subject of the prompt per line, in the order of the {}. "dog#2" is the second dog of the prompt; '
@@ -29,7 +29,7 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
             node_id="Cones2ColorLayoutToMasks",
             display_name="Color Layout to Masks (Cones 2)",
             category=CATEGORY,
-            description="Reads a painted layout: every colour is the place of one subject.",
+            description="Reads a painted layout: every color is the place of one subject.",
             search_aliases=["color mask", "regional prompt", "layout", "segmentation map"],
             inputs=[
                 io.Image.Input(
@@ -39,7 +39,7 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
                     "colors",
                     multiline=True,
                     default="255,0,0 = dog\n255,192,0 = mug",
-                    tooltip='One "colour = subject" per line. Colours: "255,0,0", "#f00", "#ff0000" or names such as '
+                    tooltip='One "color = subject" per line. Colors: "255,0,0", "#f00", "#ff0000" or names such as '
                     "red. "
                     '"red = dog#2" is the second dog of the prompt; "red = dog @ 3" gives it its own weight.',
                 ),
@@ -49,7 +49,7 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
                     min=0.0,
                     max=441.0,
                     step=1.0,
-                    tooltip="How far (RGB distance) a pixel may be from a colour of the table. 0 is exact; more "
+                    tooltip="How far (RGB distance) a pixel may be from a color of the table. 0 is exact; more "
                     "forgives JPEG and soft edges.",
                 ),
                 _weight_input(),
@@ -63,8 +63,8 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, colors: str, tolerance: float, weight: float) -> io.NodeOutput:
-        table = parse_colour_lines(colors, weight)
-        layout = layout_from_colours(to_picture(image, "the layout picture"), table, tolerance)
+        table = parse_color_lines(colors, weight)
+        layout = layout_from_colors(to_picture(image, "the layout picture"), table, tolerance)
         masks = torch.stack([region.mask.float() for region in layout.regions])
         return io.NodeOutput(layout, masks, to_image([layout_picture(layout, layout.height, layout.width)]))
 

@@ -9,9 +9,9 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io, ui
 
+from ..cones2.concepts.residual import Residual, load_residual, save_residual
 from ..cones2.errors import ResidualError
-from ..cones2.residual import Residual, load_residual, save_residual
-from .host import CATEGORY, DEMO_RESIDUALS, RESIDUAL_FOLDER, ResidualSocket
+from .host.sockets import CATEGORY, DEMO_RESIDUALS, RESIDUAL_FOLDER, ResidualSocket
 
 
 class Cones2LoadResidual(io.ComfyNode):

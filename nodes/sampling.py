@@ -16,13 +16,13 @@ from torch import Tensor
 import nodes as host_nodes
 
 from ..cones2.errors import ModelError
-from ..cones2.layout import Layout
-from ..cones2.maps import DEFAULT_NEGATIVE, NegativeMode
-from ..cones2.sampler import SeededNoise, StepInfo, sample_euler
+from ..cones2.guidance.weight_maps import DEFAULT_NEGATIVE, NegativeMode
+from ..cones2.layout.regions import Layout
+from ..cones2.sampling.euler import SeededNoise, StepInfo, sample_euler
 from .guidance import Conditioning, guide_conditioning, negative_mode_input, outside_weight_input, strength_input
-from .guide import Window, guided_intervals
-from .host import CATEGORY, LayoutSocket
-from .wrappers import KEY, install, run_guides
+from .host.attention.hooks import KEY, install, run_guides
+from .host.bound_layout import Window, guided_intervals
+from .host.sockets import CATEGORY, LayoutSocket
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,21 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.anchor import from_other_encoder
+from ..cones2.concepts.fingerprint import from_other_encoder
+from ..cones2.concepts.residual import Residual, add_residuals, check_width
 from ..cones2.errors import PromptError
-from ..cones2.residual import Residual, add_residuals, check_width
-from ..cones2.tokens import locate_subjects
-from .host import CATEGORY, ResidualSocket
-from .prompt import PROMPT_KEY, Placed, PromptRecord, check_known, knows, prompt_record, read_prompt, usual_layer
+from ..cones2.prompt.tokens import locate_subjects
+from .host.prompt_record import (
+    PROMPT_KEY,
+    Placed,
+    PromptRecord,
+    check_known,
+    knows,
+    prompt_record,
+    read_prompt,
+    usual_layer,
+)
+from .host.sockets import CATEGORY, ResidualSocket
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +136,7 @@ def _apply(cond: Tensor, options: dict[str, Any], record: PromptRecord, residual
         check_width(residual, cond.shape[-1])
         _warn_of_other_encoder(residual, cond, record)
     together = [placed.residual for placed in record.placed] + residuals
-    claims = locate_subjects(record.tokens, [residual.subject for residual in together], record.tokenise)
+    claims = locate_subjects(record.tokens, [residual.subject for residual in together], record.tokenize)
     placed = [Placed(residual, claim.occurrences) for residual, claim in zip(together, claims, strict=True)]
     return [add_residuals(cond, _changes(record.placed, placed)), {**options, PROMPT_KEY: record.with_placed(placed)}]
 

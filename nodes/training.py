@@ -14,19 +14,19 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..cones2.concepts.residual import Residual
 from ..cones2.errors import CheckpointError, ConfigError, ModelError
-from ..cones2.residual import Residual
 from ..cones2.training.config import TrainingConfig, default_config
-from ..cones2.training.images import Photo, ViewSettings, photos_from_pixels
-from ..cones2.training.log import loss_curve
+from ..cones2.training.history import loss_curve
 from ..cones2.training.loop import Record, Trainer, TrainingResult
 from ..cones2.training.model import Conditioning, TrainingModel
 from ..cones2.training.preview import preview_latents
 from ..cones2.training.session import prepare_run, result_residual
-from .host import CATEGORY, ResidualSocket, to_image
+from ..cones2.training.views import Photo, ViewSettings, photos_from_pixels
+from .host.sockets import CATEGORY, ResidualSocket, to_image
+from .host.training_model import base_model_name, picture_grid, precision_of, trainable_model
+from .host.training_runs import RUN_KEY, Run, find_run, save_once
 from .residuals import residual_path
-from .runs import RUN_KEY, Run, find_run, save_once
-from .trainable import base_model_name, picture_grid, precision_of, trainable_model
 
 log = logging.getLogger(__name__)
 
@@ -282,7 +282,7 @@ def _progress(
 def _previewer(model: Any) -> Any:
     """The host's previewer; its plainest one where previews of sampling are off, as preview_every asks for them here.
 
-    None for latents of unknown colours.
+    None for latents of unknown colors.
     """
     latents = model.model.latent_format
     chosen = latent_preview.get_previewer(model.load_device, latents)

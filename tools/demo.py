@@ -18,27 +18,27 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from tqdm import tqdm
 
-from cones2.attention_maps import AttentionRecorder
-from cones2.colours import parse_colour
-from cones2.files import write_atomically
-from cones2.layout import ColourEntry, Layout, layout_from_colours
-from cones2.pictures import write_png
-from cones2.pipelines.loading import load_model
-from cones2.pipelines.scene import Scene, compose
-from cones2.pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
-from cones2.residual import Residual, save_residual
-from cones2.tokens import locate_subjects
-from cones2.training.images import load_photos
+from cones2.assets import TOYWORLD
+from cones2.concepts.residual import Residual, save_residual
+from cones2.diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
+from cones2.diffusers_models.loading import load_model
+from cones2.evaluation.toyworld.detector import Found, detect, load_detector
+from cones2.evaluation.toyworld.world import SUBJECTS
+from cones2.guidance.heat_maps import AttentionRecorder
+from cones2.layout.colors import parse_color
+from cones2.layout.drawing import write_png
+from cones2.layout.regions import ColorEntry, Layout, layout_from_colors
+from cones2.prompt.tokens import locate_subjects
+from cones2.scene import Scene, compose
+from cones2.storage.files import write_atomically
+from cones2.training.views import load_photos
+from tools.demo_picture import Row, overview, photo_row
 
-from .demo_picture import Row, overview, photo_row
-from .toyworld.detector import Found, detect, load_detector
 from .toyworld.residuals import learn_subject
-from .toyworld.world import SUBJECTS
 
-ASSETS = Path(__file__).parents[1] / "cones2" / "assets" / "toyworld"
 PROMPT = "a photo of a mug and a dog on the beach"
 CAST = {"mug": "purple_yellow_mug", "dog": "blue_white_dog"}
-COLOURS = {"mug": parse_colour("#ffc000"), "dog": parse_colour("#e03030")}
+COLORS = {"mug": parse_color("#ffc000"), "dog": parse_color("#e03030")}
 LAYOUT_SIDE = 256
 STEPS, CFG = 16, 4.0
 
@@ -51,8 +51,8 @@ class Arm:
     layout: Layout | None
     pictures: Sequence[Image.Image]
     attention: Tensor  # [subjects, h, w]
-    in_place: float  # share of the subjects whose centre is in their region
-    own_colours: float  # share of the subjects in both colours of their photos
+    in_place: float  # share of the subjects whose center is in their region
+    own_colors: float  # share of the subjects in both colors of their photos
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16, help="pictures per row of the table")
     args = parser.parse_args()
     torch.manual_seed(0)
-    model = load_model(ASSETS, device="cpu")
+    model = load_model(TOYWORLD, device="cpu")
     residuals = {word: learn(model, word, args.out) for word in CAST}
     words = list(CAST)
     painted = paint_layout(args.out / "layout.png", words)
@@ -73,11 +73,11 @@ def main() -> None:
         ("regions exchanged", residuals, exchanged, exchanged),
     ]
     print(f'\n"{PROMPT}", {args.count} seeds, judged by the toy world\'s detector')
-    print(f"{'':22}{'in its region':>16}{'in its own colours':>20}")
+    print(f"{'':22}{'in its region':>16}{'in its own colors':>20}")
     arms = []
     for title, added, layout, judged in plan:
         arms.append(sample(model, title, added, layout, judged, range(args.count)))
-        print(f"{title:22}{arms[-1].in_place:16.0%}{arms[-1].own_colours:20.0%}", flush=True)
+        print(f"{title:22}{arms[-1].in_place:16.0%}{arms[-1].own_colors:20.0%}", flush=True)
     write_overview(args.out / "demo.png", painted, arms)
 
 
@@ -90,20 +90,20 @@ def learn(model: StableDiffusion, word: str, out: Path) -> Residual:
             bar.total = steps
             bar.update()
 
-        residual = learn_subject(model, name, ASSETS / "subjects" / name, show)
+        residual = learn_subject(model, name, TOYWORLD / "subjects" / name, show)
     path = save_residual(residual, out / f"{name}.safetensors", overwrite=True)
     print(f"{path}: {path.stat().st_size} bytes, after {residual.metadata['steps']} steps")
     return residual
 
 
 def paint_layout(path: Path, words: Sequence[str]) -> Layout:
-    """Paint a layout as a user would, a colour per subject on white (the first on the left), and read it."""
+    """Paint a layout as a user would, a color per subject on white (the first on the left), and read it."""
     picture = Image.new("RGB", (LAYOUT_SIDE, LAYOUT_SIDE), "white")
     draw = ImageDraw.Draw(picture)
-    draw.rounded_rectangle((10, 56, 118, 200), radius=16, fill=COLOURS[words[0]])
-    draw.rounded_rectangle((136, 56, 246, 200), radius=16, fill=COLOURS[words[1]])
+    draw.rounded_rectangle((10, 56, 118, 200), radius=16, fill=COLORS[words[0]])
+    draw.rounded_rectangle((136, 56, 246, 200), radius=16, fill=COLORS[words[1]])
     write_atomically(path, lambda stream: picture.save(stream, "PNG"), overwrite=True)
-    return layout_from_colours(Image.open(path), [ColourEntry(COLOURS[word], word) for word in CAST])
+    return layout_from_colors(Image.open(path), [ColorEntry(COLORS[word], word) for word in CAST])
 
 
 def sample(
@@ -120,7 +120,7 @@ def sample(
     settings = SamplingSettings(steps=STEPS, cfg=CFG, seeds=seeds, height=model.default_size, width=model.default_size)
     latents = model.sample(scene.positive, scene.negative, scene.guidance, settings, observer=recorder.observe)
     decoded = model.decode(latents)
-    found = detect(load_detector(ASSETS / "detector.safetensors"), (decoded.float() / 2 + 0.5).clamp(0, 1))
+    found = detect(load_detector(TOYWORLD / "detector.safetensors"), (decoded.float() / 2 + 0.5).clamp(0, 1))
     return Arm(title, layout, to_images(decoded), recorder.heat_maps(), *scores(found, judged))
 
 
@@ -129,14 +129,14 @@ def make_scene(
 ) -> tuple[Scene, list[list[int]]]:
     """The prompt with residuals and layout, and the conditioning rows of each subject."""
     prompt, negative = model.encode_prompts(PROMPT, "")
-    claims = locate_subjects(prompt.tokens, list(CAST), model.tokenise)
+    claims = locate_subjects(prompt.tokens, list(CAST), model.tokenize)
     placed = [(residuals[claim.phrase], claim.occurrences) for claim in claims if claim.phrase in residuals]
     scene = compose(model, prompt, negative, placed, layout, claims=claims if layout else None)
     return scene, [[row for rows in claim.occurrences for row in rows] for claim in claims]
 
 
 def scores(found: Sequence[dict[str, Found]], layout: Layout) -> tuple[float, float]:
-    """Shares of all subjects that are in their region, and that have both colours of their photos."""
+    """Shares of all subjects that are in their region, and that have both colors of their photos."""
     in_place = own = 0
     for picture in found:
         for region in layout.regions:
@@ -146,7 +146,7 @@ def scores(found: Sequence[dict[str, Found]], layout: Layout) -> tuple[float, fl
             height, width = region.mask.shape
             in_place += bool(region.mask[int(thing.y * height), int(thing.x * width)])
             look = SUBJECTS[CAST[region.subject]]
-            own += {thing.look.colour, thing.look.stripes} == {look.colour, look.stripes}
+            own += {thing.look.color, thing.look.stripes} == {look.color, look.stripes}
     total = len(found) * len(layout.regions)
     return in_place / total, own / total
 
@@ -154,11 +154,11 @@ def scores(found: Sequence[dict[str, Found]], layout: Layout) -> tuple[float, fl
 def write_overview(path: Path, layout: Layout, arms: Sequence[Arm]) -> None:
     """The picture that explains it all; the samples are the first seeds, not chosen ones."""
     photos = [
-        photo_row(word, COLOURS[word], [photo.picture for photo in load_photos(ASSETS / "subjects" / name)])
+        photo_row(word, COLORS[word], [photo.picture for photo in load_photos(TOYWORLD / "subjects" / name)])
         for word, name in CAST.items()
     ]
     sampled = [
-        Row(f"{arm.title}\nin place {arm.in_place:.0%}\nown colours {arm.own_colours:.0%}", arm.layout, arm.pictures)
+        Row(f"{arm.title}\nin place {arm.in_place:.0%}\nown colors {arm.own_colors:.0%}", arm.layout, arm.pictures)
         for arm in arms
     ]
     free, guided = arms[1].attention, arms[2].attention

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from cones2.colours import RGB
-from cones2.layout import Layout
-from cones2.pictures import heat_picture, layout_picture
+from cones2.layout.colors import RGB
+from cones2.layout.drawing import heat_picture, layout_picture
+from cones2.layout.regions import Layout
 
 CELL, GAP, MARGIN = 128, 8, 190
 SAMPLES = 6
@@ -26,9 +26,9 @@ class Row:
     pictures: Sequence[Image.Image]
 
 
-def photo_row(word: str, colour: RGB, photos: Sequence[Image.Image]) -> Image.Image:
-    """The photos of a subject behind a swatch of its region's colour."""
-    swatch = Image.new("RGB", (CELL, CELL), colour)
+def photo_row(word: str, color: RGB, photos: Sequence[Image.Image]) -> Image.Image:
+    """The photos of a subject behind a swatch of its region's color."""
+    swatch = Image.new("RGB", (CELL, CELL), color)
     _write(swatch, word, (CELL / 2, CELL / 2), 24, fill=(255, 255, 255), stroke=INK)
     return _row(f'{len(photos)} photos\nteach one vector\nfor "{word}"', [swatch, *photos])
 
@@ -81,10 +81,10 @@ def _row(caption: str, cells: Sequence[Image.Image]) -> Image.Image:
 
 
 def _write(
-    picture: Image.Image, text: str, centre: tuple[float, float], size: int, fill: RGB, stroke: RGB | None = None
+    picture: Image.Image, text: str, center: tuple[float, float], size: int, fill: RGB, stroke: RGB | None = None
 ) -> None:
     ImageDraw.Draw(picture).text(
-        centre,
+        center,
         text,
         fill=fill,
         font=ImageFont.load_default(size),

@@ -1,4 +1,4 @@
-"""Writes locales/en/nodeDefs.json from the schemas: `python tools/locales.py`.
+"""Writes locales/en/nodeDefs.json from the schemas: `python -m tools.locales`.
 
 Needs a ComfyUI host. Says for the other languages which keys are missing or left over.
 """
@@ -9,13 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-PACK = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PACK / "tests" / "host"))
+from tests.host.client.checkpoints import open_checkpoints
+from tests.host.client.discovery import NO_HOST, find_host
+from tests.host.client.worker import HostWorker
+from tests.host.client.workspace import make_workspace
 
-from hostlink.checkpoints import open_checkpoints  # noqa: E402
-from hostlink.discovery import NO_HOST, find_host  # noqa: E402
-from hostlink.worker import HostWorker  # noqa: E402
-from hostlink.workspace import make_workspace  # noqa: E402
+PACK = Path(__file__).resolve().parents[1]
 
 
 def read_schemas() -> dict[str, Any]:
@@ -26,7 +25,7 @@ def read_schemas() -> dict[str, Any]:
     checkpoints = open_checkpoints(host)
     with tempfile.TemporaryDirectory() as folder:
         worker = HostWorker(host, make_workspace(Path(folder), checkpoints.folder), checkpoints)
-        found: dict[str, Any] = worker("documentation.py", "node_defs")
+        found: dict[str, Any] = worker.documentation.node_defs()
         worker.close()
     return found
 

@@ -18,7 +18,7 @@ _DESCRIPTION = """\
 Cones 2: put several specific subjects into one picture, each where you want it.
 
 A subject is a word of the prompt plus a residual: a ~5 KB file learned from 3–6 photos.
-A layout is a picture with one colour per subject that says where each belongs.
+A layout is a picture with one color per subject that says where each belongs.
 """
 _EXAMPLES = """\
 examples:
@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 1 bad input or problems found, 2 wrong usage, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    logging.getLogger("diffusers").setLevel(logging.ERROR)  # its remarks are for programmers
+    logging.getLogger("diffusers").setLevel(logging.ERROR)  # its remarks are for programrs
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))

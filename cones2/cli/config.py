@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..config_check import check_guidance_configs
-from ..pipelines.loading import host_tokenizer, load_tokenizer
-from ..pipelines.text import hf_tokenise
+from ..diffusers_models.loading import host_tokenizer, load_tokenizer
+from ..diffusers_models.text import hf_tokenize
+from ..published.check import check_guidance_configs
 
 
 def add_config_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,11 +32,11 @@ def add_config_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
 
 def _check(args: argparse.Namespace) -> int:
     folder = args.tokenizer or host_tokenizer()
-    tokenise = None if folder is None else hf_tokenise(load_tokenizer(folder))
+    tokenize = None if folder is None else hf_tokenize(load_tokenizer(folder))
     problems = []
     for path in args.files:
-        problems += check_guidance_configs(path, tokenise)
+        problems += check_guidance_configs(path, tokenize)
     print("\n".join(problems) or "no problems")
-    if tokenise is None:
+    if tokenize is None:
         print("Phrases and token positions were not checked: name the model's tokenizer with --tokenizer DIR.")
     return 1 if problems else 0

@@ -7,40 +7,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..colours import DEFAULT_TOLERANCE, parse_colour
-from ..config import WEIGHT_RANGE, GuidanceConfig, load_guidance_configs
+from ..concepts.residual import load_residual
+from ..diffusers_models.latent_model import EncodedPrompt, StableDiffusion
 from ..errors import Cones2Error, ConfigError, LayoutError
-from ..layout import DEFAULT_WEIGHT, ColourEntry, Layout, layout_from_colours
-from ..pictures import open_layout_picture
-from ..pipelines.scene import GuidanceNumbers, PlacedResidual, Scene, compose, compose_published
-from ..pipelines.stable_diffusion import EncodedPrompt, StableDiffusion
-from ..placement import resolve_subjects
-from ..published import PublishedRules, published_layout
-from ..residual import load_residual
-from ..tokens import Claim, locate_subjects
+from ..layout.colors import DEFAULT_TOLERANCE, parse_color
+from ..layout.drawing import open_layout_picture
+from ..layout.regions import DEFAULT_WEIGHT, ColorEntry, Layout, layout_from_colors
+from ..prompt.tokens import Claim, locate_subjects
+from ..published.config import WEIGHT_RANGE, GuidanceConfig, load_guidance_configs
+from ..published.placement import resolve_subjects
+from ..published.rules import PublishedRules, published_layout
+from ..scene import GuidanceNumbers, PlacedResidual, Scene, compose, compose_published
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SubjectFlag:
-    """`--subject "PHRASE=FILE@WEIGHT:COLOUR"`: file, weight and colour are optional."""
+    """`--subject "PHRASE=FILE@WEIGHT:COLOR"`: file, weight and color are optional."""
 
     phrase: str
     residual: Path | None
     weight: float
-    colour: str | None
+    color: str | None
 
 
 @dataclass(frozen=True)
 class Job:
     """One prompt to sample. name: how its files are called. config: the entry it came from, if any.
-    table: colour table of the layout file. subjects: the flags it came from, if any."""
+    table: color table of the layout file. subjects: the flags it came from, if any."""
 
     name: str
     prompt: str
     layout: Path | None
-    table: tuple[ColourEntry, ...]
+    table: tuple[ColorEntry, ...]
     guidance_steps: int | None
     numbers: GuidanceNumbers
     config: GuidanceConfig | None = None
@@ -50,13 +50,13 @@ class Job:
 def parse_subject(text: str) -> SubjectFlag:
     """Read "dog=path/dog.safetensors@2.5:#ff0000", "dog=dog.pt", "dog:#f00" or "dog:255,0,0".
 
-    Raises ConfigError for a missing phrase or a colour or weight that cannot be read.
+    Raises ConfigError for a missing phrase or a color or weight that cannot be read.
     """
     phrase, equals, rest = text.partition("=")
     if not equals:
         phrase, _, rest = text.rpartition(":")
         phrase, rest = (phrase, ":" + rest) if phrase else (text, "")
-    path, colour = _split_colour(rest)
+    path, color = _split_color(rest)
     path, weight = _split_weight(path)
     if not equals and not path:
         phrase, weight = _split_weight(phrase)
@@ -65,16 +65,16 @@ def parse_subject(text: str) -> SubjectFlag:
     low, high = WEIGHT_RANGE
     if not low <= weight <= high:
         raise ConfigError(f'--subject "{text}" has the weight {weight:g}: it must be a number from {low:g} to {high:g}')
-    if not path and colour is None:
-        raise ConfigError(f'--subject "{text}" has neither a residual file nor a colour')
-    return SubjectFlag(phrase.strip(), Path(path) if path else None, weight, colour)
+    if not path and color is None:
+        raise ConfigError(f'--subject "{text}" has neither a residual file nor a color')
+    return SubjectFlag(phrase.strip(), Path(path) if path else None, weight, color)
 
 
-def _split_colour(text: str) -> tuple[str, str | None]:
+def _split_color(text: str) -> tuple[str, str | None]:
     head, separator, tail = text.rpartition(":")
     if not separator or "/" in tail or "\\" in tail:  # C:\dog.pt
         return text, None
-    parse_colour(tail)
+    parse_color(tail)
     return head, tail
 
 
@@ -95,7 +95,7 @@ def jobs_from_config(path: Path, prompt: str | None, layout: Path | None) -> lis
             name=f"{path.stem}_{config.entry}",
             prompt=prompt or config.prompt,
             layout=layout or config.layout,
-            table=tuple(ColourEntry(parse_colour(line.colour), line.subject, line.weight) for line in config.colours),
+            table=tuple(ColorEntry(parse_color(line.color), line.subject, line.weight) for line in config.colors),
             guidance_steps=config.guidance_steps,
             numbers=GuidanceNumbers(config.guidance_weight, config.weight_negative),
             config=replace(config, prompt=prompt or config.prompt),
@@ -105,34 +105,34 @@ def jobs_from_config(path: Path, prompt: str | None, layout: Path | None) -> lis
 
 
 def job_from_flags(prompt: str, subjects: Sequence[SubjectFlag], layout: Path | None) -> Job:
-    """A job without a config. Raises ConfigError when colours and layout do not come together."""
+    """A job without a config. Raises ConfigError when colors and layout do not come together."""
     table = tuple(
-        ColourEntry(parse_colour(subject.colour), subject.phrase, subject.weight)
+        ColorEntry(parse_color(subject.color), subject.phrase, subject.weight)
         for subject in subjects
-        if subject.colour is not None
+        if subject.color is not None
     )
     if table and layout is None:
-        raise ConfigError(f'"{table[0].subject}" has a colour but there is no layout picture: give it as --layout FILE')
+        raise ConfigError(f'"{table[0].subject}" has a color but there is no layout picture: give it as --layout FILE')
     if layout is not None and not table:
-        raise ConfigError(f'{layout} needs a colour per subject: write --subject "dog=dog.safetensors:#ff0000"')
+        raise ConfigError(f'{layout} needs a color per subject: write --subject "dog=dog.safetensors:#ff0000"')
     return Job("picture", prompt, layout, table, None, GuidanceNumbers(), subjects=tuple(subjects))
 
 
 def job_layout(job: Job, tolerance: float = DEFAULT_TOLERANCE, rules: PublishedRules | None = None) -> Layout | None:
-    """The job's regions, read from its layout file, with exact colours under published rules.
+    """The job's regions, read from its layout file, with exact colors under published rules.
 
-    None, with a warning, where colours or the file are missing. Raises LayoutError naming the file.
+    None, with a warning, where colors or the file are missing. Raises LayoutError naming the file.
     """
     if job.layout is None or not job.table:
         if job.layout is not None or job.table:
-            lacks = "no layout picture" if job.layout is None else "no colours"
+            lacks = "no layout picture" if job.layout is None else "no colors"
             log.warning("%s has %s: its subjects are not guided to places", job.name, lacks)
         return None
     try:
         picture = open_layout_picture(job.layout)
         if rules is not None:
             return published_layout(picture, job.table)
-        return layout_from_colours(picture, job.table, tolerance)
+        return layout_from_colors(picture, job.table, tolerance)
     except LayoutError as error:
         raise LayoutError(f"{job.layout}: {error}") from error
 
@@ -169,7 +169,7 @@ def _placed_residuals(
             for flag, claim in zip(job.subjects, claims, strict=True)
             if flag.residual is not None
         ]
-    placements = resolve_subjects(job.config, encoded.tokens, model.tokenise, strict_positions)
+    placements = resolve_subjects(job.config, encoded.tokens, model.tokenize, strict_positions)
     return [
         (load_residual(placement.residual, placement.phrase), placement.occurrences)
         for placement in placements
@@ -179,7 +179,7 @@ def _placed_residuals(
 
 def _flag_claims(job: Job, model: StableDiffusion, encoded: EncodedPrompt) -> list[Claim]:
     """The tokens of each --subject, with or without a residual or region of its own."""
-    return locate_subjects(encoded.tokens, [flag.phrase for flag in job.subjects], model.tokenise, share=True)
+    return locate_subjects(encoded.tokens, [flag.phrase for flag in job.subjects], model.tokenize, share=True)
 
 
 def _region_claims(job: Job, model: StableDiffusion, encoded: EncodedPrompt) -> list[Claim] | None:
@@ -187,4 +187,4 @@ def _region_claims(job: Job, model: StableDiffusion, encoded: EncodedPrompt) -> 
     if job.config is not None:
         return None
     claims = _flag_claims(job, model, encoded)
-    return [claim for flag, claim in zip(job.subjects, claims, strict=True) if flag.colour is not None]
+    return [claim for flag, claim in zip(job.subjects, claims, strict=True) if flag.color is not None]

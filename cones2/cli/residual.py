@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..concepts.residual import ResidualFile, load_residual, read_residual_file, save_residual
 from ..errors import ResidualError
-from ..families import family_of_width
-from ..residual import ResidualFile, load_residual, read_residual_file, save_residual
+from ..families.family import family_of_width
 
 _COLUMNS = ("file", "subject", "tokens", "width", "family", "norm", "numbers", "format")
 

@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..colours import DEFAULT_TOLERANCE
-from ..config import NEGATIVE_RANGE, STEPS_RANGE, STRENGTH_RANGE
+from ..diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
+from ..diffusers_models.loading import load_model
 from ..errors import ConfigError
-from ..files import write_atomically
-from ..layout import Layout
-from ..pictures import grid, layout_picture, write_png
-from ..pipelines.loading import load_model
-from ..pipelines.scene import Scene
-from ..pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
-from ..published import PublishedRules
-from ..sampler import StepInfo
+from ..layout.colors import DEFAULT_TOLERANCE
+from ..layout.drawing import grid, layout_picture, write_png
+from ..layout.regions import Layout
+from ..published.config import NEGATIVE_RANGE, STEPS_RANGE, STRENGTH_RANGE
+from ..published.rules import PublishedRules
+from ..sampling.euler import StepInfo
+from ..scene import Scene
+from ..storage.files import write_atomically
 from .jobs import Job, job_from_flags, job_layout, job_scene, jobs_from_config, parse_subject
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,9 @@ def _add_scene_flags(group: Any) -> None:
         "--subject",
         action="append",
         default=[],
-        metavar="PHRASE=FILE@WEIGHT:COLOUR",
-        help="a subject: words of the prompt, its residual file, its weight (2.5) and its colour in the layout, e.g. "
-        '"dog=dog.safetensors@2.5:#ff0000"; file, weight and colour are optional; give it once per subject',
+        metavar="PHRASE=FILE@WEIGHT:COLOR",
+        help="a subject: words of the prompt, its residual file, its weight (2.5) and its color in the layout, e.g. "
+        '"dog=dog.safetensors@2.5:#ff0000"; file, weight and color are optional; give it once per subject',
     )
     group.add_argument("--layout", type=Path, metavar="FILE", help="layout picture; replaces the config's")
     group.add_argument(
@@ -69,7 +69,7 @@ def _add_scene_flags(group: Any) -> None:
         type=_number(0, 442),
         default=DEFAULT_TOLERANCE,
         metavar="D",
-        help="how far (RGB distance) a pixel may be from its subject's colour (default: %(default)g)",
+        help="how far (RGB distance) a pixel may be from its subject's color (default: %(default)g)",
     )
     group.add_argument("--strict-positions", action="store_true", help="use the config's typed token rows as they are")
 
@@ -102,7 +102,7 @@ def _add_guidance_flags(group: Any) -> None:
         "--published-rules",
         type=_rules,
         metavar="{cones2,multi-concept}",
-        help="reproduce old results: exact colours, typed rows and the other rules of the published code",
+        help="reproduce old results: exact colors, typed rows and the other rules of the published code",
     )
 
 
@@ -290,7 +290,7 @@ def _record(args: argparse.Namespace, job: Job, settings: SamplingSettings) -> d
         "negative_prompt": args.negative_prompt,
         "subjects": subjects,
         "layout": str(job.layout or ""),
-        "colours": {"#{:02x}{:02x}{:02x}".format(*entry.colour): [entry.subject, entry.weight] for entry in job.table},
+        "colours": {"#{:02x}{:02x}{:02x}".format(*entry.color): [entry.subject, entry.weight] for entry in job.table},
         "steps": settings.steps,
         "guidance_steps": settings.guided,
         "guidance_weight": job.numbers.strength,

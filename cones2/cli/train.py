@@ -106,7 +106,7 @@ def _add_image_flags(group: Any) -> None:
     group.add_argument("--buckets", action="store_true", help="keep the photos' proportions, no square crops")
     group.add_argument("--crops", type=int, default=4, metavar="N", help="random crops of oblong photos (4)")
     group.add_argument(
-        "--center-crop", "--center_crop", dest="center_crop", action="store_true", help="one crop, the centre"
+        "--center-crop", "--center_crop", dest="center_crop", action="store_true", help="one crop, the center"
     )
     group.add_argument("--flip", action="store_true", help="add mirrored photos; not for text or asymmetric things")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Cones2Error, ConfigError
-from ..files import read_limited
+from ..storage.files import read_limited
 from .training_run import Models, Outcome, train_one
 
 _MAX_BYTES = 1 << 20

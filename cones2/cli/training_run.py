@@ -16,22 +16,22 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ..concepts.residual import Residual, make_residual, save_residual
+from ..diffusers_models.for_training import training_model
+from ..diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
+from ..diffusers_models.loading import load_model_to_train
+from ..diffusers_models.sdxl import StableDiffusionXL
 from ..errors import ConfigError, ModelError
-from ..files import write_atomically
-from ..pictures import write_png
-from ..pipelines.loading import load_model_to_train
-from ..pipelines.scene import compose
-from ..pipelines.sdxl import StableDiffusionXL
-from ..pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
-from ..pipelines.training import training_model
-from ..residual import Residual, make_residual, save_residual
-from ..tokens import find_phrase
+from ..layout.drawing import write_png
+from ..prompt.tokens import find_phrase
+from ..scene import compose
+from ..storage.files import write_atomically
 from ..training.config import TrainingConfig, default_config
-from ..training.images import ViewSettings, load_photos
-from ..training.log import CsvLog, loss_curve
+from ..training.history import CsvLog, loss_curve
 from ..training.loop import Record, Trainer, TrainingResult
 from ..training.session import prepare_run, result_residual
-from .parallel import Processes, start_processes
+from ..training.views import ViewSettings, load_photos
+from .processes import Processes, start_processes
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ def _preview(args: argparse.Namespace, config: TrainingConfig, model: StableDiff
     prompt = args.preview_prompt or f"a photo of a {config.subject}"
     encoded, unprompted = model.encode_prompts(prompt, "")
     residual = make_residual(config.subject, trainer.method.residual())
-    rows = find_phrase(encoded.tokens, config.subject, model.tokenise)
+    rows = find_phrase(encoded.tokens, config.subject, model.tokenize)
     scene = compose(model, encoded, unprompted, [(residual, rows)], None)
     side = model.default_size
     settings = SamplingSettings(steps=_PREVIEW_STEPS, seeds=(config.seed,), height=side, width=side)

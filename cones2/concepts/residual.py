@@ -12,14 +12,14 @@ from typing import Literal
 import safetensors
 import torch
 from safetensors.torch import load as parse_safetensors
-from safetensors.torch import save as serialise
+from safetensors.torch import save as serialize
 from torch import Tensor
 
-from . import __version__
-from .errors import Cones2Error, ResidualError
-from .families import family_of_width, width_label
-from .files import read_limited, write_atomically
-from .pickled import load_pickled_tensor
+from .. import __version__
+from ..errors import Cones2Error, ResidualError
+from ..families.family import family_of_width, width_label
+from ..storage.files import read_limited, write_atomically
+from ..storage.torch_pickle import load_pickled_tensor
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def read_residual_file(path: Path | str, subject: str | None = None) -> Residual
         residual = make_residual(phrase, tensor, metadata)
     except ResidualError as error:
         raise ResidualError(f"{path}: {error}") from error
-    _warn_if_mislabelled(path, residual)
+    _warn_if_mislabeled(path, residual)
     return ResidualFile(residual, container, tensor.dtype)
 
 
@@ -142,13 +142,13 @@ def save_residual(residual: Residual, path: Path | str, overwrite: bool = False)
     metadata = {**{str(key): str(value) for key, value in residual.metadata.items()}, **facts}
     try:
         tensor = _checked(residual.tensor * residual.strength)
-        serialised = serialise({TENSOR_KEY: tensor}, metadata)
-        if len(serialised) - tensor.nbytes > _MAX_METADATA_BYTES:
+        serialized = serialize({TENSOR_KEY: tensor}, metadata)
+        if len(serialized) - tensor.nbytes > _MAX_METADATA_BYTES:
             raise ResidualError(f"its metadata is larger than {_MAX_METADATA_BYTES:,} bytes")
     except ResidualError as error:
         raise ResidualError(f"{path}: {error}") from error
     try:
-        write_atomically(path, lambda stream: stream.write(serialised), overwrite)
+        write_atomically(path, lambda stream: stream.write(serialized), overwrite)
     except Cones2Error as error:
         raise ResidualError(str(error)) from error
     return path
@@ -250,7 +250,7 @@ def _checked(tensor: Tensor) -> Tensor:
     return plain
 
 
-def _warn_if_mislabelled(path: Path, residual: Residual) -> None:
+def _warn_if_mislabeled(path: Path, residual: Residual) -> None:
     claimed = residual.metadata.get("family")
     if claimed and residual.family and claimed != residual.family:
         log.warning("%s says it is for %r but is %s", path, claimed, width_label(residual.width))

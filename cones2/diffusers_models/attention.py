@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..guidance import LayoutGuidance, guided_attention
+from ..guidance.cross_attention import LayoutGuidance, guided_attention
 
 # (q, k [B, heads, N or L, d], mask or None, (height, width) of the layer), positive prompt only
 Observer = Callable[[Tensor, Tensor, Tensor | None, tuple[int, int]], None]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..training.config import MethodName
 from ..training.model import Conditioning, Posterior, TrainingModel
+from .latent_model import StableDiffusion
 from .sdxl import StableDiffusionXL
-from .stable_diffusion import StableDiffusion
 from .text import prompt_tokens
 
 
@@ -48,7 +48,7 @@ def training_model(model: StableDiffusion, method: MethodName, checkpointing: bo
     levels = len(model.unet.config.block_out_channels) - 1
     return TrainingModel(
         prompt_tokens=lambda prompt: prompt_tokens(tokenizer, prompt)[0],
-        tokenise=model.tokenise,
+        tokenize=model.tokenize,
         encode_text=encode,
         predict=predict,
         encode_image=encode_image,

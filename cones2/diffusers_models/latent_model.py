@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ModelError
-from ..guidance import LayoutGuidance
-from ..published import PublishedRules
-from ..sampler import Callback, SeededNoise, sample_euler
-from ..schedule import Schedule, linear_schedule
-from ..tokens import PromptTokens, Tokenise
+from ..guidance.cross_attention import LayoutGuidance
+from ..prompt.tokens import PromptTokens, Tokenize
+from ..published.rules import PublishedRules
+from ..sampling.euler import Callback, SeededNoise, sample_euler
+from ..sampling.schedule import Schedule, linear_schedule
 from .attention import ForwardState, Observer, guided_unet
-from .text import hf_tokenise, prompt_tokens, published_ids
+from .text import hf_tokenize, prompt_tokens, published_ids
 
 PredictionType = Literal["epsilon", "v_prediction"]
 
@@ -95,9 +95,9 @@ class StableDiffusion:
         return int(self.unet.config.sample_size) * self.vae_factor
 
     @property
-    def tokenise(self) -> Tokenise:
+    def tokenize(self) -> Tokenize:
         """Phrase → (token id, BPE piece) without special tokens."""
-        return hf_tokenise(self.tokenizer)
+        return hf_tokenize(self.tokenizer)
 
     @property
     def vae_factor(self) -> int:

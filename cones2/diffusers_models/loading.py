@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from .latent_model import PredictionType, StableDiffusion
 from .sdxl import StableDiffusionXL
 from .single_file import SDXL_REFUSAL, load_single_file
-from .stable_diffusion import PredictionType, StableDiffusion
 
 _PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 

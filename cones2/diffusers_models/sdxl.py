@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..tokens import Tokenise
+from ..prompt.tokens import Tokenize
 from ..training.model import Conditioning
-from .stable_diffusion import StableDiffusion
-from .text import hf_tokenise, prompt_tokens
+from .latent_model import StableDiffusion
+from .text import hf_tokenize, prompt_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +23,9 @@ class StableDiffusionXL(StableDiffusion):
     """
 
     @property
-    def tokenise(self) -> Tokenise:
+    def tokenize(self) -> Tokenize:
         """Phrase → (token id, BPE piece) without special tokens; both tokenizers give the same."""
-        return hf_tokenise(self.tokenizer[0])
+        return hf_tokenize(self.tokenizer[0])
 
     def text_function(self, encoders: nn.ModuleList) -> Callable[[Sequence[str]], Conditioning]:
         """Prompts → rows [B, 77, 2048] of the last but one layers, l then g, and g's pooled text [B, 1280]."""

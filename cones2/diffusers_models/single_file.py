@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..schedule import scaled_linear_alphas
+from ..sampling.schedule import scaled_linear_alphas
 
 StateDict = Mapping[str, Tensor]
 

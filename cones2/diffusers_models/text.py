@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..tokens import CHUNK_CONTENT, CHUNK_ROWS, WORD_END, PromptTokens, Tokenise, stream_from_ids
+from ..prompt.tokens import CHUNK_CONTENT, CHUNK_ROWS, WORD_END, PromptTokens, Tokenize, stream_from_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def hf_tokenise(tokenizer: PreTrainedTokenizerBase) -> Tokenise:
+def hf_tokenize(tokenizer: PreTrainedTokenizerBase) -> Tokenize:
     """The tokenizer as a function from a phrase to its (id, BPE piece) pairs, without specials.
 
     Added tokens (SD2 declares "!" as one) are no BPE pieces but whole words, and marked as such.
     """
     added = set(tokenizer.get_added_vocab().values())
 
-    def tokenise(phrase: str) -> Sequence[tuple[int, str]]:
+    def tokenize(phrase: str) -> Sequence[tuple[int, str]]:
         ids: list[int] = tokenizer(phrase, add_special_tokens=False, verbose=False)["input_ids"]
         pieces = tokenizer.convert_ids_to_tokens(ids)
         return [(id, f"{piece}{WORD_END}" if id in added else piece) for id, piece in zip(ids, pieces, strict=True)]
 
-    return tokenise
+    return tokenize
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, chunks: int = 1) -> tuple[PromptTokens, Tensor]:
@@ -35,7 +35,7 @@ def prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, chunks: int =
     Each chunk holds a start token, up to 75 tokens, an end token and padding (SD1 pads with the end
     token, SD2 with "!"). chunks: at least this many, so that a negative prompt gets as many rows.
     """
-    stream = stream_from_ids(prompt, hf_tokenise(tokenizer)(prompt))
+    stream = stream_from_ids(prompt, hf_tokenize(tokenizer)(prompt))
     count = max(chunks, stream.length // CHUNK_ROWS)
     ids = torch.full((count, CHUNK_ROWS), int(tokenizer.pad_token_id))
     ids[:, 0] = tokenizer.bos_token_id

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .maps import WeightMaps
+from .weight_maps import WeightMaps
 
 DEFAULT_STRENGTH = 0.08  # published guidance weight g; 0.05–0.10 recommended
 
@@ -24,14 +24,14 @@ def score_std(q: Tensor, k: Tensor, joint_batch: bool = False) -> Tensor:
     q: [B, heads, N, d], k: [B, heads, L, d]; over all heads, positions and tokens of an image:
     [B] float32. joint_batch: over the whole batch at once, as published, repeated B times.
 
-    With K̃ = K minus its mean token k̄, every position's centred scores sum to 0, so the squared
+    With K̃ = K minus its mean token k̄, every position's centerd scores sum to 0, so the squared
     deviations are ‖QK̃ᵀ‖² + L · Σ(q·k̄ − mean)²: sums of squares that cancel nowhere, in float32.
     """
     q, k = q.float(), k.float()
     k_mean = k.mean(-2, keepdim=True)
-    centres = q @ k_mean.mT  # [B, heads, N, 1]: each position's mean score
+    centers = q @ k_mean.mT  # [B, heads, N, 1]: each position's mean score
     over = (0, 1, 2, 3) if joint_batch else (1, 2, 3)
-    spread = (centres - centres.mean(over, keepdim=True)).square().sum((-3, -2, -1))
+    spread = (centers - centers.mean(over, keepdim=True)).square().sum((-3, -2, -1))
     total = _squared_scores(q, k - k_mean) + k.shape[-2] * spread
     images = q.shape[0] if joint_batch else 1
     total = total.sum().expand(q.shape[0]) if joint_batch else total

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import LayoutError
-from .layout import Layout, Region, coverage
+from ..errors import LayoutError
+from ..layout.regions import Layout, Region, coverage
 
 DEFAULT_NEGATIVE = -1e8  # published weight outside a region: the token is masked out there
 

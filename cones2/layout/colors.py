@@ -1,4 +1,4 @@
-"""Colours of a layout picture: parsing what users type and matching what files contain."""
+"""Colors of a layout picture: parsing what users type and matching what files contain."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from .errors import LayoutError
+from ..errors import LayoutError
 
 RGB: TypeAlias = tuple[int, int, int]
 
-# Antialiased and JPEG edges stray from the painted colour by less than this Euclidean RGB
+# Antialiased and JPEG edges stray from the painted color by less than this Euclidean RGB
 # distance (JPEG quality 75 of pure primaries: 45 at most inside a region, more on its edge).
 DEFAULT_TOLERANCE = 96.0
 
 _TRIPLE = re.compile(r"\(?\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)?")
 
 
-def parse_colour(text: str) -> RGB:
-    """RGB (each 0–255) of "255,0,0", "#f00", "#ff0000" or a CSS colour name.
+def parse_color(text: str) -> RGB:
+    """RGB (each 0–255) of "255,0,0", "#f00", "#ff0000" or a CSS color name.
 
     Raises LayoutError naming the text and the accepted forms.
     """
@@ -37,13 +37,13 @@ def parse_colour(text: str) -> RGB:
         except ValueError:
             pass
     raise LayoutError(
-        f'"{text}" is not a colour: write "255,0,0" (each 0–255), "#f00", "#ff0000" or a CSS name such as "red"'
+        f'"{text}" is not a color: write "255,0,0" (each 0–255), "#f00", "#ff0000" or a CSS name such as "red"'
     )
 
 
-def colour_name(colour: RGB) -> str:
-    """The colour the way messages show it: "#ff0000"."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
+def color_name(color: RGB) -> str:
+    """The color the way messages show it: "#ff0000"."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -55,29 +55,29 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def nearest_colour(pixels: NDArray[np.uint8], colours: Sequence[RGB], tolerance: float) -> NDArray[np.int64]:
-    """Index of the nearest table colour per pixel, −1 where none lies within `tolerance`.
+def nearest_color(pixels: NDArray[np.uint8], colors: Sequence[RGB], tolerance: float) -> NDArray[np.int64]:
+    """Index of the nearest table color per pixel, −1 where none lies within `tolerance`.
 
     pixels: [H, W, 3]; tolerance: Euclidean distance in RGB, 0 (exact) to 441. Result: [H, W].
-    A pixel nearer to black or white than to every table colour is background.
+    A pixel nearer to black or white than to every table color is background.
     """
-    palette = np.array([*colours, *_background(colours)], dtype=np.int32)
-    # Layouts have few distinct colours: measure each once instead of each pixel.
+    palette = np.array([*colors, *_background(colors)], dtype=np.int32)
+    # Layouts have few distinct colors: measure each once instead of each pixel.
     packed = pixels.astype(np.int32) @ np.array([65536, 256, 1], dtype=np.int32)
     distinct, inverse = np.unique(packed, return_inverse=True)
     values = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=-1)
     squared = ((values[:, None, :] - palette[None]) ** 2).sum(-1)
     nearest = squared.argmin(-1)
-    matched = (squared.min(-1) <= tolerance**2) & (nearest < len(colours))
+    matched = (squared.min(-1) <= tolerance**2) & (nearest < len(colors))
     return np.where(matched, nearest, -1)[inverse].reshape(pixels.shape[:2])
 
 
-def prominent_colours(
+def prominent_colors(
     pixels: NDArray[np.uint8], chosen: NDArray[np.bool_], least_share: float = 0.005
 ) -> list[tuple[RGB, float]]:
-    """Colours of the chosen pixels that fill at least `least_share` of the picture, largest first.
+    """Colors of the chosen pixels that fill at least `least_share` of the picture, largest first.
 
-    Near shades are counted together (5 bits a channel); black, white and greys are left out as
+    Near shades are counted together (5 bits a channel); black, white and grays are left out as
     background. Each comes with its share of the whole picture (0–1).
     """
     flat = pixels[chosen].astype(np.int32)
@@ -97,5 +97,5 @@ def prominent_colours(
     return found
 
 
-def _background(colours: Sequence[RGB]) -> list[RGB]:
-    return [grey for grey in ((255, 255, 255), (0, 0, 0)) if grey not in colours]
+def _background(colors: Sequence[RGB]) -> list[RGB]:
+    return [gray for gray in ((255, 255, 255), (0, 0, 0)) if gray not in colors]

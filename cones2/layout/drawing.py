@@ -1,4 +1,4 @@
-"""Pictures people look at: labelled layouts, heat maps, grids, and PNG files that carry their settings."""
+"""Pictures people look at: labeled layouts, heat maps, grids, and PNG files that carry their settings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from .colours import RGB
-from .errors import LayoutError
-from .files import read_limited
-from .layout import Layout, Region
+from ..errors import LayoutError
+from ..storage.files import read_limited
+from .colors import RGB
+from .regions import Layout, Region
 
-# distinct hues for regions that came without a colour
+# distinct hues for regions that came without a color
 PALETTE: tuple[RGB, ...] = (
     (230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48),
     (145, 30, 180), (70, 200, 220), (240, 50, 230), (128, 128, 0),
@@ -54,20 +54,20 @@ def open_layout_picture(path: Path) -> Image.Image:
     return image
 
 
-def region_colour(region: Region, index: int) -> RGB:
-    """The colour a region is drawn in: its own, else the palette's."""
-    return region.colour if region.colour is not None else PALETTE[index % len(PALETTE)]
+def region_color(region: Region, index: int) -> RGB:
+    """The color a region is drawn in: its own, else the palette's."""
+    return region.color if region.color is not None else PALETTE[index % len(PALETTE)]
 
 
 def layout_picture(layout: Layout, height: int, width: int) -> Image.Image:
-    """The layout as RGB, each region in its colour with its subject's name; overlaps are mixed."""
+    """The layout as RGB, each region in its color with its subject's name; overlaps are mixed."""
     canvas = np.full((height, width, 3), 255.0)
     for index, region in enumerate(layout.regions):
         mask = _mask_at(region, height, width)
         occupied = mask & (canvas < 255).any(-1)
-        colour = np.array(region_colour(region, index), dtype=np.float64)
-        canvas[mask & ~occupied] = colour
-        canvas[occupied] = (canvas[occupied] + colour) / 2
+        color = np.array(region_color(region, index), dtype=np.float64)
+        canvas[mask & ~occupied] = color
+        canvas[occupied] = (canvas[occupied] + color) / 2
     picture = Image.fromarray(canvas.round().astype(np.uint8))
     for region in layout.regions:
         rows, columns = np.nonzero(_mask_at(region, height, width))
@@ -86,7 +86,7 @@ def heat_picture(heat: Tensor, height: int, width: int, top: float | None = None
     return picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def labelled(picture: Image.Image, caption: str) -> Image.Image:
+def labeled(picture: Image.Image, caption: str) -> Image.Image:
     """The picture with a caption strip above it."""
     font = _font(max(12, picture.width // 20))
     strip = int(font.size * 1.6)
@@ -126,10 +126,10 @@ def _mask_at(region: Region, height: int, width: int) -> NDArray[np.bool_]:
     return np.asarray(mask.resize((width, height), Image.Resampling.NEAREST)) > 127
 
 
-def _write(picture: Image.Image, text: str, centre: tuple[float, float]) -> None:
+def _write(picture: Image.Image, text: str, center: tuple[float, float]) -> None:
     font = _font(max(12, picture.width // 18))
     ImageDraw.Draw(picture).text(
-        centre, text, fill=(255, 255, 255), font=font, anchor="mm", stroke_width=2, stroke_fill=(20, 20, 20)
+        center, text, fill=(255, 255, 255), font=font, anchor="mm", stroke_width=2, stroke_fill=(20, 20, 20)
     )
 
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from .colours import DEFAULT_TOLERANCE, RGB, colour_name, nearest_colour, prominent_colours, to_rgb
-from .errors import LayoutError
+from ..errors import LayoutError
+from .colors import DEFAULT_TOLERANCE, RGB, color_name, nearest_color, prominent_colors, to_rgb
 
 log = logging.getLogger(__name__)
 
 DEFAULT_WEIGHT = 2.5  # published strength of a subject inside its region
 _LONGEST_SIDE = 2048  # no attention grid is finer, and larger pictures only cost memory
-_EXACT = 3.0  # RGB distance up to which a pixel is the colour itself, not a blend of two others
+_EXACT = 3.0  # RGB distance up to which a pixel is the color itself, not a blend of two others
 
 
 class Box(NamedTuple):
@@ -33,10 +33,10 @@ class Box(NamedTuple):
     height: float
 
 
-class ColourEntry(NamedTuple):
-    """One line of a colour table."""
+class ColorEntry(NamedTuple):
+    """One line of a color table."""
 
-    colour: RGB
+    color: RGB
     subject: str
     weight: float = DEFAULT_WEIGHT
 
@@ -46,13 +46,13 @@ class Region:
     """Where one subject belongs.
 
     mask: bool [H, W], True inside. weight: what its tokens gain inside (2.5 published).
-    colour: how pictures of the layout draw it, when it came from one.
+    color: how pictures of the layout draw it, when it came from one.
     """
 
     subject: str
     mask: Tensor
     weight: float = DEFAULT_WEIGHT
-    colour: RGB | None = None
+    color: RGB | None = None
 
     @property
     def share(self) -> float:
@@ -95,53 +95,53 @@ class Layout:
             )
 
 
-def layout_from_colours(
+def layout_from_colors(
     image: Image.Image,
-    table: Sequence[ColourEntry],
+    table: Sequence[ColorEntry],
     tolerance: float = DEFAULT_TOLERANCE,
 ) -> Layout:
-    """Regions painted in colour: each pixel belongs to the nearest table colour within `tolerance`.
+    """Regions painted in color: each pixel belongs to the nearest table color within `tolerance`.
 
     image: any Pillow mode, transparency counts as white. tolerance: Euclidean RGB distance, 0–441.
-    Raises LayoutError for an empty table, a colour listed twice, or colours the picture lacks
-    (naming each with its subject and the colours present). Large areas of a colour that no
+    Raises LayoutError for an empty table, a color listed twice, or colors the picture lacks
+    (naming each with its subject and the colors present). Large areas of a color that no
     subject claims are logged as a warning.
     """
-    check_colour_table(table)
+    check_color_table(table)
     pixels = rgb_pixels(image)
-    labels = nearest_colour(pixels, [entry.colour for entry in table], tolerance)
-    masks = [_without_fringe(labels == index, pixels, entry.colour) for index, entry in enumerate(table)]
-    unclaimed = prominent_colours(pixels, labels < 0)
+    labels = nearest_color(pixels, [entry.color for entry in table], tolerance)
+    masks = [_without_fringe(labels == index, pixels, entry.color) for index, entry in enumerate(table)]
+    unclaimed = prominent_colors(pixels, labels < 0)
     missing = [entry for entry, mask in zip(table, masks, strict=True) if not mask.any()]
     if missing:
-        present = prominent_colours(pixels, np.ones(labels.shape, dtype=np.bool_))
+        present = prominent_colors(pixels, np.ones(labels.shape, dtype=np.bool_))
         raise LayoutError(
             "the layout picture has no "
-            + ", ".join(f'{colour_name(entry.colour)} ("{entry.subject}")' for entry in missing)
-            + f"; it has {_colour_list(present)} (tolerance {tolerance:g})"
+            + ", ".join(f'{color_name(entry.color)} ("{entry.subject}")' for entry in missing)
+            + f"; it has {_color_list(present)} (tolerance {tolerance:g})"
         )
     if unclaimed:
-        log.warning("no subject claims these colours of the layout picture: %s", _colour_list(unclaimed))
+        log.warning("no subject claims these colors of the layout picture: %s", _color_list(unclaimed))
     return _layout_of(
         [
-            Region(entry.subject, torch.from_numpy(mask), entry.weight, entry.colour)
+            Region(entry.subject, torch.from_numpy(mask), entry.weight, entry.color)
             for entry, mask in zip(table, masks, strict=True)
         ]
     )
 
 
-def check_colour_table(table: Sequence[ColourEntry]) -> None:
-    """Raise LayoutError when the table is empty or lists one colour twice."""
+def check_color_table(table: Sequence[ColorEntry]) -> None:
+    """Raise LayoutError when the table is empty or lists one color twice."""
     if not table:
-        raise LayoutError("the colour table is empty: give at least one colour and its subject")
+        raise LayoutError("the color table is empty: give at least one color and its subject")
     seen: dict[RGB, str] = {}
     for entry in table:
-        if entry.colour in seen:
+        if entry.color in seen:
             raise LayoutError(
-                f'{colour_name(entry.colour)} stands for both "{seen[entry.colour]}" and "{entry.subject}": '
-                "give each subject its own colour"
+                f'{color_name(entry.color)} stands for both "{seen[entry.color]}" and "{entry.subject}": '
+                "give each subject its own color"
             )
-        seen[entry.colour] = entry.subject
+        seen[entry.color] = entry.subject
 
 
 def rgb_pixels(image: Image.Image) -> NDArray[np.uint8]:
@@ -157,7 +157,7 @@ def layout_from_masks(
     masks: Sequence[Tensor],
     subjects: Sequence[str],
     weights: Sequence[float] | None = None,
-    colours: Sequence[RGB | None] | None = None,
+    colors: Sequence[RGB | None] | None = None,
 ) -> Layout:
     """Regions from masks [H, W] of any dtype; a cell is inside from 0.5 upwards.
 
@@ -166,8 +166,8 @@ def layout_from_masks(
     Raises LayoutError when counts differ, a mask has another rank, holds NaN, or selects nothing.
     """
     weights = [DEFAULT_WEIGHT] * len(subjects) if weights is None else weights
-    colours = [None] * len(subjects) if colours is None else colours
-    if not len(masks) == len(subjects) == len(weights) == len(colours):
+    colors = [None] * len(subjects) if colors is None else colors
+    if not len(masks) == len(subjects) == len(weights) == len(colors):
         raise LayoutError(
             f"{len(masks)} masks, {len(subjects)} subjects, {len(weights)} weights: give one of each per region"
         )
@@ -184,8 +184,8 @@ def layout_from_masks(
     height, width = max((tuple(mask.shape) for mask in masks), key=math.prod)
     return _layout_of(
         [
-            Region(subject, _resize_set(mask >= 0.5, height, width), float(weight), colour)
-            for mask, subject, weight, colour in zip(masks, subjects, weights, colours, strict=True)
+            Region(subject, _resize_set(mask >= 0.5, height, width), float(weight), color)
+            for mask, subject, weight, color in zip(masks, subjects, weights, colors, strict=True)
         ]
     )
 
@@ -272,28 +272,28 @@ def _overlaps(cells: int, parts: int) -> Tensor:
     return overlap.clamp(min=0) * parts / cells
 
 
-def _without_fringe(mask: NDArray[np.bool_], pixels: NDArray[np.uint8], colour: RGB) -> NDArray[np.bool_]:
+def _without_fringe(mask: NDArray[np.bool_], pixels: NDArray[np.uint8], color: RGB) -> NDArray[np.bool_]:
     """Drop thin seams: where red meets yellow, blended pixels look like an orange region.
 
-    Thin strokes in the colour itself stay; a blend may hit it too, but only here and there.
+    Thin strokes in the color itself stay; a blend may hit it too, but only here and there.
     """
-    exact = mask & (((pixels.astype(np.int32) - np.array(colour)) ** 2).sum(-1) <= _EXACT**2)
-    strokes = exact & (_neighbours(exact) >= 2)
+    exact = mask & (((pixels.astype(np.int32) - np.array(color)) ** 2).sum(-1) <= _EXACT**2)
+    strokes = exact & (_neighbors(exact) >= 2)
     picture = Image.fromarray(mask.astype(np.uint8))
     opened = np.asarray(picture.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))).astype(bool)
     kept: NDArray[np.bool_] = strokes | (opened & mask)
     return kept if kept.any() else mask
 
 
-def _neighbours(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many of each cell's 8 neighbours are set."""
+def _neighbors(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many of each cell's 8 neighbors are set."""
     padded = np.pad(mask.astype(np.int64), 1)
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     around: NDArray[np.int64] = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - mask
     return around
 
 
-def _colour_list(colours: Sequence[tuple[RGB, float]]) -> str:
-    if not colours:
-        return "only black, white and grey"
-    return ", ".join(f"{colour_name(colour)} ({share:.0%})" for colour, share in colours[:8])
+def _color_list(colors: Sequence[tuple[RGB, float]]) -> str:
+    if not colors:
+        return "only black, white and gray"
+    return ", ".join(f"{color_name(color)} ({share:.0%})" for color, share in colors[:8])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from .colours import parse_colour
-from .errors import LayoutError
-from .layout import DEFAULT_WEIGHT, ColourEntry
+from ..errors import LayoutError
+from .colors import parse_color
+from .regions import DEFAULT_WEIGHT, ColorEntry
 
 
 class SubjectLine(NamedTuple):
@@ -25,26 +25,26 @@ def parse_subject_lines(text: str, weight: float = DEFAULT_WEIGHT) -> list[Subje
     return [_subject_line(line, number, weight) for number, line in _lines(text)]
 
 
-def parse_colour_lines(text: str, weight: float = DEFAULT_WEIGHT) -> list[ColourEntry]:
-    """Colour table from lines "#ff0000 = dog", "255,0,0: dog" or "red = dog @ 3"; blank lines count nothing.
+def parse_color_lines(text: str, weight: float = DEFAULT_WEIGHT) -> list[ColorEntry]:
+    """Color table from lines "#ff0000 = dog", "255,0,0: dog" or "red = dog @ 3"; blank lines count nothing.
 
     Raises LayoutError naming the line.
     """
-    return [_colour_line(line, number, weight) for number, line in _lines(text)]
+    return [_color_line(line, number, weight) for number, line in _lines(text)]
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
-def _colour_line(line: str, number: int, weight: float) -> ColourEntry:
+def _color_line(line: str, number: int, weight: float) -> ColorEntry:
     at = min((line.find(sign) for sign in "=:" if sign in line), default=-1)
     if at < 0:
         raise LayoutError(
-            f'line {number} of the colour table is "{line}": write "colour = subject", such as "#ff0000 = dog"'
+            f'line {number} of the color table is "{line}": write "color = subject", such as "#ff0000 = dog"'
         )
     subject = _subject_line(line[at + 1 :].strip(), number, weight)
-    return ColourEntry(parse_colour(line[:at].strip().strip("\"'")), subject.subject, subject.weight)
+    return ColorEntry(parse_color(line[:at].strip().strip("\"'")), subject.subject, subject.weight)
 
 
 def _subject_line(line: str, number: int, weight: float) -> SubjectLine:

@@ -1,7 +1,7 @@
 """Which rows of the text conditioning belong to which subject phrase.
 
 A prompt is a stream of real tokens (no start, end or pad tokens), each knowing its row in the
-conditioning. A phrase is tokenised by the same live tokenizer and its run of ids is searched in
+conditioning. A phrase is tokenized by the same live tokenizer and its run of ids is searched in
 that stream, so words of several tokens, prompts of several 77-row chunks and any vocabulary work.
 """
 
@@ -12,12 +12,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from .errors import PromptError
+from ..errors import PromptError
 
 log = logging.getLogger(__name__)
 
 Rows = tuple[int, ...]
-Tokenise = Callable[[str], Sequence[tuple[int, str]]]
+Tokenize = Callable[[str], Sequence[tuple[int, str]]]
 """Phrase → (id, BPE piece) pairs of the live tokenizer, without start, end and pad tokens."""
 
 CHUNK_ROWS = 77  # rows of the conditioning per chunk: start token, 75 tokens, end token
@@ -53,7 +53,7 @@ class Claim:
     """The rows one subject owns: one row tuple per occurrence, in reading order.
 
     Rows of an occurrence are those of its tokens, first to last; they need not be adjacent, since
-    a phrase may straddle two chunks. `phrase` is normalised: no edge punctuation, lower case.
+    a phrase may straddle two chunks. `phrase` is normalized: no edge punctuation, lower case.
     """
 
     phrase: str
@@ -105,16 +105,16 @@ def bare_phrase(text: str) -> str:
     return text[start:stop]
 
 
-def find_phrase(prompt: PromptTokens, phrase: str, tokenise: Tokenise) -> list[Rows]:
+def find_phrase(prompt: PromptTokens, phrase: str, tokenize: Tokenize) -> list[Rows]:
     """Rows of every place where the phrase stands as whole words, whatever else is declared.
 
     Empty when it stands nowhere. "dog#2" is not understood here; see locate_subjects.
     """
-    return [_rows(prompt, span) for span in _spans(prompt, _ids(bare_phrase(phrase), tokenise))]
+    return [_rows(prompt, span) for span in _spans(prompt, _ids(bare_phrase(phrase), tokenize))]
 
 
 def locate_subjects(
-    prompt: PromptTokens, phrases: Sequence[str], tokenise: Tokenise, share: bool = False
+    prompt: PromptTokens, phrases: Sequence[str], tokenize: Tokenize, share: bool = False
 ) -> list[Claim]:
     """Give every declared subject phrase its places in the prompt: one Claim per phrase, same order.
 
@@ -134,7 +134,7 @@ def locate_subjects(
     Raises PromptError for a phrase that is empty, not in the prompt (listing the prompt's words),
     numbered beyond its count (telling the count), or left without a place (naming who has it).
     """
-    wanted = [_parse(phrase, prompt, tokenise) for phrase in phrases]
+    wanted = [_parse(phrase, prompt, tokenize) for phrase in phrases]
     table = _Table(prompt, share)
     table.reserve_numbered(wanted)
     table.assign_plain(wanted)
@@ -229,16 +229,16 @@ class _Table:
             self.holder.update(dict.fromkeys(span, subject))
 
 
-def _parse(typed: str, prompt: PromptTokens, tokenise: Tokenise) -> _Wanted:
+def _parse(typed: str, prompt: PromptTokens, tokenize: Tokenize) -> _Wanted:
     base, hash_sign, number = _split_number(typed)
     phrase = bare_phrase(base if hash_sign else typed)
     if not phrase:
         raise PromptError(f"the subject phrase {_quoted(typed)} is empty: name a word of the prompt")
-    ids = _ids(phrase, tokenise)
+    ids = _ids(phrase, tokenize)
     places = tuple(_spans(prompt, ids))
     if hash_sign and not number.isdecimal():
         literal = bare_phrase(typed)
-        literal_ids = _ids(literal, tokenise)
+        literal_ids = _ids(literal, tokenize)
         if found := tuple(_spans(prompt, literal_ids)):
             return _Wanted(typed, literal.lower(), literal_ids, found, None)
     if not places:
@@ -263,8 +263,8 @@ def _split_number(typed: str) -> tuple[str, str, str]:
     return (base, hash_sign, number) if selects else (text, "", "")
 
 
-def _ids(phrase: str, tokenise: Tokenise) -> tuple[int, ...]:
-    return tuple(id for id, _ in tokenise(phrase)) if phrase else ()
+def _ids(phrase: str, tokenize: Tokenize) -> tuple[int, ...]:
+    return tuple(id for id, _ in tokenize(phrase)) if phrase else ()
 
 
 def _spans(prompt: PromptTokens, ids: tuple[int, ...]) -> list[range]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .colours import parse_colour
+from ..concepts.residual import Residual, load_residual
+from ..errors import Cones2Error, PromptError
+from ..layout.colors import parse_color
+from ..layout.drawing import open_layout_picture
+from ..layout.regions import ColorEntry, layout_from_colors
+from ..prompt.tokens import PromptTokens, Tokenize, locate_subjects, stream_from_ids
 from .config import GuidanceConfig, read_configs
-from .errors import Cones2Error, PromptError
-from .layout import ColourEntry, layout_from_colours
-from .pictures import open_layout_picture
 from .placement import place_subjects
-from .residual import Residual, load_residual
-from .tokens import PromptTokens, Tokenise, locate_subjects, stream_from_ids
 
 
-def check_guidance_configs(path: str | Path, tokenise: Tokenise | None) -> list[str]:
+def check_guidance_configs(path: str | Path, tokenize: Tokenize | None) -> list[str]:
     """All problems of a guidance config file, one sentence each, naming file and entry.
 
     Looks at keys, types and ranges, at the files it names (missing or unreadable residuals and
-    layouts, colours the layout picture lacks) and, given a tokenizer, at the prompt: subjects it
+    layouts, colors the layout picture lacks) and, given a tokenizer, at the prompt: subjects it
     lacks and typed positions that stand on another word. Without a tokenizer (None) phrases and
     positions are not judged: words and tokens are different things. Raises nothing.
     """
@@ -28,10 +28,10 @@ def check_guidance_configs(path: str | Path, tokenise: Tokenise | None) -> list[
         residuals, unreadable = _load_residuals(config)
         problems += unreadable
         problems += _layout_problems(config)
-        if tokenise is not None and config.prompt:
-            prompt = stream_from_ids(config.prompt, tokenise(config.prompt))
-            problems += _phrase_problems(config, prompt, tokenise)
-            problems += _placement_problems(config, prompt, tokenise, residuals)
+        if tokenize is not None and config.prompt:
+            prompt = stream_from_ids(config.prompt, tokenize(config.prompt))
+            problems += _phrase_problems(config, prompt, tokenize)
+            problems += _placement_problems(config, prompt, tokenize, residuals)
     return list(dict.fromkeys(problems))
 
 
@@ -50,35 +50,35 @@ def _load_residuals(config: GuidanceConfig) -> tuple[dict[str, Residual], list[s
 def _layout_problems(config: GuidanceConfig) -> list[str]:
     if config.layout is None:
         return []
-    table = [ColourEntry(parse_colour(text), subject, weight) for text, subject, weight in config.colours]
+    table = [ColorEntry(parse_color(text), subject, weight) for text, subject, weight in config.colors]
     try:
-        layout_from_colours(open_layout_picture(config.layout), table)
+        layout_from_colors(open_layout_picture(config.layout), table)
     except Cones2Error as error:
         return [f"{config.where}: layout {config.layout.name}: {error}"]
     return []
 
 
-def _phrase_problems(config: GuidanceConfig, prompt: PromptTokens, tokenise: Tokenise) -> list[str]:
-    """Colour-table subjects the prompt lacks, each alone first; then those that leave each other no place."""
+def _phrase_problems(config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize) -> list[str]:
+    """Color-table subjects the prompt lacks, each alone first; then those that leave each other no place."""
     problems = []
     phrases = []
-    for _, phrase, _ in config.colours:
+    for _, phrase, _ in config.colors:
         try:
-            locate_subjects(prompt, [phrase], tokenise)
+            locate_subjects(prompt, [phrase], tokenize)
             phrases.append(phrase)
         except PromptError as error:
             problems.append(f"{config.where}: color_context: {error}")
     try:
-        locate_subjects(prompt, phrases, tokenise, share=True)
+        locate_subjects(prompt, phrases, tokenize, share=True)
     except PromptError as error:
         problems.append(f"{config.where}: color_context: {error}")
     return problems
 
 
 def _placement_problems(
-    config: GuidanceConfig, prompt: PromptTokens, tokenise: Tokenise, residuals: dict[str, Residual]
+    config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize, residuals: dict[str, Residual]
 ) -> list[str]:
-    report = place_subjects(config, prompt, tokenise)
+    report = place_subjects(config, prompt, tokenize)
     problems = report.problems + report.notes
     for placement in report.placements:
         residual = residuals.get(placement.name)

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
-from .colours import RGB, parse_colour
-from .errors import Cones2Error, ConfigError
-from .files import read_limited
-from .guidance import DEFAULT_STRENGTH
-from .layout import DEFAULT_WEIGHT
-from .maps import DEFAULT_NEGATIVE
+from ..errors import Cones2Error, ConfigError
+from ..guidance.cross_attention import DEFAULT_STRENGTH
+from ..guidance.weight_maps import DEFAULT_NEGATIVE
+from ..layout.colors import RGB, parse_color
+from ..layout.regions import DEFAULT_WEIGHT
+from ..storage.files import read_limited
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +61,10 @@ class ConfigSubject(NamedTuple):
     residual: Path | None
 
 
-class ConfigColour(NamedTuple):
-    """One line of `color_context`: the colour as written, the subject phrase and its weight inside."""
+class ConfigColor(NamedTuple):
+    """One line of `color_context`: the color as written, the subject phrase and its weight inside."""
 
-    colour: str
+    color: str
     subject: str
     weight: float = DEFAULT_WEIGHT
 
@@ -79,7 +79,7 @@ class GuidanceConfig:
 
     prompt: str
     subjects: tuple[ConfigSubject, ...]
-    colours: tuple[ConfigColour, ...]
+    colors: tuple[ConfigColor, ...]
     guidance_steps: int
     guidance_weight: float
     weight_negative: float
@@ -192,7 +192,7 @@ class _EntryReader:
         return GuidanceConfig(
             prompt=self.prompt(),
             subjects=self.subjects(),
-            colours=self.colours(),
+            colors=self.colors(),
             guidance_steps=int(steps),
             guidance_weight=self.number_in(
                 "guidance_weight", self.get("guidance_weight"), DEFAULT_STRENGTH, *STRENGTH_RANGE
@@ -270,27 +270,27 @@ class _EntryReader:
             name, position, self.file(f"residual_dict {_shown(name)}", files[name], self.residual_folders)
         )
 
-    def colours(self) -> tuple[ConfigColour, ...]:
-        read: dict[RGB, ConfigColour] = {}
+    def colors(self) -> tuple[ConfigColor, ...]:
+        read: dict[RGB, ConfigColor] = {}
         for text, value in self.mapping("color_context", '{"255,0,0": ["dog", 2.5]}').items():
-            colour = self.colour(text, value)
-            if colour is None:
+            color = self.color(text, value)
+            if color is None:
                 continue
             try:
-                rgb = parse_colour(text)
+                rgb = parse_color(text)
             except Cones2Error as error:
                 self.problem(f"color_context: {error}")
                 continue
             if rgb in read:
                 same = read[rgb]
                 self.problem(
-                    f"color_context: {_shown(same.colour)} ({_shown(same.subject)}) and {_shown(text)} "
-                    f"({_shown(colour.subject)}) are the same colour"
+                    f"color_context: {_shown(same.color)} ({_shown(same.subject)}) and {_shown(text)} "
+                    f"({_shown(color.subject)}) are the same color"
                 )
-            read.setdefault(rgb, colour)
+            read.setdefault(rgb, color)
         return tuple(read.values())
 
-    def colour(self, text: str, value: Any) -> ConfigColour | None:
+    def color(self, text: str, value: Any) -> ConfigColor | None:
         subject, weight, *rest = [*value, None] if isinstance(value, list) and value else [value, None]
         if not _is_text(subject) or rest not in ([], [None]):
             self.wrong(
@@ -298,7 +298,7 @@ class _EntryReader:
             )
             return None
         key = f"the weight of {_shown(subject)} in color_context {_shown(text)}"
-        return ConfigColour(text, subject, self.number_in(key, weight, DEFAULT_WEIGHT, *WEIGHT_RANGE))
+        return ConfigColor(text, subject, self.number_in(key, weight, DEFAULT_WEIGHT, *WEIGHT_RANGE))
 
     def file(self, key: str, value: Any, folders: Sequence[Path] = ()) -> Path | None:
         if not _is_text(value) or "\0" in value:

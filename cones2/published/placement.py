@@ -7,9 +7,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import ConfigError, PromptError
+from ..prompt.tokens import (
+    Claim,
+    PromptTokens,
+    Rows,
+    Tokenize,
+    bare_phrase,
+    find_phrase,
+    listed_words,
+    locate_subjects,
+    words,
+)
 from .config import ConfigSubject, GuidanceConfig
-from .errors import ConfigError, PromptError
-from .tokens import Claim, PromptTokens, Rows, Tokenise, bare_phrase, find_phrase, listed_words, locate_subjects, words
 
 log = logging.getLogger(__name__)
 
@@ -44,20 +54,20 @@ class _Choice:
 
 
 def resolve_subjects(
-    config: GuidanceConfig, prompt: PromptTokens, tokenise: Tokenise, strict_positions: bool = False
+    config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize, strict_positions: bool = False
 ) -> list[SubjectPlacement]:
     """Rows for every subject of `subject_list`, in its order.
 
     The names of that list are free ("<pet_cat>", "<dog6>", "dog#2"). The phrase is the name without
     brackets and with spaces for underscores, or without its trailing digits; where the prompt has
-    neither, it is the colour table's phrase, or else the word, at the typed position (with a
+    neither, it is the color table's phrase, or else the word, at the typed position (with a
     warning). A typed position inside an occurrence of the phrase selects that occurrence; any other
     is ignored with a warning, and the phrase claims its places as in locate_subjects.
 
-    strict_positions: the published behaviour, rows from the typed position on, whatever stands there.
+    strict_positions: the published behavior, rows from the typed position on, whatever stands there.
     Raises ConfigError naming file, entry, subject and the prompt's words.
     """
-    report = place_subjects(config, prompt, tokenise, strict_positions)
+    report = place_subjects(config, prompt, tokenize, strict_positions)
     if report.problems:
         raise ConfigError(report.problems[0])
     for note in report.notes:
@@ -66,7 +76,7 @@ def resolve_subjects(
 
 
 def place_subjects(
-    config: GuidanceConfig, prompt: PromptTokens, tokenise: Tokenise, strict_positions: bool = False
+    config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize, strict_positions: bool = False
 ) -> PlacementReport:
     """Like resolve_subjects, but reports every problem and warning instead of raising and logging."""
     placed: dict[int, SubjectPlacement] = {}
@@ -75,14 +85,14 @@ def place_subjects(
     for index, subject in enumerate(config.subjects):
         try:
             if strict_positions and subject.position is not None:
-                placed[index] = _typed_rows(subject, subject.position, prompt, tokenise)
+                placed[index] = _typed_rows(subject, subject.position, prompt, tokenize)
             else:
-                choices[index] = _choose(subject, config, prompt, tokenise)
+                choices[index] = _choose(subject, config, prompt, tokenize)
         except ConfigError as error:
             problems.append(f"{config.where}: {error}")
     notes: list[str] = []
     try:
-        claims = _claims(list(choices.values()), config, prompt, tokenise)
+        claims = _claims(list(choices.values()), config, prompt, tokenize)
     except PromptError as error:
         return PlacementReport(list(placed.values()), [*problems, f"{config.where}: {error}"], notes)
     for (index, choice), claim in zip(choices.items(), claims, strict=True):
@@ -94,30 +104,30 @@ def place_subjects(
     return PlacementReport([placed[index] for index in sorted(placed)], problems, notes)
 
 
-def _claims(choices: list[_Choice], config: GuidanceConfig, prompt: PromptTokens, tokenise: Tokenise) -> list[Claim]:
-    """One claim per choice. Longer phrases of the colour table ("hot dog") keep their words where they can."""
+def _claims(choices: list[_Choice], config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize) -> list[Claim]:
+    """One claim per choice. Longer phrases of the color table ("hot dog") keep their words where they can."""
     selectors = [_selector(choice) for choice in choices]
-    mine = [rows for choice in choices for rows in find_phrase(prompt, choice.phrase, tokenise)]
+    mine = [rows for choice in choices for rows in find_phrase(prompt, choice.phrase, tokenize)]
     longer = [
         phrase
-        for phrase in dict.fromkeys(bare_phrase(colour.subject) for colour in config.colours)
-        if any(set(rows) < set(wide) for wide in find_phrase(prompt, phrase, tokenise) for rows in mine)
+        for phrase in dict.fromkeys(bare_phrase(color.subject) for color in config.colors)
+        if any(set(rows) < set(wide) for wide in find_phrase(prompt, phrase, tokenize) for rows in mine)
     ]
     try:
-        return locate_subjects(prompt, [*selectors, *longer], tokenise)[: len(choices)]
+        return locate_subjects(prompt, [*selectors, *longer], tokenize)[: len(choices)]
     except PromptError:
-        return locate_subjects(prompt, selectors, tokenise)
+        return locate_subjects(prompt, selectors, tokenize)
 
 
-def _choose(subject: ConfigSubject, config: GuidanceConfig, prompt: PromptTokens, tokenise: Tokenise) -> _Choice:
+def _choose(subject: ConfigSubject, config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize) -> _Choice:
     base, number = _numbered(subject.name)
     for phrase in _phrases(base):
-        places = find_phrase(prompt, phrase, tokenise)
+        places = find_phrase(prompt, phrase, tokenize)
         if places and number is not None:
             return _Choice(subject, phrase, number)
         if places:
             return _chosen_by_position(subject, phrase, places, prompt)
-    found = _phrase_at(subject.position, config, prompt, tokenise)
+    found = _phrase_at(subject.position, config, prompt, tokenize)
     if found is None:
         raise ConfigError(
             f'the prompt has no phrase for the subject "{subject.name}"; its words are: {listed_words(prompt)}'
@@ -140,27 +150,27 @@ def _chosen_by_position(subject: ConfigSubject, phrase: str, places: list[Rows],
 
 
 def _phrase_at(
-    position: int | None, config: GuidanceConfig, prompt: PromptTokens, tokenise: Tokenise
+    position: int | None, config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize
 ) -> tuple[str, int] | None:
-    """The phrase standing at a row, with its occurrence number: the colour table's longest, else the word."""
-    declared = sorted((colour.subject for colour in config.colours), key=len, reverse=True)
+    """The phrase standing at a row, with its occurrence number: the color table's longest, else the word."""
+    declared = sorted((color.subject for color in config.colors), key=len, reverse=True)
     at_row = [word for word, rows in words(prompt) if position in rows]
     for text in [*declared, *at_row]:
         phrase = bare_phrase(_numbered(text)[0])
-        for occurrence, rows in enumerate(find_phrase(prompt, phrase, tokenise), start=1):
+        for occurrence, rows in enumerate(find_phrase(prompt, phrase, tokenize), start=1):
             if position in rows:
                 return phrase, occurrence
     return None
 
 
-def _typed_rows(subject: ConfigSubject, position: int, prompt: PromptTokens, tokenise: Tokenise) -> SubjectPlacement:
+def _typed_rows(subject: ConfigSubject, position: int, prompt: PromptTokens, tokenize: Tokenize) -> SubjectPlacement:
     """As many rows from the typed one on as the subject's phrase has tokens."""
     if position >= prompt.length:
         raise ConfigError(f'position {position} of "{subject.name}" lies beyond the {prompt.length} rows of the prompt')
     phrases = _phrases(_numbered(subject.name)[0]) or [subject.name]
-    phrase = next((phrase for phrase in phrases if find_phrase(prompt, phrase, tokenise)), phrases[-1])
+    phrase = next((phrase for phrase in phrases if find_phrase(prompt, phrase, tokenize)), phrases[-1])
     following = [token.row for token in prompt.tokens if token.row > position]
-    rows = (position, *following[: max(0, len(tokenise(phrase)) - 1)])
+    rows = (position, *following[: max(0, len(tokenize(phrase)) - 1)])
     return SubjectPlacement(subject.name, subject.residual, phrase, (rows,))
 
 

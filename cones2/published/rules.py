@@ -2,7 +2,7 @@
 
 They exist for parity tests and to reproduce old results; nothing else should use them. Under them
 
-- colours match exactly whatever the transparency, and a colour the picture lacks excludes its subject everywhere;
+- colors match exactly whatever the transparency, and a color the picture lacks excludes its subject everywhere;
 - a subject is every occurrence of its token run, punctuation included, also inside other words'
   runs, and weights of subjects that share a token are summed;
 - residuals go to token rows typed by hand;
@@ -25,9 +25,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .colours import nearest_colour
-from .layout import ColourEntry, Layout, Region
-from .maps import DEFAULT_NEGATIVE, WeightImage, WeightMaps
+from ..guidance.weight_maps import DEFAULT_NEGATIVE, WeightImage, WeightMaps
+from ..layout.colors import nearest_color
+from ..layout.regions import ColorEntry, Layout, Region
 
 
 class PublishedRules(str, Enum):
@@ -49,17 +49,17 @@ class PublishedRules(str, Enum):
 
 @dataclass(frozen=True)
 class PublishedSubject:
-    """One line of a published colour table with the token ids of its phrase."""
+    """One line of a published color table with the token ids of its phrase."""
 
-    entry: ColourEntry
+    entry: ColorEntry
     token_ids: tuple[int, ...]
 
 
-def published_layout(image: Image.Image, table: Sequence[ColourEntry]) -> Layout:
-    """Exact colours, transparency ignored; a region may be empty."""
-    labels = nearest_colour(np.asarray(image.convert("RGB")), [entry.colour for entry in table], tolerance=0)
+def published_layout(image: Image.Image, table: Sequence[ColorEntry]) -> Layout:
+    """Exact colors, transparency ignored; a region may be empty."""
+    labels = nearest_color(np.asarray(image.convert("RGB")), [entry.color for entry in table], tolerance=0)
     regions = [
-        Region(entry.subject, torch.from_numpy(labels == index), entry.weight, entry.colour)
+        Region(entry.subject, torch.from_numpy(labels == index), entry.weight, entry.color)
         for index, entry in enumerate(table)
     ]
     return Layout(tuple(regions), *labels.shape)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .errors import Cancelled
+from ..errors import Cancelled
 
 
 class Denoiser(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import Cones2Error
+from ..errors import Cones2Error
 
 
 @dataclass(frozen=True, eq=False)

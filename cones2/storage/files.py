@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from .errors import Cones2Error
+from ..errors import Cones2Error
 
 
 def read_limited(path: Path | str, limit: int, what: str, suffixes: Sequence[str] = ()) -> bytes:
@@ -20,7 +20,7 @@ def read_limited(path: Path | str, limit: int, what: str, suffixes: Sequence[str
     path = Path(path)
     try:
         if not path.exists():
-            raise Cones2Error(f"there is no {what} at {path}; {_neighbours(path, suffixes or (path.suffix,))}")
+            raise Cones2Error(f"there is no {what} at {path}; {_neighbors(path, suffixes or (path.suffix,))}")
         if not path.is_file():
             raise Cones2Error(f"{path} is not a file but should be a {what}")
         with path.open("rb") as stream:
@@ -75,7 +75,7 @@ def _umask() -> int:
     return mask
 
 
-def _neighbours(path: Path, suffixes: Sequence[str]) -> str:
+def _neighbors(path: Path, suffixes: Sequence[str]) -> str:
     if not path.parent.is_dir():
         return f"its folder {path.parent} does not exist"
     names = sorted(child.name for child in path.parent.iterdir() if child.suffix in suffixes)

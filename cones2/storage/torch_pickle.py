@@ -11,7 +11,7 @@ import zipfile
 import torch
 from torch import Tensor
 
-from .errors import ResidualError
+from ..errors import ResidualError
 
 # every name torch.save writes for plain tensors; anything else is somebody's code
 _HARMLESS = re.compile(

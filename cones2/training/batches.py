@@ -12,9 +12,9 @@ from torch import Tensor
 from ..errors import ModelError
 from .config import TrainingConfig
 from .draws import data_order, draw_timesteps, keyed_generator
-from .images import View
 from .model import Posterior, TrainingModel
 from .objective import Batch
+from .views import View
 
 
 @dataclass(frozen=True, eq=False)

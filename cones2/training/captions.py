@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import PromptError
-from ..tokens import PromptTokens, Rows, Tokenise, bare_phrase
+from ..prompt.tokens import PromptTokens, Rows, Tokenize, bare_phrase
 
 PromptTokensOf = Callable[[str], PromptTokens]
 
@@ -50,26 +50,26 @@ class Caption:
     rows: Rows
 
 
-def subject_captions(subject: str, prompt_tokens: PromptTokensOf, tokenise: Tokenise) -> list[Caption]:
+def subject_captions(subject: str, prompt_tokens: PromptTokensOf, tokenize: Tokenize) -> list[Caption]:
     """The 27 captions of a subject; see `place_subject`."""
-    return [place_subject(template, subject, prompt_tokens, tokenise) for template in CAPTION_TEMPLATES]
+    return [place_subject(template, subject, prompt_tokens, tokenize) for template in CAPTION_TEMPLATES]
 
 
-def place_subject(template: str, subject: str, prompt_tokens: PromptTokensOf, tokenise: Tokenise) -> Caption:
+def place_subject(template: str, subject: str, prompt_tokens: PromptTokensOf, tokenize: Tokenize) -> Caption:
     """The template with the subject put in, and where it stands.
 
     The rows follow from what comes before the subject, not from a search for its words: the caption
     "a photo of the small small dog" has the subject "small dog" at its last two tokens.
-    Raises PromptError for a subject without tokens, or one the tokenizer joins with its neighbours.
+    Raises PromptError for a subject without tokens, or one the tokenizer joins with its neighbors.
     """
     phrase = bare_phrase(subject)
-    ids = [id for id, _ in tokenise(phrase)] if phrase else []
+    ids = [id for id, _ in tokenize(phrase)] if phrase else []
     if not ids:
         raise PromptError(f'the subject "{subject}" has no words: name the kind of thing in the photos, such as dog')
     lead = template.partition("{}")[0].strip()
-    before = len(tokenise(lead)) if lead else 0
+    before = len(tokenize(lead)) if lead else 0
     prompt = prompt_tokens(template.replace("{}", phrase))
     found = prompt.tokens[before : before + len(ids)]
     if [token.id for token in found] != ids:
-        raise PromptError(f'the subject "{subject}" is tokenised differently inside "{prompt.prompt}"')
+        raise PromptError(f'the subject "{subject}" is tokenized differently inside "{prompt.prompt}"')
     return Caption(prompt.prompt, tuple(token.row for token in found))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, ConfigError
-from ..files import write_atomically
+from ..storage.files import write_atomically
 
 FORMAT = "cones2-training-1"
 _FREE = frozenset({"steps", "patience"})  # a finished constant-rate run may be continued for longer

@@ -79,8 +79,8 @@ def loss_curve(history: Sequence[Record], title: str = "") -> Image.Image:
     _line(draw, losses, bounds, _RAW, 1)
     _line(draw, _smoothed(losses), bounds, _SMOOTH, 2)
     _line(draw, judged, bounds, _HELD_OUT, 2)
-    for row, (text, colour) in enumerate((("training error, running mean", _SMOOTH), ("held-out error", _HELD_OUT))):
-        draw.text((_RIGHT - 190, _TOP + 8 + 16 * row), text, colour)
+    for row, (text, color) in enumerate((("training error, running mean", _SMOOTH), ("held-out error", _HELD_OUT))):
+        draw.text((_RIGHT - 190, _TOP + 8 + 16 * row), text, color)
     return picture
 
 
@@ -109,12 +109,12 @@ def _place(point: Point, bounds: Bounds) -> Point:
     return x, y
 
 
-def _line(draw: ImageDraw.ImageDraw, points: Sequence[Point], bounds: Bounds, colour: str, width: int) -> None:
+def _line(draw: ImageDraw.ImageDraw, points: Sequence[Point], bounds: Bounds, color: str, width: int) -> None:
     places = [_place(point, bounds) for point in points]
     if len(places) > 1:
-        draw.line(places, fill=colour, width=width)
+        draw.line(places, fill=color, width=width)
     for x, y in places if len(places) <= 60 else ():
-        draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
+        draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=color)
 
 
 def _axes(draw: ImageDraw.ImageDraw, bounds: Bounds) -> None:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, ModelError
+from .captions import Caption, place_subject, subject_captions
 from .config import TrainingConfig
 from .model import Conditioning, TrainingModel
 from .objective import Batch, denoising_error, drift, masked_mse
-from .templates import Caption, place_subject, subject_captions
 
 Terms = dict[str, Tensor]
 
@@ -28,7 +28,7 @@ class ResidualMethod(nn.Module, ABC):
     def __init__(self, model: TrainingModel, config: TrainingConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
-        captions = subject_captions(config.subject, model.prompt_tokens, model.tokenise)
+        captions = subject_captions(config.subject, model.prompt_tokens, model.tokenize)
         self.captions = [_shortened(caption, config) for caption in captions]
         with torch.no_grad():
             frozen = _encode_each(model, [caption.text for caption in self.captions])
@@ -76,7 +76,7 @@ class PaperMethod(ResidualMethod):
         super().__init__(model, config)
         if not model.text_weights:
             raise ModelError("the paper method tunes the text encoder, but this model offers no text weights")
-        self.bare = _shortened(place_subject("{}", config.subject, model.prompt_tokens, model.tokenise), config)
+        self.bare = _shortened(place_subject("{}", config.subject, model.prompt_tokens, model.tokenize), config)
         with torch.no_grad():
             target = model.encode_text([self.bare.text])
         self.register_buffer("bare_rows", target.rows.float())

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..tokens import PromptTokens, Tokenise
+from ..prompt.tokens import PromptTokens, Tokenize
 
 Precision = Literal["float32", "float16", "bfloat16"]
 
@@ -40,7 +40,7 @@ class Posterior(NamedTuple):
 class TrainingModel:
     """The networks as callables. None of their weights changes, except `text_weights` by the paper method.
 
-    prompt_tokens: prompt → its tokens and rows. tokenise: phrase → (id, piece) pairs.
+    prompt_tokens: prompt → its tokens and rows. tokenize: phrase → (id, piece) pairs.
     encode_text: prompts → conditioning of one length; differentiable with respect to `text_weights`.
     predict: (noisy latents [B, C, h, w], timesteps int64 [B], conditioning, sizes [B, 6] or None) →
     noise or velocity [B, C, h, w]; differentiable with respect to the conditioning's rows.
@@ -52,7 +52,7 @@ class TrainingModel:
     """
 
     prompt_tokens: Callable[[str], PromptTokens]
-    tokenise: Tokenise
+    tokenize: Tokenize
     encode_text: Callable[[Sequence[str]], Conditioning]
     predict: Callable[[Tensor, Tensor, Conditioning, Tensor | None], Tensor]
     encode_image: Callable[[Tensor], Posterior]

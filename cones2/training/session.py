@@ -7,15 +7,15 @@ from pathlib import Path
 
 import torch
 
-from ..anchor import ANCHOR_KEY, encoder_anchor
-from ..residual import Residual, make_residual
+from ..concepts.fingerprint import ANCHOR_KEY, encoder_anchor
+from ..concepts.residual import Residual, make_residual
+from .batches import LatentBatches, encode_views, fingerprint
 from .config import TrainingConfig
-from .data import LatentBatches, encode_views, fingerprint
-from .images import Photo, ViewSettings, make_views
 from .loop import SINGLE, Parallel, Trainer, TrainingResult
 from .memory import check_memory, estimate_memory
 from .methods import make_method
 from .model import TrainingModel
+from .views import Photo, ViewSettings, make_views
 
 
 def prepare_run(

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..errors import Cones2Error, ConfigError
-from ..files import read_limited
+from ..storage.files import read_limited
 from .draws import keyed_generator
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class ViewSettings:
 
     resolution: side of the square, or √area of the aspect buckets, in pixels. buckets: keep each
     photo's proportions (up to 2:1) instead of cropping a square. crops: random crops per photo where
-    it does not fit exactly; 1: the centre. flip: add each view mirrored. multiple: sides are
+    it does not fit exactly; 1: the center. flip: add each view mirrored. multiple: sides are
     multiples of this.
     """
 
@@ -119,10 +119,10 @@ def photos_from_pixels(pixels: Tensor, masks: Tensor | None = None) -> list[Phot
         raise ConfigError(f"{len(masks)} masks for {len(pixels)} images: give one for all or one for each")
     photos = []
     for index, image in enumerate(pixels):
-        colour = image[..., :3].expand(-1, -1, 3)
+        color = image[..., :3].expand(-1, -1, 3)
         if image.shape[-1] == 4:
-            colour = colour * image[..., 3:] + 1 - image[..., 3:]
-        picture = Image.fromarray(_bytes(colour))
+            color = color * image[..., 3:] + 1 - image[..., 3:]
+        picture = Image.fromarray(_bytes(color))
         mask = None if masks is None else Image.fromarray(_bytes(masks[min(index, len(masks) - 1)]))
         mask = mask and mask.resize(picture.size, Image.Resampling.BILINEAR)
         photos.append(Photo(f"image {index + 1}", picture, mask))
@@ -229,7 +229,7 @@ def _decoded(path: Path) -> Image.Image:
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit grey pictures scaled down; Pillow's own conversion would clip them."""
+    """16-bit gray pictures scaled down; Pillow's own conversion would clip them."""
     if not picture.mode.startswith(("I", "F")):
         return picture
     values = np.asarray(picture, dtype=np.float64)

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..cones2.layout import Layout
-from ..cones2.maps import NegativeMode, WeightMaps, weight_maps
-from ..cones2.tokens import locate_subjects
-from .prompt import PromptRecord, knows
+from ...cones2.guidance.weight_maps import NegativeMode, WeightMaps, weight_maps
+from ...cones2.layout.regions import Layout
+from ...cones2.prompt.tokens import locate_subjects
+from .prompt_record import PromptRecord, knows
 
 GUIDE_KEY = "cones2_layout"
 """Key of a conditioning's dict that holds its LayoutGuide."""
@@ -63,7 +63,7 @@ def bind_layout(
     phrases = [subject for subject, present in zip(layout.subjects, named, strict=True) if present]
     if not phrases:
         return None
-    claims = iter(locate_subjects(record.tokens, phrases, record.tokenise, share=True))
+    claims = iter(locate_subjects(record.tokens, phrases, record.tokenize, share=True))
     occurrences = [next(claims).occurrences if present else () for present in named]
     return LayoutGuide(layout, weight_maps(layout, occurrences, weight_outside, negative), strength, window)
 

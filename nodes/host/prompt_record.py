@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..cones2.errors import ModelError, PromptError
-from ..cones2.residual import Residual
-from ..cones2.tokens import PromptTokens, Rows, Token, locate_subjects
+from ...cones2.concepts.residual import Residual
+from ...cones2.errors import ModelError, PromptError
+from ...cones2.prompt.tokens import PromptTokens, Rows, Token, locate_subjects
 
 PROMPT_KEY = "cones2_prompt"
 """Key of a conditioning's dict that holds its PromptRecord."""
@@ -32,13 +32,13 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class PromptRecord:
-    """The prompt of one conditioning: its tokens, how to tokenise a phrase, and who encoded it.
+    """The prompt of one conditioning: its tokens, how to tokenize a phrase, and who encoded it.
 
     layer: text-encoder layer the conditioning comes from (-1 is the last). placed: the residuals in it.
     """
 
     tokens: PromptTokens
-    tokenise: LiveTokenizer
+    tokenize: LiveTokenizer
     family: str
     layer: int
     placed: tuple[Placed, ...] = ()
@@ -80,8 +80,8 @@ def read_prompt(clip: Any, text: str) -> tuple[PromptRecord, dict[str, Any]]:
             f"this CLIP has the text encoders {', '.join(sorted(encoders))}: subjects need the CLIP of an SD 1.x, SD "
             f"2.x or SDXL model"
         )
-    tokenise = LiveTokenizer(clip.tokenizer)
-    streams = [_real_tokens(chunks, tokenise, tokenise.width(name)) for name, chunks in encoders.items()]
+    tokenize = LiveTokenizer(clip.tokenizer)
+    streams = [_real_tokens(chunks, tokenize, tokenize.width(name)) for name, chunks in encoders.items()]
     if any([token.row for token in stream] != [token.row for token in streams[0]] for stream in streams):
         raise PromptError(
             f'the embeddings in "{text}" fit only one of the two text encoders of SDXL: its words would stand in '
@@ -89,7 +89,7 @@ def read_prompt(clip: Any, text: str) -> tuple[PromptRecord, dict[str, Any]]:
         )
     length = sum(len(chunk) for chunk in encoders[_leading(encoders)])
     layer = _OUTPUT_LAYER[family] if clip.layer_idx is None else clip.layer_idx
-    record = PromptRecord(PromptTokens(text, tuple(streams[0]), length), tokenise, family, layer)
+    record = PromptRecord(PromptTokens(text, tuple(streams[0]), length), tokenize, family, layer)
     return record, {name: [[pair[:2] for pair in chunk] for chunk in chunks] for name, chunks in encoders.items()}
 
 
@@ -107,7 +107,7 @@ def prompt_record(options: dict[str, Any]) -> PromptRecord:
 def knows(record: PromptRecord, phrase: str) -> bool:
     """Whether the phrase stands in the prompt."""
     try:
-        return bool(locate_subjects(record.tokens, [phrase], record.tokenise))
+        return bool(locate_subjects(record.tokens, [phrase], record.tokenize))
     except PromptError:
         return False
 
@@ -116,7 +116,7 @@ def check_known(records: Sequence[PromptRecord], phrases: Sequence[str]) -> None
     """Raise PromptError for a phrase that stands in none of several combined prompts."""
     for phrase in phrases:
         if not any(knows(record, phrase) for record in records):
-            locate_subjects(records[0].tokens, [phrase], records[0].tokenise)
+            locate_subjects(records[0].tokens, [phrase], records[0].tokenize)
 
 
 def usual_layer(family: str) -> int:
@@ -124,7 +124,7 @@ def usual_layer(family: str) -> int:
     return _OUTPUT_LAYER[family]
 
 
-def _real_tokens(chunks: Sequence[Sequence[Any]], tokenise: LiveTokenizer, width: int) -> list[Token]:
+def _real_tokens(chunks: Sequence[Sequence[Any]], tokenize: LiveTokenizer, width: int) -> list[Token]:
     """Tokens with their rows. An embedding of another width is dropped by the host: what follows moves up."""
     tokens: list[Token] = []
     start = 0
@@ -136,7 +136,7 @@ def _real_tokens(chunks: Sequence[Sequence[Any]], tokenise: LiveTokenizer, width
                     continue
                 tokens.append(Token(_EMBEDDING_ID, row, ""))
             elif word:
-                tokens.append(Token(id, row, tokenise.piece(id)))
+                tokens.append(Token(id, row, tokenize.piece(id)))
             row += 1
         start += len(chunk)
     return tokens

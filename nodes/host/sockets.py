@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import folder_paths
 import numpy as np
@@ -12,14 +11,13 @@ from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
 
-from ..cones2.errors import LayoutError
+from ...cones2.assets import TOYWORLD
+from ...cones2.errors import LayoutError
 
 CATEGORY = "Cones2"
 RESIDUAL_FOLDER = "residuals"
 RESIDUAL_EXTENSIONS = {".safetensors", ".pt"}
-DEMO_MODEL = Path(__file__).parents[1] / "cones2" / "assets" / "toyworld"
-"""The miniature Stable Diffusion that comes with the pack, in diffusers' layout."""
-DEMO_RESIDUALS = DEMO_MODEL / "residuals"
+DEMO_RESIDUALS = TOYWORLD / "residuals"
 
 ResidualSocket = io.Custom("CONES2_RESIDUAL")
 """A tuple of engine Residuals: usually one; a guidance config gives all of its subjects'."""

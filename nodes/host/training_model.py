@@ -16,11 +16,11 @@ from comfy.ldm.modules.attention import attention_pytorch
 from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
 from torch import Tensor
 
-from ..cones2.errors import ModelError
-from ..cones2.training.config import MethodName
-from ..cones2.training.model import Conditioning, Posterior, TrainingModel
-from .frozen import cast_copy, differentiable
-from .prompt import LiveTokenizer, read_prompt
+from ...cones2.errors import ModelError
+from ...cones2.training.config import MethodName
+from ...cones2.training.model import Conditioning, Posterior, TrainingModel
+from .differentiable import cast_copy, differentiable
+from .prompt_record import LiveTokenizer, read_prompt
 
 _SUPPORTED = "training needs an SD 1.x, SD 2.x or SDXL model"
 
@@ -62,7 +62,7 @@ def trainable_model(
     try:
         yield TrainingModel(
             prompt_tokens=lambda prompt: read_prompt(clip, prompt)[0].tokens,
-            tokenise=LiveTokenizer(clip.tokenizer),
+            tokenize=LiveTokenizer(clip.tokenizer),
             encode_text=encode_text,
             predict=unet,
             encode_image=encode_image,

@@ -12,14 +12,14 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ..cones2.anchor import encoder_anchor
-from ..cones2.errors import ResidualError
-from ..cones2.residual import Residual, load_residual, save_residual
-from ..cones2.training.config import TrainingConfig
-from ..cones2.training.images import Photo, ViewSettings
-from ..cones2.training.log import CsvLog, read_log
-from ..cones2.training.loop import Record
-from .trainable import prediction_type
+from ...cones2.concepts.fingerprint import encoder_anchor
+from ...cones2.concepts.residual import Residual, load_residual, save_residual
+from ...cones2.errors import ResidualError
+from ...cones2.training.config import TrainingConfig
+from ...cones2.training.history import CsvLog, read_log
+from ...cones2.training.loop import Record
+from ...cones2.training.views import Photo, ViewSettings
+from .training_model import prediction_type
 
 RUNS = "cones2_training"
 """Folder inside the output folder: checkpoints of stopped runs, residuals and logs of finished ones."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from clip_vocabulary import write_clip_tokenizer
 from PIL import Image
 
 from cones2.cli.config import add_config_parser
 from cones2.errors import ModelError
+from tests.support.clip_vocabulary import write_clip_tokenizer
 
 
 def run(*arguments: object) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from cones2.residual import load_residual
+from cones2.concepts.residual import load_residual
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_demo_learns_paints_samples_and_counts(tmp_path: Path) -> None:
@@ -26,10 +26,10 @@ def test_the_demo_learns_paints_samples_and_counts(tmp_path: Path) -> None:
     titles = ["the words alone", "with residuals", "residuals and layout", "regions exchanged"]
     assert [row[0] for row in rows] == titles
     in_region = {title: int(share) for title, share, _ in rows}
-    own_colours = {title: int(share) for title, _, share in rows}
+    own_colors = {title: int(share) for title, _, share in rows}
     assert in_region["residuals and layout"] > in_region["the words alone"] + 20
     assert in_region["regions exchanged"] > in_region["with residuals"] + 20
-    assert own_colours["residuals and layout"] > own_colours["the words alone"]
+    assert own_colors["residuals and layout"] > own_colors["the words alone"]
     for name, word in (("purple_yellow_mug", "mug"), ("blue_white_dog", "dog")):
         learned = load_residual(tmp_path / f"{name}.safetensors")
         assert (learned.subject, learned.width) == (word, 128)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cones2.cli.residual import add_residual_parser
+from cones2.concepts.residual import Residual, load_residual, make_residual, save_residual
 from cones2.errors import ResidualError
-from cones2.residual import Residual, load_residual, make_residual, save_residual
 
 
 def run(*arguments: object) -> int:
@@ -61,10 +61,10 @@ def test_inspect_lists_every_bad_file(published: Path, tmp_path: Path, capsys: p
 
 def test_convert(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "cat.safetensors"
-    assert run("convert", published, out, "--subject", "grey cat") == 0
-    assert capsys.readouterr().out == f'{out}: "grey cat", 1 token, 1024 wide\n'
+    assert run("convert", published, out, "--subject", "gray cat") == 0
+    assert capsys.readouterr().out == f'{out}: "gray cat", 1 token, 1024 wide\n'
     converted: Residual = load_residual(out)
-    assert (converted.subject, converted.family) == ("grey cat", "sd2")
+    assert (converted.subject, converted.family) == ("gray cat", "sd2")
     assert torch.equal(converted.tensor, torch.full((1, 1024), 0.5))
 
 

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from sd2_model import WIDTH, write_sd2_model
 
 from cones2.cli import main
 from cones2.cli.jobs import parse_subject
+from cones2.concepts.residual import make_residual, save_residual
+from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.loading import load_model
 from cones2.errors import Cones2Error, ModelError
-from cones2.pictures import read_settings
-from cones2.pipelines.loading import load_model
-from cones2.pipelines.stable_diffusion import StableDiffusion
-from cones2.residual import make_residual, save_residual
+from cones2.layout.drawing import read_settings
+from tests.support.sd2_model import WIDTH, write_sd2_model
 
 FAST = ["--steps", "2", "--size", "64x64"]
 
@@ -114,8 +114,8 @@ def test_flags_give_the_picture_of_the_config(model: Path, folder: Path) -> None
         save_residual(make_residual(name, tensor.detach()), folder / f"{name}.safetensors")
     assert sample(model, folder) == 0
     flags = ["--prompt", "a mug and a dog on the beach", "--layout", str(folder / "layouts" / "layout.png")]
-    for name, colour in (("mug", "255,192,0"), ("dog", "#f00")):
-        flags += ["--subject", f"{name}={folder / name}.safetensors@2.5:{colour}"]
+    for name, color in (("mug", "255,192,0"), ("dog", "#f00")):
+        flags += ["--subject", f"{name}={folder / name}.safetensors@2.5:{color}"]
     assert sample(model, folder, *flags, config=False) == 0
     np.testing.assert_array_equal(
         pixels(folder / "out" / "picture_seed0.png"), pixels(folder / "out" / "guidance_config_1_seed0.png")
@@ -240,7 +240,7 @@ def test_results_that_cannot_be_written(model: Path, folder: Path, capsys: pytes
     assert f"error: {taken}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("key", "empty", "expected"), [("layout", None, "layout"), ("color_context", {}, "colours")])
+@pytest.mark.parametrize(("key", "empty", "expected"), [("layout", None, "layout"), ("color_context", {}, "colors")])
 def test_a_config_without_guidance_says_so(
     model: Path, folder: Path, key: str, empty: object, expected: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -301,10 +301,10 @@ def test_a_single_file_needs_a_tokenizer(
 )
 def test_subject_flags(text: str, expected: tuple[object, ...]) -> None:
     flag = parse_subject(text)
-    assert (flag.phrase, flag.residual, flag.weight, flag.colour) == expected
+    assert (flag.phrase, flag.residual, flag.weight, flag.color) == expected
 
 
-@pytest.mark.parametrize("text", ["dog", "=dog.pt", "dog=", "dog=dog.pt:nocolour", ":#f00"])
+@pytest.mark.parametrize("text", ["dog", "=dog.pt", "dog=", "dog=dog.pt:nocolor", ":#f00"])
 def test_bad_subject_flags(text: str) -> None:
     with pytest.raises(Cones2Error):
         parse_subject(text)

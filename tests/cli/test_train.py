@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sd2_model import WIDTH, write_sd2_model
 
 from cones2.cli import main
+from cones2.concepts.residual import load_residual
+from cones2.diffusers_models.loading import load_model_to_train
 from cones2.errors import ConfigError
-from cones2.pipelines.loading import load_model_to_train
-from cones2.residual import load_residual
+from tests.support.sd2_model import WIDTH, write_sd2_model
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_an_interrupt_saves_and_the_same_command_continues(model, photos, tmp_pa
 
 
 def interrupt_at(step):
-    from cones2.training.log import CsvLog
+    from cones2.training.history import CsvLog
 
     original = CsvLog.add
 

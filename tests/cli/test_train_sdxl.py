@@ -7,16 +7,16 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionXLPipeline
 from PIL import Image
-from sdxl_model import WIDTHS, write_sdxl_model
 
-from cones2.anchor import from_other_encoder
 from cones2.cli import main
+from cones2.concepts.fingerprint import from_other_encoder
+from cones2.concepts.residual import load_residual
+from cones2.diffusers_models.for_training import training_model
+from cones2.diffusers_models.loading import load_model, load_model_to_train
 from cones2.errors import ModelError
-from cones2.pipelines.loading import load_model, load_model_to_train
-from cones2.pipelines.training import training_model
-from cones2.residual import load_residual
-from cones2.training.data import encode_views
-from cones2.training.images import Photo, ViewSettings, make_views
+from cones2.training.batches import encode_views
+from cones2.training.views import Photo, ViewSettings, make_views
+from tests.support.sdxl_model import WIDTHS, write_sdxl_model
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hostlink.browser import NO_BROWSER, NO_PLAYWRIGHT, Browser, find_chromium, install_playwright
-from hostlink.checkpoints import Checkpoints, open_checkpoints
-from hostlink.discovery import NO_HOST, Host, find_host
-from hostlink.server import HostServer
-from hostlink.worker import HostWorker
-from hostlink.workflows import supply_files
-from hostlink.workspace import make_workspace
+
+from tests.host.client.browser import NO_BROWSER, NO_PLAYWRIGHT, Browser, find_chromium, install_playwright
+from tests.host.client.checkpoints import Checkpoints, open_checkpoints
+from tests.host.client.discovery import NO_HOST, Host, find_host
+from tests.host.client.server import HostServer
+from tests.host.client.worker import HostWorker
+from tests.host.client.workflows import supply_files
+from tests.host.client.workspace import make_workspace
 
 HERE = Path(__file__).parent
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostlink.discovery import PACK
-from hostlink.worker import HostError, HostWorker
 from safetensors.torch import load_file, save_file
 
-from cones2.schedule import scaled_linear_alphas
+from cones2.sampling.schedule import scaled_linear_alphas
+from tests.host.client.discovery import PACK
+from tests.host.client.worker import HostError, HostWorker
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
@@ -43,7 +43,7 @@ def facts(in_host: HostWorker, case: dict[str, torch.Tensor], tmp_path_factory: 
     """What the host says about the model, with what it computes for the case under "tensors"."""
     folder = tmp_path_factory.mktemp("demo")
     save_file(case, folder / "case.safetensors")
-    found = in_host("demo_model.py", "computed", folder=str(folder), prompts=list(PROMPTS))
+    found = in_host.demo_model.computed(folder=str(folder), prompts=list(PROMPTS))
     return {**found, "tensors": load_file(folder / "host.safetensors")}
 
 
@@ -89,8 +89,8 @@ def test_weights_are_not_rounded(facts: dict) -> None:
 
 def test_unknown_words_are_spelled_out(in_host: HostWorker) -> None:
     long = " ".join(["a zebra and a mug"] * 20)
-    plain, unknown, empty, longer = in_host(
-        "demo_model.py", "encoded", texts=["a mug", "a zebra, 大象 🐘 and a (mug:1.3)", "", long]
+    plain, unknown, empty, longer = in_host.demo_model.encoded(
+        texts=["a mug", "a zebra, 大象 🐘 and a (mug:1.3)", "", long]
     )
     assert [part["shape"] for part in (plain, unknown, empty)] == [[1, 77, 128]] * 3
     assert longer["shape"][1] > 77
@@ -101,7 +101,7 @@ def test_unknown_words_are_spelled_out(in_host: HostWorker) -> None:
 
 
 def test_shipped_residuals_are_found_and_land_on_their_words(in_host: HostWorker) -> None:
-    found = in_host("demo_model.py", "shipped_residuals")
+    found = in_host.demo_model.shipped_residuals()
     shipped = {path.name for path in (MODEL / "residuals").iterdir()}
     assert len(shipped) >= 6 and shipped <= set(found["files"])
     assert found["rows"] == [5, 8]
@@ -109,16 +109,16 @@ def test_shipped_residuals_are_found_and_land_on_their_words(in_host: HostWorker
 
 
 def test_a_residual_of_the_user_hides_a_shipped_one_of_that_name(in_host: HostWorker) -> None:
-    assert in_host("demo_model.py", "own_file_wins")
+    assert in_host.demo_model.own_file_wins()
 
 
 def test_residuals_of_other_models_are_refused(in_host: HostWorker) -> None:
     with pytest.raises(HostError, match=r"768 wide \(SD 1\.x\) but .* 128 wide \(the demo model\)"):
-        in_host("demo_model.py", "apply_foreign")
+        in_host.demo_model.apply_foreign()
 
 
 def test_the_packs_nodes_work_on_it(in_host: HostWorker) -> None:
-    found = in_host("demo_model.py", "own_nodes")
+    found = in_host.demo_model.own_nodes()
     assert found["latent"]["shape"] == [1, 4, 16, 16] and found["latent"]["finite"]
     assert found["effect"] > 1e-3
     assert found["formula"] < TOLERANCE
@@ -127,7 +127,7 @@ def test_the_packs_nodes_work_on_it(in_host: HostWorker) -> None:
 
 def test_stock_nodes_work_on_it(in_host: HostWorker) -> None:
     """Empty Latent Image is told pixels: a host that knows the model's ratio gives it four per cell."""
-    found = in_host("demo_model.py", "stock_nodes")
+    found = in_host.demo_model.stock_nodes()
     assert found["latent"] == found["again"] == [2, 4, 24, 16]
     assert found["pixels"] == [2, 96, 64, 3]
     assert found["tiled"] < TOLERANCE
@@ -147,4 +147,4 @@ def test_stock_nodes_work_on_it(in_host: HostWorker) -> None:
 )
 def test_an_absent_file_is_named(in_fresh_host: HostWorker, hidden: str) -> None:
     with pytest.raises(HostError, match=f"ModelError: the demo model in .* lacks {hidden}: install the pack anew"):
-        in_fresh_host("demo_model.py", "incomplete", hidden=hidden)
+        in_fresh_host.demo_model.incomplete(hidden=hidden)

@@ -6,10 +6,11 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
-from hostlink.discovery import PACK
-from hostlink.server import HostServer
-from hostlink.worker import HostWorker
-from hostlink.workspace import PACK_FOLDER
+
+from tests.host.client.discovery import PACK
+from tests.host.client.server import HostServer
+from tests.host.client.worker import HostWorker
+from tests.host.client.workspace import PACK_FOLDER
 
 HELP = PACK / "web" / "docs"
 LANGUAGES = sorted(path.parent.name for path in (PACK / "locales").glob("*/nodeDefs.json"))
@@ -27,7 +28,7 @@ def shape(tree: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def node_defs(in_host: HostWorker) -> dict[str, Any]:
-    found: dict[str, Any] = in_host("documentation.py", "node_defs")
+    found: dict[str, Any] = in_host.documentation.node_defs()
     assert found
     return found
 

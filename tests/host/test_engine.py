@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostlink.worker import HostWorker
 from safetensors.torch import load_file
 
-from cones2.guidance import LayoutGuidance
-from cones2.layout import layout_from_masks
-from cones2.maps import weight_maps
-from cones2.pipelines.attention import ForwardState, guided_unet
+from cones2.diffusers_models.attention import ForwardState, guided_unet
+from cones2.guidance.cross_attention import LayoutGuidance
+from cones2.guidance.weight_maps import weight_maps
+from cones2.layout.regions import layout_from_masks
+from tests.host.client.worker import HostWorker
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -31,7 +31,7 @@ def engine_unet(path: Path, context: int) -> torch.nn.Module:
 
 def test_host_and_engine_predict_the_same(in_host: HostWorker, tmp_path: Path) -> None:
     name = "sd15_short"
-    facts = in_host("nodes_guidance.py", "exported", needs=(name,), name=name, folder=str(tmp_path))
+    facts = in_host.guidance.exported(needs=(name,), name=name, folder=str(tmp_path))
     case = load_file(tmp_path / "case.safetensors")
     unet = engine_unet(tmp_path / "unet.safetensors", facts["context"])
     layout = layout_from_masks([case["mask_dog"], case["mask_mug"]], ["dog", "mug"])

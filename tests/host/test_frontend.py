@@ -1,8 +1,8 @@
 """The pack in the real frontend."""
 
-from hostlink.browser import Browser
-from hostlink.discovery import PACK
-from hostlink.workflows import read_workflow
+from tests.host.client.browser import Browser
+from tests.host.client.discovery import PACK
+from tests.host.client.workflows import read_workflow
 
 
 def test_page_loads_with_the_pack_and_without_errors(frontend: Browser) -> None:

@@ -1,7 +1,8 @@
 """Layout guidance on the real host: what the patched model computes."""
 
 import pytest
-from hostlink.worker import HostWorker
+
+from tests.host.client.worker import HostWorker
 
 TOLERANCE = 1e-4
 MODELS = ("sd15_short", "sd21_short", "sd21_v_short", "sdxl_short")
@@ -30,8 +31,7 @@ SD1 = "sd15_short"
 def test_guided_forward_is_the_published_formula(
     in_host: HostWorker, name: str, text_tokens: int, cfg: float, batch: int, height: int, width: int
 ) -> None:
-    found = in_host(
-        "nodes_guidance.py", "formula", needs=(name,),
+    found = in_host.guidance.formula(needs=(name,),
         name=name, text_tokens=text_tokens, cfg=cfg, batch=batch, height=height, width=width,
     )  # fmt: skip
     assert found["rows"] == 77 * -(-text_tokens // 75)

@@ -3,10 +3,11 @@
 import sys
 
 import pytest
-from hostlink.discovery import PACK, THREADS
-from hostlink.server import HostServer
-from hostlink.worker import HostError, HostWorker
-from hostlink.workspace import PACK_FOLDER
+
+from tests.host.client.discovery import PACK, THREADS
+from tests.host.client.server import HostServer
+from tests.host.client.worker import HostError, HostWorker
+from tests.host.client.workspace import PACK_FOLDER
 
 KINDS = {
     "sd15_short": ("BaseModel", "EPS"),
@@ -17,7 +18,7 @@ KINDS = {
 
 
 def test_host_process_is_isolated(in_host: HostWorker) -> None:
-    found = in_host("harness.py", "environment")
+    found = in_host.harness.environment()
     assert found["attention"] == "attention_pytorch"
     assert found["threads"] == int(THREADS)
     assert str(PACK) not in found["path"] and "" not in found["path"]
@@ -26,12 +27,12 @@ def test_host_process_is_isolated(in_host: HostWorker) -> None:
 
 def test_driver_errors_reach_the_test(in_host: HostWorker) -> None:
     with pytest.raises(HostError, match="FileNotFoundError: No such file"):
-        in_host("harness.py", "sampled", name="../no such")
+        in_host.harness.sampled(name="../no such")
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_synthetic_checkpoint_samples(in_host: HostWorker, name: str) -> None:
-    found = in_host("harness.py", "sampled", needs=tuple(KINDS), name=name)
+    found = in_host.harness.sampled(needs=tuple(KINDS), name=name)
     assert (found["kind"], found["prediction"]) == KINDS[name]
     assert found["latent"]["finite"] and found["picture"]["finite"]
     assert 0.05 < found["latent"]["std"] < 60, found["latent"]

@@ -1,7 +1,8 @@
 """The nodes that read text, residuals, pictures, masks, boxes and configs, on the real host."""
 
 import pytest
-from hostlink.worker import HostError, HostWorker
+
+from tests.host.client.worker import HostError, HostWorker
 
 SD1 = "sd15_short"
 MODELS = (SD1, "sd21_short", "sdxl_short")
@@ -9,7 +10,7 @@ MODELS = (SD1, "sd21_short", "sdxl_short")
 
 @pytest.mark.parametrize("name", MODELS)
 def test_text_encode_is_the_stock_encoding_and_remembers_rows(in_host: HostWorker, name: str) -> None:
-    found = in_host("nodes_inputs.py", "text_encode", needs=(name,), name=name)
+    found = in_host.inputs.text_encode(needs=(name,), name=name)
     assert all(entry["same"] for entry in found.values())
     length = {text: entry["length"] for text, entry in found.items()}
     rows = {text: entry["dog"] for text, entry in found.items()}
@@ -24,13 +25,13 @@ def test_text_encode_is_the_stock_encoding_and_remembers_rows(in_host: HostWorke
 
 def test_prompt_whose_encoders_disagree_is_refused(in_host: HostWorker) -> None:
     with pytest.raises(HostError, match=r"PromptError: the embeddings in .* fit only one of the two text encoders"):
-        in_host("nodes_inputs.py", "unbalanced_embedding", needs=("sdxl_short",), name="sdxl_short")
+        in_host.inputs.unbalanced_embedding(needs=("sdxl_short",), name="sdxl_short")
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_residuals_land_on_their_words(in_host: HostWorker, name: str) -> None:
     """Prompt: a(1) hot(2) dog(3) and(4) a(5) dog(6) ,(7) a(8) dog(9)."""
-    found = in_host("nodes_inputs.py", "apply_residual", needs=(name,), name=name)
+    found = in_host.inputs.apply_residual(needs=(name,), name=name)
     assert found["dog"] == [3, 6, 9]
     assert found["joined"] == [2, 3, 6, 9]
     assert found["second"] == [6]
@@ -41,14 +42,14 @@ def test_residuals_land_on_their_words(in_host: HostWorker, name: str) -> None:
 
 
 def test_other_encoders_and_clip_skip_warn(in_host: HostWorker) -> None:
-    found = in_host("nodes_inputs.py", "warned", needs=(SD1,), name=SD1)
+    found = in_host.inputs.warned(needs=(SD1,), name=SD1)
     assert found["plain"] == found["same encoder"] == found["trained with skip"] == []
     assert len(found["skip"]) == 1 and "CLIP skip" in found["skip"][0]
     assert len(found["other encoder"]) == 1 and "Skipped 1.5" in found["other encoder"][0]
 
 
 def test_residual_files_are_found_saved_and_reloaded(in_host: HostWorker) -> None:
-    found = in_host("nodes_inputs.py", "files", needs=(SD1,), name=SD1)
+    found = in_host.inputs.files(needs=(SD1,), name=SD1)
     assert {"kennel/rex.safetensors", "pets/old_cat.pt"} <= set(found["options"])
     assert found["subject"] == ["dog", "puppy", 0.5]
     assert found["old"] == "old cat"
@@ -57,7 +58,7 @@ def test_residual_files_are_found_saved_and_reloaded(in_host: HostWorker) -> Non
 
 
 def test_published_config_opens(in_host: HostWorker) -> None:
-    found = in_host("nodes_inputs.py", "config", needs=(SD1,), name=SD1)
+    found = in_host.inputs.config(needs=(SD1,), name=SD1)
     assert found["prompt"] == "a mug and a dog on the beach, a dog"
     assert found["subjects"] == ["mug", "dog#1"]
     assert found["regions"] == [["mug", 2.5], ["dog", 3]]
@@ -67,7 +68,7 @@ def test_published_config_opens(in_host: HostWorker) -> None:
 
 
 def test_layouts_from_every_form(in_host: HostWorker) -> None:
-    found = in_host("nodes_inputs.py", "layouts")
+    found = in_host.inputs.layouts()
     assert found["weight"] == 4
     assert found["masks"] == [[1, 96, 128], pytest.approx(0.8 * 0.45, rel=0.03)]
     assert found["preview"] == [[1, 96, 128, 3], True, True]
@@ -78,7 +79,7 @@ def test_layouts_from_every_form(in_host: HostWorker) -> None:
 
 
 def test_heat_maps_show_where_a_guided_subject_is_looked_at(in_host: HostWorker) -> None:
-    found = in_host("nodes_inputs.py", "attention", needs=(SD1,), name=SD1)
+    found = in_host.inputs.attention(needs=(SD1,), name=SD1)
     (guided_shape, guided), (plain_shape, plain) = found["guided"], found["plain"]
     assert guided_shape == plain_shape and guided_shape[0] == 2 and guided_shape[2] == 512
     assert guided > 2 * plain
@@ -96,12 +97,12 @@ MESSAGES = {
     "outside": ('ResidualError: "../../evil" is not a name inside',),
     "absent file": ('ResidualError: there is no residual "nobody.safetensors"', "found:"),
     "escaping file": ('ResidualError: there is no residual "../checkpoints/sd15_short.safetensors"',),
-    "no table": ("LayoutError: the colour table is empty",),
-    "duplicate colours": ('LayoutError: #ff0000 stands for both "dog" and "mug"',),
-    "no separator": ('LayoutError: line 1 of the colour table is "red dog"',),
-    "unknown colour": ('LayoutError: "reddish" is not a colour',),
+    "no table": ("LayoutError: the color table is empty",),
+    "duplicate colors": ('LayoutError: #ff0000 stands for both "dog" and "mug"',),
+    "no separator": ('LayoutError: line 1 of the color table is "red dog"',),
+    "unknown color": ('LayoutError: "reddish" is not a color',),
     "bad weight": ('LayoutError: line 1 has the weight "heavy"',),
-    "absent colour": ('LayoutError: the layout picture has no #0000ff ("mug")', "#ff0000"),
+    "absent color": ('LayoutError: the layout picture has no #0000ff ("mug")', "#ff0000"),
     "NaN picture": ("LayoutError: the layout picture holds values that are not numbers",),
     "empty mask": ('LayoutError: the mask of "dog" is empty',),
     "NaN mask": ('LayoutError: the mask of "dog" holds values that are not numbers',),
@@ -124,6 +125,6 @@ MESSAGES = {
 
 @pytest.mark.parametrize("what", MESSAGES)
 def test_wrong_input_gets_one_clear_sentence(in_host: HostWorker, what: str) -> None:
-    message = in_host("nodes_inputs.py", "fails", needs=(SD1,), what=what)
+    message = in_host.inputs.fails(needs=(SD1,), what=what)
     assert all(part in message for part in MESSAGES[what]), message
     assert "\n" not in message and len(message) < 400

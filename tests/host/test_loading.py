@@ -5,18 +5,18 @@ import os
 import subprocess
 from pathlib import Path
 
-from hostlink.checkpoints import Checkpoints
-from hostlink.discovery import INSIDE, Host
-from hostlink.server import HostServer, PromptRejected, start_command
-from hostlink.worker import HostWorker
-from hostlink.workspace import PACK_FOLDER, make_workspace
+from tests.host.client.checkpoints import Checkpoints
+from tests.host.client.discovery import INSIDE, Host
+from tests.host.client.server import HostServer, PromptRejected, start_command
+from tests.host.client.worker import HostWorker
+from tests.host.client.workspace import PACK_FOLDER, make_workspace
 
 SNAPSHOT = Path(__file__).with_name("schemas.json")
 
 
 def test_schemas_are_those_that_saved_workflows_know(in_host: HostWorker) -> None:
     """Saved widgets are positional: a change here breaks workflows. CONES2_UPDATE_SCHEMAS=1 accepts it."""
-    found = in_host("nodes_schema.py", "schemas")
+    found = in_host.schema.schemas()
     if os.environ.get("CONES2_UPDATE_SCHEMAS"):
         SNAPSHOT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     assert found == json.loads(SNAPSHOT.read_text())
@@ -24,11 +24,11 @@ def test_schemas_are_those_that_saved_workflows_know(in_host: HostWorker) -> Non
 
 
 def test_every_input_and_output_is_explained(in_host: HostWorker) -> None:
-    assert in_host("nodes_schema.py", "undocumented") == []
+    assert in_host.schema.undocumented() == []
 
 
 def test_pack_offers_the_new_entry_point_only(in_host: HostWorker) -> None:
-    assert in_host("nodes_schema.py", "environment") == {"legacy": [], "web": "./web"}
+    assert in_host.schema.environment() == {"legacy": [], "web": "./web"}
     assert in_host.started["warnings"] == []
 
 
@@ -70,7 +70,7 @@ TABLE = {"colors": "red = dog", "tolerance": 96.0, "weight": 2.5}
 
 
 def graph(checkpoint: str) -> dict:
-    """API prompt: one subject on a picture of one colour, sampled one step."""
+    """API prompt: one subject on a picture of one color, sampled one step."""
     size = {"width": 64, "height": 64, "batch_size": 1}
     prompts = {"positive": ["prompt", 0], "negative": ["prompt", 0]}
     links = {"model": ["checkpoint", 0], "latent_image": ["latent", 0], "layout": ["layout", 0]}

@@ -3,7 +3,8 @@
 from itertools import product
 
 import pytest
-from hostlink.worker import HostWorker
+
+from tests.host.client.worker import HostWorker
 
 SD1 = "sd15_short"
 TOLERANCE = 1e-5
@@ -13,13 +14,13 @@ TOLERANCE = 1e-5
     ("kind", "sampler"), [("empty", "dpmpp_2m_sde"), ("denoise", "uni_pc"), ("inpaint", "euler_ancestral")]
 )
 def test_without_guidance_the_nodes_are_the_stock_ksampler(in_host: HostWorker, kind: str, sampler: str) -> None:
-    found = in_host("nodes_sampling.py", "unguided", needs=(SD1,), name=SD1, kind=kind, sampler=sampler)
+    found = in_host.sampling.unguided(needs=(SD1,), name=SD1, kind=kind, sampler=sampler)
     assert found.pop("guided") > 1e-3
     assert found == dict.fromkeys(found, True)
 
 
 def test_steps_cost_one_forward_each_and_two_with_recurrence(in_host: HostWorker) -> None:
-    assert in_host("nodes_sampling.py", "forwards", needs=(SD1,), name=SD1) == {
+    assert in_host.sampling.forwards(needs=(SD1,), name=SD1) == {
         "guided": 4,
         "second half recurrent": 6,
         "recurrent": 8,
@@ -31,12 +32,12 @@ def test_steps_cost_one_forward_each_and_two_with_recurrence(in_host: HostWorker
 
 @pytest.mark.parametrize("guided_steps", [1, 4])
 def test_recurrence_is_euler_then_the_chosen_sampler(in_host: HostWorker, guided_steps: int) -> None:
-    found = in_host("nodes_sampling.py", "recurrence", needs=(SD1,), name=SD1, guided_steps=guided_steps)
+    found = in_host.sampling.recurrence(needs=(SD1,), name=SD1, guided_steps=guided_steps)
     assert found["ksampler"] < TOLERANCE and found["custom"] < TOLERANCE
 
 
 def test_layout_steers_the_steps_it_was_asked_to(in_host: HostWorker) -> None:
-    assert in_host("nodes_sampling.py", "windows", needs=(SD1,), name=SD1) == {
+    assert in_host.sampling.windows(needs=(SD1,), name=SD1) == {
         "all": [0, 1, 2, 3],
         "two steps": [0, 1],
         "steps win": [0, 1, 2],
@@ -49,12 +50,12 @@ def test_nothing_of_a_run_stays(in_host: HostWorker, in_fresh_host: HostWorker) 
     """After a finished, an interrupted and a failed run: no tensor alive, and a plain run as in a fresh process."""
     plain = []
     for how, error in (("finished", ""), ("interrupted", "InterruptProcessingException"), ("failed", "Stop")):
-        found = in_host("nodes_sampling.py", "runs_end", needs=(SD1,), name=SD1, how=how)
+        found = in_host.sampling.runs_end(needs=(SD1,), name=SD1, how=how)
         assert found["error"] == error
         assert found["seen"] > 20 and found["alive"] == 0
         assert (found["options"], found["wrappers"]) == ([], [])
-        plain.append(in_host("nodes_sampling.py", "plain_run", name=SD1))
-    fresh = in_fresh_host("nodes_sampling.py", "plain_run", needs=(SD1,), name=SD1)
+        plain.append(in_host.sampling.plain_run(name=SD1))
+    fresh = in_fresh_host.sampling.plain_run(needs=(SD1,), name=SD1)
     assert plain == [fresh] * 3
 
 
@@ -64,8 +65,7 @@ FAST_SAMPLERS = ("dpm_fast", "uni_pc", "heunpp2", "sa_solver")
 @pytest.mark.parametrize("sampler", FAST_SAMPLERS)
 def test_sampler_takes_over_after_recurrence(in_host: HostWorker, sampler: str) -> None:
     """With one step left, which is the least a sampler can be given."""
-    found = in_host(
-        "nodes_sampling.py", "sampled_finite", needs=(SD1,),
+    found = in_host.sampling.sampled_finite(needs=(SD1,),
         name=SD1, sampler=sampler, scheduler="normal", guided_steps=3,
     )  # fmt: skip
     assert found["guided"]["finite"] or not found["plain"]["finite"]
@@ -73,15 +73,14 @@ def test_sampler_takes_over_after_recurrence(in_host: HostWorker, sampler: str) 
 
 @pytest.mark.slow
 def test_every_sampler_and_scheduler_ends_finite(in_host: HostWorker) -> None:
-    samplers, schedulers = in_host("nodes_sampling.py", "choices")
+    samplers, schedulers = in_host.sampling.choices()
     assert len(samplers) > 40 and len(schedulers) > 8
     cases = [(sampler, "normal") for sampler in samplers] + [("euler", scheduler) for scheduler in schedulers]
     broken = []
     for (sampler, scheduler), (guided_steps, recurrence) in product(
         cases, ((2, True), (3, True), (-1, True), (-1, False))
     ):
-        found = in_host(
-            "nodes_sampling.py", "sampled_finite", needs=(SD1,),
+        found = in_host.sampling.sampled_finite(needs=(SD1,),
             name=SD1, sampler=sampler, scheduler=scheduler, guided_steps=guided_steps, recurrence=recurrence,
         )  # fmt: skip
         if found["plain"]["finite"] and not found["guided"]["finite"]:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostlink.checkpoints import Checkpoints
-from hostlink.worker import HostWorker
 from safetensors.torch import load_file
 
-from cones2.pipelines.loading import load_model
+from cones2.diffusers_models.loading import load_model
+from tests.host.client.checkpoints import Checkpoints
+from tests.host.client.worker import HostWorker
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from cones2.pipelines.loading import load_model
 def test_engine_reads_what_the_host_reads(
     in_host: HostWorker, checkpoints: Checkpoints, tmp_path: Path, name: str, prediction: str
 ) -> None:
-    in_host("nodes_guidance.py", "exported", needs=(name,), name=name, folder=str(tmp_path))
+    in_host.guidance.exported(needs=(name,), name=name, folder=str(tmp_path))
     tokenizer = checkpoints.host.root / "comfy" / "sd1_tokenizer"
     model = load_model(checkpoints.folder / checkpoints.make(name), tokenizer)
     assert model.prediction_type == prediction

@@ -4,10 +4,11 @@ import math
 from pathlib import Path
 
 import pytest
-from hostlink.checkpoints import Checkpoints
-from hostlink.discovery import Host
-from hostlink.worker import HostWorker
-from hostlink.workspace import make_workspace
+
+from tests.host.client.checkpoints import Checkpoints
+from tests.host.client.discovery import Host
+from tests.host.client.worker import HostWorker
+from tests.host.client.workspace import make_workspace
 
 WIDTHS = {"sd15_short": 768, "sd21_v_short": 1024, "sdxl_short": 2048}
 CASES = [("sd15_short", "direct"), ("sd15_short", "paper"), ("sd21_v_short", "direct"), ("sd21_v_short", "paper")]
@@ -16,7 +17,7 @@ FINISHED = ["csv", "safetensors"]
 
 @pytest.mark.parametrize(("name", "method"), [*CASES, ("sdxl_short", "direct")])
 def test_a_subject_is_learned_and_the_models_stay_as_they_were(in_host: HostWorker, name: str, method: str) -> None:
-    found = in_host("nodes_training.py", "trains", needs=(name,), name=name, method=method)
+    found = in_host.training.trains(needs=(name,), name=name, method=method)
     assert found["changed"] == []
     assert found["shape"] == [1, WIDTHS[name]] and found["norm"] > 0
     assert len(found["losses"]) == 3 and all(map(math.isfinite, found["losses"]))
@@ -28,7 +29,7 @@ def test_a_subject_is_learned_and_the_models_stay_as_they_were(in_host: HostWork
 
 @pytest.mark.parametrize("method", ["direct", "paper"])
 def test_a_model_of_other_widths_is_trained_with_too(in_host: HostWorker, method: str) -> None:
-    found = in_host("nodes_training.py", "trains_demo_model", method=method)
+    found = in_host.training.trains_demo_model(method=method)
     assert found["changed"] == [] and found["shape"] == [1, 128]
     assert all(map(math.isfinite, found["losses"]))
     assert found["applied"] == pytest.approx(found["norm"], rel=1e-3)
@@ -36,9 +37,7 @@ def test_a_model_of_other_widths_is_trained_with_too(in_host: HostWorker, method
 
 def test_gradient_checkpointing_changes_nothing(in_host: HostWorker) -> None:
     plain, recomputed = (
-        in_host(
-            "nodes_training.py", "trains", needs=("sd15_short",), name="sd15_short", method="direct", checkpointing=on
-        )
+        in_host.training.trains(needs=("sd15_short",), name="sd15_short", method="direct", checkpointing=on)
         for on in (False, True)
     )
     assert recomputed["losses"] == pytest.approx(plain["losses"], rel=1e-5)
@@ -47,33 +46,33 @@ def test_gradient_checkpointing_changes_nothing(in_host: HostWorker) -> None:
 
 @pytest.mark.parametrize("name", WIDTHS)
 def test_training_sees_what_sampling_sees(in_host: HostWorker, name: str) -> None:
-    found = in_host("nodes_training.py", "prediction", needs=(name,), name=name)
+    found = in_host.training.prediction(needs=(name,), name=name)
     assert found["error"] < 1e-5
     assert found["type"] == ("v_prediction" if "_v" in name else "epsilon")
     assert found["grid"] == [8, 32 if name == "sdxl_short" else 16, WIDTHS[name]]
 
 
 def test_pictures_after_training_have_the_same_bits(in_host: HostWorker) -> None:
-    assert in_host("nodes_training.py", "samples_alike", needs=("sd15_short",), name="sd15_short")
+    assert in_host.training.samples_alike(needs=("sd15_short",), name="sd15_short")
 
 
 def test_a_residual_knows_its_text_encoder(in_host: HostWorker) -> None:
     names = ("sd15_short", "sd15")
-    own, other = in_host("nodes_training.py", "warns_of_other_encoder", needs=names, name=names[0], other=names[1])
+    own, other = in_host.training.warns_of_other_encoder(needs=names, name=names[0], other=names[1])
     assert own == []
     assert "was trained with another text encoder" in other[0] and "sd15_short.safetensors" in other[0]
 
 
 @pytest.mark.parametrize("method", ["direct", "paper"])
 def test_an_interrupt_keeps_the_run_and_the_same_inputs_continue_it(in_host: HostWorker, method: str) -> None:
-    found = in_host("nodes_training_runs.py", "interrupted", needs=("sd15_short",), method=method)
+    found = in_host.training_runs.interrupted(needs=("sd15_short",), method=method)
     assert found == {
         "raised": True, "waiting": ["checkpoint.pt"], "steps": [3, 4], "same": True, "left": FINISHED, "changed": []
     }  # fmt: skip
 
 
 def test_an_interrupt_that_was_taken_back_meanwhile_still_ends_the_run(in_host: HostWorker) -> None:
-    found = in_host("nodes_training_runs.py", "unflagged_interrupt", needs=("sd15_short",))
+    found = in_host.training_runs.unflagged_interrupt(needs=("sd15_short",))
     assert found == {"ended": "interrupted", "waiting": ["checkpoint.pt"], "steps": [3, 4]}
 
 
@@ -81,20 +80,20 @@ def test_an_interrupt_that_was_taken_back_meanwhile_still_ends_the_run(in_host: 
 def test_memory_that_ends_is_reported_and_the_run_goes_on_with_gradient_checkpointing(
     in_host: HostWorker, method: str
 ) -> None:
-    found = in_host("nodes_training_runs.py", "out_of_memory", needs=("sd15_short",), method=method)
+    found = in_host.training_runs.out_of_memory(needs=("sd15_short",), method=method)
     assert found["ended"].startswith("out of memory at step 3: turn on gradient_checkpointing")
     assert ("direct method" in found["ended"]) == (method == "paper")
     assert (found["waiting"], found["steps"]) == (["checkpoint.pt"], [3, 4])
 
 
 def test_a_checkpoint_that_cannot_be_continued_is_dropped(in_host: HostWorker) -> None:
-    found = in_host("nodes_training_runs.py", "unusable_checkpoint", needs=("sd15_short",))
+    found = in_host.training_runs.unusable_checkpoint(needs=("sd15_short",))
     anew = {"steps": [1, 2, 3, 4], "warned": 1, "left": FINISHED}
     assert found == {"other latents": anew, "damaged": anew}
 
 
 def test_the_same_inputs_are_trained_once(in_host: HostWorker) -> None:
-    found = in_host("nodes_training_runs.py", "once", needs=("sd15_short",))
+    found = in_host.training_runs.once(needs=("sd15_short",))
     trained = {"first", "other seed", "one photo less", "lora", "velocity", "text lora"}
     assert found["steps"] == {key: 3 if key in trained else 0 for key in found["steps"]}
     assert found["same"] and found["files"] == ["rex.safetensors"]
@@ -106,7 +105,7 @@ def test_a_restarted_host_does_not_train_again(host: Host, checkpoints: Checkpoi
     for _ in range(2):
         worker = HostWorker(host, base, checkpoints)
         try:
-            steps.append(worker("nodes_training_runs.py", "steps_of_one_run", needs=("sd15_short",)))
+            steps.append(worker.training_runs.steps_of_one_run(needs=("sd15_short",)))
         finally:
             worker.close()
     assert steps == [3, 0]
@@ -114,24 +113,24 @@ def test_a_restarted_host_does_not_train_again(host: Host, checkpoints: Checkpoi
 
 
 def test_damaged_results_are_trained_again(in_host: HostWorker) -> None:
-    assert in_host("nodes_training_runs.py", "damaged", needs=("sd15_short",)) == [1, 1]
+    assert in_host.training_runs.damaged(needs=("sd15_short",)) == [1, 1]
 
 
 def test_other_results_are_saved_under_free_names(in_host: HostWorker) -> None:
-    assert in_host("nodes_training_runs.py", "saved", needs=("sd15_short",)) == [
+    assert in_host.training_runs.saved(needs=("sd15_short",)) == [
         "pets/rex.safetensors",
         "pets/rex_2.safetensors",
     ]
 
 
 def test_lists_of_images_and_masks(in_host: HostWorker) -> None:
-    found = in_host("nodes_training.py", "lists_and_masks", needs=("sd15_short",))
+    found = in_host.training.lists_and_masks(needs=("sd15_short",))
     assert len(found["whole"]) == len(found["inside"]) == 3
     assert found["whole"] != found["inside"]
 
 
 def test_previews_reach_the_progress_bar(in_host: HostWorker) -> None:
-    shown, hidden = (in_host("nodes_training.py", "previews", needs=("sd15_short",), every=every) for every in (2, 0))
+    shown, hidden = (in_host.training.previews(needs=("sd15_short",), every=every) for every in (2, 0))
     assert [(step, preview and preview[0]) for step, _, preview in shown if preview] == [(2, "JPEG"), (4, "JPEG")]
     assert all(min(preview[1:]) >= 8 for _, _, preview in shown if preview)
     assert hidden and not any(preview for _, _, preview in hidden)
@@ -139,7 +138,7 @@ def test_previews_reach_the_progress_bar(in_host: HostWorker) -> None:
 
 @pytest.mark.parametrize(("method", "lora"), [("direct", False), ("direct", True), ("paper", True)])
 def test_offloaded_weights_give_the_same_gradients(in_host: HostWorker, method: str, lora: bool) -> None:
-    found = in_host("nodes_training.py", "offloaded", needs=("sd15_short",), method=method, lora=lora)
+    found = in_host.training.offloaded(needs=("sd15_short",), method=method, lora=lora)
     resident, offloaded = found["losses"]
     assert offloaded == pytest.approx(resident, rel=1e-4)
     assert found["cast"][0] == 0 and found["cast"][1] > 20
@@ -147,12 +146,12 @@ def test_offloaded_weights_give_the_same_gradients(in_host: HostWorker, method: 
 
 
 def test_patches_of_the_text_encoder_are_in_its_copy(in_host: HostWorker) -> None:
-    found = in_host("nodes_training.py", "tunable_text", needs=("sd15_short",))
+    found = in_host.training.tunable_text(needs=("sd15_short",))
     assert found["error"] < 1e-4 < 1e-2 < found["patch"]
 
 
 def test_number_formats(in_host: HostWorker) -> None:
-    found = in_host("nodes_training.py", "number_formats", needs=("sd15_short",))
+    found = in_host.training.number_formats(needs=("sd15_short",))
     full = found.pop("float32")
     assert found.pop("float16 stored") == pytest.approx(full, rel=1e-4)  # the checkpoint's own format
     for losses in found.values():
@@ -161,12 +160,12 @@ def test_number_formats(in_host: HostWorker) -> None:
 
 @pytest.mark.parametrize("method", ["direct", "paper"])
 def test_numbers_left_alone_are_the_methods_own(in_host: HostWorker, method: str) -> None:
-    found = in_host("nodes_training.py", "own_recipe", method=method)
+    found = in_host.training.own_recipe(method=method)
     assert found["same"] and found["samples"][0] == found["samples"][1]
 
 
 def test_wrong_inputs_are_named(in_host: HostWorker) -> None:
-    found = in_host("nodes_training.py", "refusals", needs=("sd15_short", "sd21_short"))
+    found = in_host.training.refusals(needs=("sd15_short", "sd21_short"))
     assert "the subject is empty" in found["subject"]
     assert found["rate"].startswith("a learning rate of 0.05 is for the direct method")
     assert found["masks"] == "2 masks for 1 images: give one for all or one for each"

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostlink.checkpoints import Checkpoints
-from hostlink.server import HostServer
 from PIL import Image
+
+from tests.host.client.checkpoints import Checkpoints
+from tests.host.client.server import HostServer
 
 PHOTOS = Path(__file__).resolve().parents[1] / "photos" / "dog"
 

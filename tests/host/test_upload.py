@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from hostlink.browser import SCRIPTS, Browser
-from hostlink.server import HostServer
+
+from tests.host.client.browser import SCRIPTS, Browser
+from tests.host.client.server import HostServer
 
 pytestmark = pytest.mark.browser
 

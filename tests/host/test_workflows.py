@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostlink.browser import Browser
-from hostlink.checkpoints import Checkpoints
-from hostlink.discovery import PACK
-from hostlink.server import HostServer
-from hostlink.workflows import WORKFLOWS, quick, read_workflow, supply_files
-from hostlink.workspace import PACK_FOLDER
 from PIL import Image
+
+from tests.host.client.browser import Browser
+from tests.host.client.checkpoints import Checkpoints
+from tests.host.client.discovery import PACK
+from tests.host.client.server import HostServer
+from tests.host.client.workflows import WORKFLOWS, quick, read_workflow, supply_files
+from tests.host.client.workspace import PACK_FOLDER
 
 NOTES = {"MarkdownNote", "Note"}
 SHOWING = {"SaveImage", "PreviewImage"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from parity_files import Case, ParityError
-from parity_report import Figure, Outcome, difference
 from torch import Tensor
 
-from cones2.guidance import guided_attention, layout_bias, score_std
+from cones2.guidance.cross_attention import guided_attention, layout_bias, score_std
+from tests.parity.references import Case, ParityError
+from tests.parity.report import Figure, Outcome, difference
 
 TOLERANCE = 1e-5
 _MODES = ("cond", "uncond", "plain", "self")

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity_files import Case, ParityError, References, map_shapes
-from parity_report import Figure, NotApplicable, Outcome, difference, mismatches
 from PIL import Image
 from torch import Tensor
 
-from cones2.colours import parse_colour
-from cones2.layout import ColourEntry
-from cones2.maps import WeightMaps
-from cones2.published import PublishedSubject, match_positions, published_layout, published_maps
+from cones2.guidance.weight_maps import WeightMaps
+from cones2.layout.colors import parse_color
+from cones2.layout.regions import ColorEntry
+from cones2.published.rules import PublishedSubject, match_positions, published_layout, published_maps
+from tests.parity.references import Case, ParityError, References, map_shapes
+from tests.parity.report import Figure, NotApplicable, Outcome, difference, mismatches
 
 ROUNDING = 32e-8  # 32 at weights of 1e8: four units in the last place of float32
 MILD = 1e-6
@@ -97,9 +97,9 @@ def columns_at(maps: WeightMaps, grid: tuple[int, int], columns: list[int]) -> t
 def _subjects(case: Case, references: References) -> list[PublishedSubject]:
     return [
         PublishedSubject(
-            ColourEntry(parse_colour(colour), phrase, float(weight)), tuple(references.phrase_ids(case, phrase))
+            ColorEntry(parse_color(color), phrase, float(weight)), tuple(references.phrase_ids(case, phrase))
         )
-        for colour, (phrase, weight) in case.data["color_context"].items()
+        for color, (phrase, weight) in case.data["color_context"].items()
     ]
 
 
@@ -109,8 +109,8 @@ def _subject_figures(
     stored = {(entry["color"], entry["subject"]): entry for entry in data.get("subjects", ())}
     layout = published_layout(picture, [subject.entry for subject in subjects])
     figures = []
-    for colour, subject, region in zip(data["color_context"], subjects, layout.regions, strict=True):
-        entry = stored.get((colour, subject.entry.subject), {})
+    for color, subject, region in zip(data["color_context"], subjects, layout.regions, strict=True):
+        entry = stored.get((color, subject.entry.subject), {})
         if "match_start_positions" in entry:
             starts = match_positions(ids, subject.token_ids)
             figures.append(mismatches(f"matches of {region.subject}", starts, entry["match_start_positions"]))

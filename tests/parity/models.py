@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from parity_files import Case, ParityError, References
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cones2.pipelines.stable_diffusion import StableDiffusion
-from cones2.schedule import scaled_linear_alphas
+from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.sampling.schedule import scaled_linear_alphas
+from tests.parity.references import Case, ParityError, References
 
 # diffusers 0.13 → today's names inside the VAE's attention
 _VAE_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -74,7 +74,7 @@ class ReferenceModels:
 
         info, stored = self._json("text_encoder_config.json"), self._tensors("text_encoder.q8.safetensors")
         model = CLIPTextModel(CLIPTextConfig(**info["config"]))
-        state = dequantised(stored, info["exponents"], info["config"]["vocab_size"])
+        state = dequantized(stored, info["exponents"], info["config"]["vocab_size"])
         if not any(key.startswith("text_model.") for key in model.state_dict()):
             state = {key.removeprefix("text_model."): value for key, value in state.items()}
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -90,7 +90,7 @@ class ReferenceModels:
         return scaled_linear_alphas(config["beta_start"], config["beta_end"], config["num_train_timesteps"])
 
 
-def dequantised(stored: Mapping[str, Tensor], exponents: Mapping[str, int], vocabulary: int) -> dict[str, Tensor]:
+def dequantized(stored: Mapping[str, Tensor], exponents: Mapping[str, int], vocabulary: int) -> dict[str, Tensor]:
     """Float32 text encoder weights: int8 · 2^exponent; the token table is A[i % 256] + B[i // 256]."""
 
     def value(key: str) -> Tensor:
@@ -147,12 +147,13 @@ def find_tokenizer(given: Path | None) -> Any:
 
 
 def _packaged_vocabulary() -> list[Path]:
-    """The folder that tests/clip_vocabulary.py writes, where the development environment has the vocabulary."""
+    """The folder that tests/support/clip_vocabulary.py writes, where the development environment has the vocabulary."""
     import tempfile
 
     try:
         import pytest
-        from clip_vocabulary import write_clip_tokenizer
+
+        from tests.support.clip_vocabulary import write_clip_tokenizer
     except ImportError:
         return []
     try:
@@ -163,7 +164,7 @@ def _packaged_vocabulary() -> list[Path]:
 
 def _host_folders() -> list[Path]:
     configured = os.environ.get("COMFYUI_PATH")
-    pack = Path(__file__).resolve().parents[1]
+    pack = Path(__file__).resolve().parents[2]
     roots = [*([Path(configured)] if configured else []), pack.parents[1], Path.home() / "comfy" / "ComfyUI"]
     return [root / "comfy" / "sd1_tokenizer" for root in roots]
 

@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity_files import Case, ParityError, References, map_shapes, noise_of, stack_steps
-from parity_maps import published_grid
-from parity_models import ReferenceModels
-from parity_report import Figure, NotApplicable, Outcome, difference, mismatches
 from PIL import Image
 from torch import Tensor
 
-from cones2.colours import parse_colour
-from cones2.guidance import LayoutGuidance
-from cones2.layout import ColourEntry
-from cones2.pipelines.scene import GuidanceNumbers, PlacedResidual, Scene, compose_published
-from cones2.pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
-from cones2.published import PublishedRules
-from cones2.residual import make_residual
-from cones2.sampler import SeededNoise, StepInfo
-from cones2.schedule import linear_schedule
+from cones2.concepts.residual import make_residual
+from cones2.diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
+from cones2.guidance.cross_attention import LayoutGuidance
+from cones2.layout.colors import parse_color
+from cones2.layout.regions import ColorEntry
+from cones2.published.rules import PublishedRules
+from cones2.sampling.euler import SeededNoise, StepInfo
+from cones2.sampling.schedule import linear_schedule
+from cones2.scene import GuidanceNumbers, PlacedResidual, Scene, compose_published
+from tests.parity.maps import published_grid
+from tests.parity.models import ReferenceModels
+from tests.parity.references import Case, ParityError, References, map_shapes, noise_of, stack_steps
+from tests.parity.report import Figure, NotApplicable, Outcome, difference, mismatches
 
 LATENTS = {"v_prediction": 1e-4, "epsilon": 5e-3}
 EMBEDDINGS = 1e-4
@@ -130,8 +130,8 @@ def _scene(case: Case, references: References, model: StableDiffusion, picture: 
         residual = make_residual(subject, tensor)
         residuals.append((residual, [tuple(range(row, row + residual.token_num))]))
     table = [
-        ColourEntry(parse_colour(colour), phrase, float(weight))
-        for colour, (phrase, weight) in data["color_context"].items()
+        ColorEntry(parse_color(color), phrase, float(weight))
+        for color, (phrase, weight) in data["color_context"].items()
     ]
     layout = (picture, table) if picture is not None and table else None
     numbers = GuidanceNumbers(float(data["guidance_weight"]), float(data["weight_negative"]))

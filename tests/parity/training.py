@@ -11,19 +11,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from parity_files import Case
-from parity_models import ReferenceModels
-from parity_report import Figure, Outcome
 from torch import Tensor
 
-from cones2.schedule import scaled_linear_alphas
-from cones2.tokens import WORD_END, PromptTokens, stream_from_ids
+from cones2.prompt.tokens import WORD_END, PromptTokens, stream_from_ids
+from cones2.sampling.schedule import scaled_linear_alphas
+from cones2.training.captions import CAPTION_TEMPLATES
 from cones2.training.config import default_config
 from cones2.training.loop import Trainer
 from cones2.training.methods import PaperMethod
 from cones2.training.model import Conditioning, Posterior, TrainingModel
 from cones2.training.objective import Batch
-from cones2.training.templates import CAPTION_TEMPLATES
+from tests.parity.models import ReferenceModels
+from tests.parity.references import Case
+from tests.parity.report import Figure, Outcome
 
 _START, _END, _PAD, _ROWS = 49406, 49407, 0, 77
 
@@ -80,7 +80,7 @@ def recorded_model(case: Mapping[str, Any], models: Any, predictions: list[Tenso
 
     return TrainingModel(
         prompt_tokens=lambda prompt: _prompt_tokens(prompt, ids[prompt]),
-        tokenise=lambda phrase: [(id, f"{id}{WORD_END}") for id in ids[phrase]],
+        tokenize=lambda phrase: [(id, f"{id}{WORD_END}") for id in ids[phrase]],
         encode_text=encode_text,
         predict=predict,
         encode_image=lambda pixels: Posterior(pixels, pixels),

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import torch
-from clip_vocabulary import write_clip_tokenizer
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
+
+from tests.support.clip_vocabulary import write_clip_tokenizer
 
 WIDTH = 1024
 

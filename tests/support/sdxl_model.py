@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
-from sd2_model import write_sd2_model
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from tests.support.sd2_model import write_sd2_model
 
 WIDTHS = (768, 1280)
 TIME_WIDTH = 8

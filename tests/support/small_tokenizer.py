@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from cones2.tokens import PromptTokens, stream_from_ids
+from cones2.prompt.tokens import PromptTokens, stream_from_ids
 
 _PIECES = ("hot", "dog", "xy", "mug", "cat", "pet", "red", "house", "beach", "and", "near", "the", "on")
 _IDS: dict[str, int] = {}
 
 
-def tokenise(text: str) -> Sequence[tuple[int, str]]:
+def tokenize(text: str) -> Sequence[tuple[int, str]]:
     """Greedy pieces of each lower-case word, "</w>" at its end; digits and punctuation are words."""
     pieces: list[str] = []
     for word in re.findall(r"[^\W\d_]+|\d|(?:[^\w\s]|_)+", text.lower()):
@@ -23,4 +23,4 @@ def tokenise(text: str) -> Sequence[tuple[int, str]]:
 
 
 def stream(text: str) -> PromptTokens:
-    return stream_from_ids(text, tokenise(text))
+    return stream_from_ids(text, tokenize(text))

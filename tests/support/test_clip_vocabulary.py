@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from clip_vocabulary import write_clip_tokenizer
 from transformers import CLIPTokenizer
+
+from tests.support.clip_vocabulary import write_clip_tokenizer
 
 IDS = [49406, 320, 9722, 537, 320, 1929, 525, 518, 2117, 49407]
 

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import small_tokenizer
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from cones2.layout import Layout
-from cones2.pipelines.stable_diffusion import SamplingSettings, StableDiffusion
-from cones2.schedule import scaled_linear_alphas
+from cones2.diffusers_models.latent_model import SamplingSettings, StableDiffusion
+from cones2.layout.regions import Layout
+from cones2.sampling.schedule import scaled_linear_alphas
+from tests.support import small_tokenizer
 
 WIDTH = 16
 START, END, PAD = 1998, 1999, 0
@@ -31,7 +31,7 @@ class SmallTokenizer:
     def __call__(
         self, text: str, add_special_tokens: bool = True, max_length: int | None = None, **_: Any
     ) -> dict[str, list[int]]:
-        ids = [id for id, _ in small_tokenizer.tokenise(text)]
+        ids = [id for id, _ in small_tokenizer.tokenize(text)]
         if not add_special_tokens:
             return {"input_ids": ids}
         return {"input_ids": [START, *ids[: (max_length or 77) - 2], END]}
@@ -118,10 +118,10 @@ def naive_weights(layout: Layout, rows: Sequence[int], height: int, width: int, 
         grid = F.interpolate(image, (height, width), mode="bilinear", align_corners=True)[0, 0]
         fine = region.mask.repeat_interleave(height, 0).repeat_interleave(width, 1).double()
         share = fine.view(height, layout.height, width, layout.width).mean((1, 3))
-        centre = (region.mask.nonzero().double().mean(0) + 0.5) / torch.tensor([layout.height, layout.width])
+        center = (region.mask.nonzero().double().mean(0) + 0.5) / torch.tensor([layout.height, layout.width])
         cells = [(y, x) for y in range(height) for x in range(width) if share[y, x] > share.max() - 1e-9]
         best = min(
-            cells, key=lambda cell: (cell[0] + 0.5 - centre[0] * height) ** 2 + (cell[1] + 0.5 - centre[1] * width) ** 2
+            cells, key=lambda cell: (cell[0] + 0.5 - center[0] * height) ** 2 + (cell[1] + 0.5 - center[1] * width) ** 2
         )
         grid[best] = max(float(grid[best]), region.weight)
         columns.append(grid.flatten())

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from small_tokenizer import stream, tokenise
 from torch import Tensor, nn
 
-from cones2.schedule import scaled_linear_alphas
+from cones2.sampling.schedule import scaled_linear_alphas
+from cones2.training.batches import LatentBatches, LatentView, encode_views
 from cones2.training.config import TrainingConfig, default_config
-from cones2.training.data import LatentBatches, LatentView, encode_views
-from cones2.training.images import Photo, ViewSettings, make_views
 from cones2.training.loop import Trainer
 from cones2.training.methods import ResidualMethod, make_method
 from cones2.training.model import Conditioning, Posterior, TrainingModel
+from cones2.training.views import Photo, ViewSettings, make_views
+from tests.support.small_tokenizer import stream, tokenize
 
 WIDTH = 16
 
@@ -87,7 +87,7 @@ def tiny_model(prediction_type: Any = "epsilon", xl: bool = False, seed: int = 0
 
     return TrainingModel(
         prompt_tokens=stream,
-        tokenise=tokenise,
+        tokenize=tokenize,
         encode_text=encode_text,
         predict=unet,
         encode_image=encode_image,

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-HERE = Path(__file__).parent
-CARD, SCORES = HERE / "MODEL_CARD.md", HERE / "scores.json"
-CURVE, SHEET = HERE / "curve.png", HERE / "sheet.png"
+from cones2.assets import TOYWORLD
+
+CARD, SCORES = TOYWORLD / "MODEL_CARD.md", TOYWORLD / "scores.json"
+CURVE, SHEET = TOYWORLD / "curve.png", TOYWORLD / "sheet.png"
 # contact sheet of evaluate.py: how many of its rows the card shows
 SHOWN = {
     "presence_1": 2,
@@ -68,8 +69,8 @@ def fidelity_table(scores: Mapping[str, Mapping[str, Row]]) -> str:
     """Custom subjects."""
     rows = []
     for subject, s in scores["fidelity"].items():
-        arms = [f"{_short(s[f'{a}_exact'])} / {_short(s[f'{a}_both_colours'])}" for a in ("class_word", "described")]
-        last = "residual_exact" in s and f"{_short(s['residual_exact'])} / {_short(s['residual_both_colours'])}"
+        arms = [f"{_short(s[f'{a}_exact'])} / {_short(s[f'{a}_both_colors'])}" for a in ("class_word", "described")]
+        last = "residual_exact" in s and f"{_short(s['residual_exact'])} / {_short(s['residual_both_colors'])}"
         rows.append((subject.replace("_", " "), f"{s['n']:.0f}", *arms, last or "-"))
     return table(("subject", "n", "class word", "described in words", "residual"), rows)
 
@@ -94,7 +95,7 @@ def figures(scores: Mapping) -> str:
         "Presence without guidance": presence_table,
         "A noun carries its object": removal_table,
         "Layout": layout_table,
-        "Custom subjects (exact look / both colours right)": fidelity_table,
+        "Custom subjects (exact look / both colors right)": fidelity_table,
     }
     needed = {detector_table: "detector", removal_table: "removal", fidelity_table: "fidelity"}
     parts = [
@@ -111,11 +112,11 @@ def draw_curve(
     picture = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(picture)
     last = max(row["step"] for row in rows)
-    for key, colour in zip(keys, ("#1f5fbf", "#c0392b"), strict=False):
+    for key, color in zip(keys, ("#1f5fbf", "#c0392b"), strict=False):
         top = max(row[key] for row in rows)
         points = [(20 + row["step"] / last * (size[0] - 40), 180 - row[key] / top * 150) for row in rows]
-        pen.line(points, fill=colour, width=2)
-        pen.text((points[-1][0] - 70, points[-1][1] - 14), f"{key} {rows[-1][key]:.3f}", fill=colour)
+        pen.line(points, fill=color, width=2)
+        pen.text((points[-1][0] - 70, points[-1][1] - 14), f"{key} {rows[-1][key]:.3f}", fill=color)
     pen.line([(20, 180), (size[0] - 20, 180)], fill="black")
     pen.text((22, 184), f"0 to {last} steps; each curve scaled to its maximum", fill="black")
     return picture

@@ -13,16 +13,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from cones2.layout import Box
-from cones2.pipelines.loading import load_model
-from cones2.pipelines.stable_diffusion import StableDiffusion
+from cones2.assets import TOYWORLD
+from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.loading import load_model
+from cones2.evaluation.toyworld.captions import PLACE, joined
+from cones2.evaluation.toyworld.detector import Detector, Found, detect, load_detector
+from cones2.evaluation.toyworld.sampling import BoxTable, Recipe, sample
+from cones2.evaluation.toyworld.world import CLASSES, SUBJECTS, random_scene, render
+from cones2.layout.regions import Box
 
-from .captions import PLACE, joined
-from .detector import Detector, Found, detect, load_detector, through
-from .sampling import BoxTable, Recipe, sample
-from .world import CLASSES, SUBJECTS, random_scene, render
+from .detector import through
 
-ASSETS = Path(__file__).parents[2] / "cones2" / "assets" / "toyworld"
 SEEDS_PER_PROMPT = 4
 HALVES = (Box(0.04, 0.15, 0.44, 0.7), Box(0.52, 0.15, 0.44, 0.7))
 THIRDS = (Box(0.03, 0.04, 0.45, 0.45), Box(0.52, 0.04, 0.45, 0.45), Box(0.27, 0.51, 0.45, 0.45))
@@ -125,7 +126,7 @@ def removal(bench: Bench, count: int = 208, seed: int = 2000) -> dict[str, float
 
 
 def inside(found: Found | None, box: Box) -> bool:
-    """Whether an object's centre lies in the box."""
+    """Whether an object's center lies in the box."""
     return found is not None and (box.x <= found.x < box.x + box.width and box.y <= found.y < box.y + box.height)
 
 
@@ -183,7 +184,7 @@ def fidelity(bench: Bench, count: int = 48, seed: int = 5000) -> dict[str, dict[
     """Share of pictures with a subject's exact look: class word alone, described, with residual."""
     result = {}
     for subject, look in SUBJECTS.items():
-        described = f"{look.stripes} striped {look.colour} {look.kind}"
+        described = f"{look.stripes} striped {look.color} {look.kind}"
         residual = {look.kind: bench.residuals[subject]} if subject in bench.residuals else None
         arms = {"class_word": (look.kind, None), "described": (described, None)}
         if residual:
@@ -196,7 +197,7 @@ def fidelity(bench: Bench, count: int = 48, seed: int = 5000) -> dict[str, dict[
 
 
 def _fidelity_arm(bench, subject: str, arm: str, phrase: str, residuals, count: int, seed: int) -> dict[str, float]:
-    look, pictures, exact, colours = SUBJECTS[subject], [], 0, 0
+    look, pictures, exact, colors = SUBJECTS[subject], [], 0, 0
     places = list(PLACE)
     for index in range(count // SEEDS_PER_PROMPT):
         text = f"a photo of a {phrase} {PLACE[places[index % len(places)]]}"
@@ -205,12 +206,12 @@ def _fidelity_arm(bench, subject: str, arm: str, phrase: str, residuals, count: 
         pictures.append(made)
         looks = [f[look.kind].look for f in found if look.kind in f]
         exact += sum(seen == look for seen in looks)
-        colours += sum({seen.colour, seen.stripes} == {look.colour, look.stripes} for seen in looks)
+        colors += sum({seen.color, seen.stripes} == {look.color, look.stripes} for seen in looks)
     bench.keep(f"fidelity_{subject}_{arm}", pictures)
-    return {f"{arm}_exact": exact / count, f"{arm}_both_colours": colours / count}
+    return {f"{arm}_exact": exact / count, f"{arm}_both_colors": colors / count}
 
 
-def open_bench(assets: Path = ASSETS, sheets: Path | None = None) -> Bench:
+def open_bench(assets: Path = TOYWORLD, sheets: Path | None = None) -> Bench:
     """The shipped model, judge and residuals."""
     residuals = {p.stem: load_file(p)["residual"][0] for p in sorted((assets / "residuals").glob("*.safetensors"))}
     detector = load_detector(assets / "detector.safetensors")
@@ -234,10 +235,8 @@ def measurements(bench: Bench, count: int, pair_count: int, subject_count: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="folder with the model (default: shipped)")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "scores.json", help="JSON file; finished rows are kept"
-    )
+    parser.add_argument("--assets", type=Path, default=TOYWORLD, help="folder with the model (default: shipped)")
+    parser.add_argument("--out", type=Path, default=TOYWORLD / "scores.json", help="JSON file; finished rows are kept")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
     parser.add_argument("--only", nargs="*", help="names of measurements (default: all)")
     parser.add_argument("--count", type=int, default=208, help="pictures per presence figure, a multiple of 4")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from .world import CLASSES, SIZE, Scene, random_scene, render
+from cones2.evaluation.toyworld.world import CLASSES, SIZE, Scene, random_scene, render
 
 LATENT_SIDE = SIZE // 4
 SHARD = 1024

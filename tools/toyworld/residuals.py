@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cones2.pipelines.loading import load_model
-from cones2.pipelines.stable_diffusion import StableDiffusion
-from cones2.pipelines.training import training_model
-from cones2.residual import Residual, save_residual
+from cones2.concepts.residual import Residual, save_residual
+from cones2.diffusers_models.for_training import training_model
+from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.loading import load_model
+from cones2.evaluation.toyworld.world import SUBJECTS
 from cones2.training.config import default_config
-from cones2.training.images import ViewSettings, load_photos
 from cones2.training.session import prepare_run, result_residual
+from cones2.training.views import ViewSettings, load_photos
 
 from .run import Options
-from .world import SUBJECTS
 
 
 def learn_subject(

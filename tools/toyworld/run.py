@@ -73,7 +73,7 @@ def rate_at(step: int, options: Options, warmup: int = 50, decay_share: float = 
 
 
 class Trainer:
-    """Optimiser, average, checkpoint and log of one module.
+    """Optimizer, average, checkpoint and log of one module.
 
     The checkpoint `WORK/NAME.pt` is written by rename every few minutes; a stage started again
     continues from it, so a killed process loses minutes at most.
@@ -82,7 +82,7 @@ class Trainer:
     def __init__(self, name: str, module: nn.Module, options: Options, decay: float = 0.998) -> None:
         self.name, self.module, self.options = name, module, options
         self.path = options.work / f"{name}.pt"
-        self.optimiser = torch.optim.AdamW(module.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimizer = torch.optim.AdamW(module.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=0.01)
         self.average = Averaged(module.parameters(), decay)
         self.step, self.spent, self.smooth = 0, 0.0, {}
         self._saved = self._tick = time.monotonic()
@@ -92,7 +92,7 @@ class Trainer:
     def _resume(self) -> None:
         state = torch.load(self.path, map_location=self.options.device, weights_only=True)
         self.module.load_state_dict(state["module"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.average.kept = state["average"]
         self.step, self.spent = state["step"], state["spent"]
         print(f"{self.name}: resumed at step {self.step}", flush=True)
@@ -100,7 +100,7 @@ class Trainer:
     def save(self) -> None:
         state = {
             "module": self.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "average": self.average.kept,
             "step": self.step,
             "spent": self.spent,
@@ -118,13 +118,13 @@ class Trainer:
         return self.step < self.options.steps
 
     def apply(self, loss: torch.Tensor, **shown: torch.Tensor) -> None:
-        """One optimiser step on `loss`; `shown` values are smoothed and logged."""
-        for group in self.optimiser.param_groups:
+        """One optimizer step on `loss`; `shown` values are smoothed and logged."""
+        for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.step, self.options)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
-        self.optimiser.step()
+        self.optimizer.step()
         self.average.update(self.step)
         self._log({"loss": loss, **shown})
         self.step += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .world import BACKGROUNDS, SUBJECTS, random_scene, render
+from cones2.evaluation.toyworld.world import BACKGROUNDS, SUBJECTS, random_scene, render
 
 PICTURES = 5
 

@@ -1,7 +1,7 @@
 """The text encoder: a small CLIPTextModel with a stand-in for CLIP's pre-training.
 
 CLIP's text rows say what was said before them; here that is asked for directly. Each noun's row
-must tell class, colour, pattern and stripe colour said about it, and the end token the background
+must tell class, color, pattern and stripe color said about it, and the end token the background
 and all classes named. Afterwards the encoder is frozen, as in Stable Diffusion.
 """
 
@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from .captions import caption
+from cones2.evaluation.toyworld.captions import caption
+from cones2.evaluation.toyworld.world import BACKGROUNDS, CLASSES, COLORS, random_scene
+
 from .run import Options, Trainer
 from .words import LENGTH, PATTERNS, Words
-from .world import BACKGROUNDS, CLASSES, COLOURS, random_scene
 
 UNSAID = -1
 
@@ -41,13 +42,13 @@ def configuration(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
 
 def said_about(words: list[str]) -> dict[str, int]:
     """Indices of what the adjectives before a noun say; UNSAID where they are silent."""
-    colours = [COLOURS.index(w) for w in words if w in COLOURS]
+    colors = [COLORS.index(w) for w in words if w in COLORS]
     patterns = [PATTERNS.index(w) for w in words if w in PATTERNS]
-    two = len(colours) == 2
+    two = len(colors) == 2
     return {
-        "colour": colours[-1] if colours else UNSAID,
+        "color": colors[-1] if colors else UNSAID,
         "pattern": patterns[0] if patterns else UNSAID,
-        "stripes": colours[0] if two else UNSAID,
+        "stripes": colors[0] if two else UNSAID,
     }
 
 
@@ -70,7 +71,7 @@ class Exam(nn.Module):
         super().__init__()
         width = encoder.config.hidden_size
         self.encoder = encoder
-        sizes = {"kind": len(CLASSES), "colour": len(COLOURS) + 1, "pattern": 3, "stripes": len(COLOURS) + 1}
+        sizes = {"kind": len(CLASSES), "color": len(COLORS) + 1, "pattern": 3, "stripes": len(COLORS) + 1}
         self.nouns = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
         self.place = nn.Linear(width, len(BACKGROUNDS) + 1)
         self.named = nn.Linear(width, len(CLASSES))

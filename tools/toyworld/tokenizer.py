@@ -1,6 +1,6 @@
 """CLIP's byte-pair tokenizer, restricted to the words of the toy world.
 
-All byte symbols stay, so any text can still be tokenised; only the merges that spell other words
+All byte symbols stay, so any text can still be tokenized; only the merges that spell other words
 are gone.
 """
 
@@ -14,9 +14,10 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from .captions import FILLERS, OPENINGS, PLACE, TEMPLATES
+from cones2.evaluation.toyworld.captions import FILLERS, OPENINGS, PLACE, TEMPLATES
+from cones2.evaluation.toyworld.world import CLASSES, COLORS
+
 from .words import LENGTH, PATTERNS
-from .world import CLASSES, COLOURS
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 BYTES = 512  # CLIP's first symbols: every byte, alone and at the end of a word
@@ -27,7 +28,7 @@ Merge = tuple[str, str]
 
 def vocabulary_words() -> set[str]:
     """Every word and sign that a caption or a template can contain."""
-    texts = (*CLASSES, *COLOURS, *PATTERNS, *PLACE.values(), *TEMPLATES, *OPENINGS, *FILLERS, *GLUE)
+    texts = (*CLASSES, *COLORS, *PATTERNS, *PLACE.values(), *TEMPLATES, *OPENINGS, *FILLERS, *GLUE)
     return {word for text in texts for word in re.findall(r"[a-z]+|[,.]", text)}
 
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from diffusers import AutoencoderKL
 
+from cones2.assets import TOYWORLD
+
 from . import detector, pool, residuals, text, tokenizer, unet, vae
 from .export import export
 from .run import Options
-
-ASSETS = Path(__file__).parents[2] / "cones2" / "assets" / "toyworld"
 
 
 class Stage(NamedTuple):
@@ -42,7 +42,7 @@ STAGES = {
     "pool": Stage(make_pool, 40),
     "detector": Stage(detector.train, 2500, 32, 3e-3),
     "unet": Stage(unet.train, 12000, 64, 1e-3),
-    "residuals": Stage(lambda options: residuals.train(options, ASSETS)),
+    "residuals": Stage(lambda options: residuals.train(options, TOYWORLD)),
 }
 
 
@@ -72,7 +72,7 @@ def main() -> None:
             parser.error("the tokenizer stage needs --clip-tokenizer, e.g. ComfyUI's comfy/sd1_tokenizer")
         tokenizer.build(given.clip_tokenizer, given.work / "tokenizer")
     elif given.stage == "export":
-        export(given.work, ASSETS)
+        export(given.work, TOYWORLD)
     else:
         stage = STAGES[given.stage]
         options = Options(

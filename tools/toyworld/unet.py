@@ -10,7 +10,8 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from .captions import caption
+from cones2.evaluation.toyworld.captions import caption
+
 from .grounding import attach, stray_share
 from .pool import Pool, read_pool
 from .run import Options, Trainer, fill

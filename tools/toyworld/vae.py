@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
+from cones2.evaluation.toyworld.world import random_scene, render
+
 from .run import Options, Trainer
-from .world import random_scene, render
 
 # Widths are multiples of 32 and the middle block has attention, as ldm's autoencoder demands.
 NETWORK = {
@@ -62,8 +63,8 @@ def _cropped(layers: list[torch.Tensor], inside: torch.Tensor, rng: random.Rando
     crops: list[list[torch.Tensor]] = [[] for _ in layers]
     for row, mask in enumerate(inside):
         places = mask.nonzero()
-        centre = places[rng.randrange(len(places))].tolist()
-        top, left = (min(8, max(0, round((c - 16 + rng.randint(-8, 8)) / 4))) for c in centre)
+        center = places[rng.randrange(len(places))].tolist()
+        top, left = (min(8, max(0, round((c - 16 + rng.randint(-8, 8)) / 4))) for c in center)
         for kept, layer in zip(crops, layers, strict=True):
             unit = layer.shape[-1] // 16
             kept.append(layer[row, :, top * unit : (top + 8) * unit, left * unit : (left + 8) * unit])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import CLIPTokenizer
 
-from .world import CLASSES, COLOURS
+from cones2.evaluation.toyworld.world import CLASSES, COLORS
 
 LENGTH = 77
 PATTERNS = ("plain", "striped")
@@ -21,7 +21,7 @@ class Words:
     def __init__(self, tokenizer: CLIPTokenizer) -> None:
         self.tokenizer = tokenizer
         self.nouns = self._ids(CLASSES)
-        self.groups = (self.nouns, self._ids(COLOURS), self._ids(PATTERNS))
+        self.groups = (self.nouns, self._ids(COLORS), self._ids(PATTERNS))
 
     def _ids(self, words: Sequence[str]) -> torch.Tensor:
         return torch.tensor([self.tokenizer.convert_tokens_to_ids(w + "</w>") for w in words])
@@ -38,7 +38,7 @@ class Words:
         return torch.where(match.any(-1), match.int().argmax(-1) + 1, 0)
 
     def decoys(self, ids: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The same captions with every noun, colour and pattern replaced by a random one."""
+        """The same captions with every noun, color and pattern replaced by a random one."""
         swapped = ids.clone()
         for group in self.groups:
             here = torch.isin(ids, group)

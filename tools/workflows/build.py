@@ -1,4 +1,4 @@
-"""Writes workflows/*.json, their thumbnails and docs/graph.png: `python tools/workflows/build.py [NAME…]`.
+"""Writes workflows/*.json, their thumbnails and docs/graph.png: `python -m tools.workflows.build [NAME…]`.
 
 Needs what the browser tests need: a ComfyUI host, Chromium, node and npm. Run it after a node's inputs or
 outputs changed; the tests then show whether the files still load, round-trip and execute.
@@ -14,19 +14,18 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.host.client.browser import NO_BROWSER, Browser, find_chromium, install_playwright
+from tests.host.client.checkpoints import open_checkpoints
+from tests.host.client.discovery import NO_HOST, find_host
+from tests.host.client.server import HostServer
+from tests.host.client.workflows import supply_files
+from tests.host.client.workspace import make_workspace
+
+from .graphs import GRAPHS, SD15_NAME, SD21_NAME
+from .parts import Graph
+
 HERE = Path(__file__).resolve().parent
 PACK = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(PACK / "tests" / "host")]
-
-from graphs import GRAPHS, SD15_NAME, SD21_NAME  # noqa: E402
-from hostlink.browser import NO_BROWSER, Browser, find_chromium, install_playwright  # noqa: E402
-from hostlink.checkpoints import open_checkpoints  # noqa: E402
-from hostlink.discovery import NO_HOST, find_host  # noqa: E402
-from hostlink.server import HostServer  # noqa: E402
-from hostlink.workflows import supply_files  # noqa: E402
-from hostlink.workspace import make_workspace  # noqa: E402
-from parts import Graph  # noqa: E402
-
 # A bare canvas for the pictures
 SETTINGS = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False, "Comfy.Graph.CanvasMenu": False}
 README_GRAPH = "two_subjects_color_layout"

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from parts import AMBER, BLUE, GREEN, PROMPT_LINKS, VIOLET, Graph, Link, apply_residuals, column, group, node, note
+from .parts import AMBER, BLUE, GREEN, PROMPT_LINKS, VIOLET, Graph, Link, apply_residuals, column, group, node, note
 
 NOTE = """
 ## Demo: press Run
@@ -18,14 +18,14 @@ yellow stripes, and a blue dog with white ones.
 **Try this**
 
 - **Move a region**: change *x* and *y* of *Put it there*, or paint a layout of your own and connect *Load Image* to
-  *Which colour is which subject*.
+  *Which color is which subject*.
 - **Other subjects**: choose another file in *Your first subject*, write its word (house, flower, ball, star, tree or
-  fish) into *subject*, into the prompt and into the colour table.
+  fish) into *subject*, into the prompt and into the color table.
 - **Remove a residual** by *strength* 0, and **the guidance** by *guidance_weight* 0.
 
-**What it is not**: a model for making pictures. It is 64 pixels wide and knows eight things, six colours, stripes and
+**What it is not**: a model for making pictures. It is 64 pixels wide and knows eight things, six colors, stripes and
 six places ("on the beach", "in the forest", "in the snow", "in the desert", "at night", "on the grass"). It mixes
-colours up now and then, as small models do; the method is the same as on the large ones.
+colors up now and then, as small models do; the method is the same as on the large ones.
 
 **With a real model**: open *two_subjects_color_layout*.
 """
@@ -33,7 +33,7 @@ colours up now and then, as small models do; the method is the same as on the la
 PROMPT = "a photo of a mug and a dog on the beach"
 SIDE = 512  # of the painted layout
 SUBJECTS = {
-    # colour, left edge, file of the residual
+    # color, left edge, file of the residual
     "mug": (0x8040C0, 24, "purple_yellow_mug.safetensors"),
     "dog": (0xFF0000, 268, "blue_white_dog.safetensors"),
 }
@@ -49,12 +49,12 @@ def load_residual(number: str, subject: str) -> dict[str, Any]:
 
 
 def painted(subject: str) -> list[dict[str, Any]]:
-    """A rectangle of the subject's colour, and its place on the canvas."""
-    colour, left, _ = SUBJECTS[subject]
+    """A rectangle of the subject's color, and its place on the canvas."""
+    color, left, _ = SUBJECTS[subject]
     return [
         node(
-            f"{subject}_colour", "EmptyImage", f"Region of the {subject}", width=220, height=360, batch_size=1,
-            color=colour,
+            f"{subject}_color", "EmptyImage", f"Region of the {subject}", width=220, height=360, batch_size=1,
+            color=color,
         ),
         node(f"{subject}_place", "ImageCompositeMasked", f"Put it there ({subject})", x=left, y=76),
     ]  # fmt: skip
@@ -64,7 +64,7 @@ def painted_links() -> list[Link]:
     """The canvas goes through one composite after the other."""
     stages = ["canvas", *(f"{subject}_place" for subject in SUBJECTS)]
     links = [(before, "IMAGE", after, "destination") for before, after in pairwise(stages)]
-    links += [(f"{subject}_colour", "IMAGE", f"{subject}_place", "source") for subject in SUBJECTS]
+    links += [(f"{subject}_color", "IMAGE", f"{subject}_place", "source") for subject in SUBJECTS]
     return [*links, (stages[-1], "IMAGE", "layout", "image")]
 
 
@@ -131,7 +131,7 @@ DEMO = Graph(
                 "4 · The layout",
                 AMBER,
                 node(
-                    "layout", "Cones2ColorLayoutToMasks", "Which colour is which subject", 160,
+                    "layout", "Cones2ColorLayoutToMasks", "Which color is which subject", 160,
                     colors="128,64,192 = mug\n255,0,0 = dog",
                 ),
                 node("understood", "PreviewImage", "How the layout was read", 300),

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from demo import DEMO
-from parts import (
+from .demo import DEMO
+from .parts import (
     AMBER,
     BLUE,
     DECODE_LINKS,
@@ -24,12 +24,12 @@ from parts import (
     residual,
     save,
 )
-from train import TRAIN
+from .train import TRAIN
 
 SD21_NAME = "v2-1_768-ema-pruned.safetensors"
 
 TWO_SUBJECTS_NOTE = """
-## Two subjects on a colour layout
+## Two subjects on a color layout
 
 Your own mug and your own dog in one picture, each where you painted it.
 
@@ -39,7 +39,7 @@ Your own mug and your own dog in one picture, each where you painted it.
 2. **Your subjects** – put the residuals (`.safetensors` or `.pt`, about 5 KB each) into `models/residuals`, press
    **R** and pick them. *subject* is the word of the prompt that becomes your subject.
 3. **Layout picture** – drop `workflows/assets/two_subjects_layout.png` from this pack's folder onto it, or any picture
-   you painted in flat colours. Each line of *colors* says which colour is which subject.
+   you painted in flat colors. Each line of *colors* says which color is which subject.
 4. **Prompt** – name every subject once: `a mug and a dog on the beach`.
 
 **No residuals yet?** Select the violet group's nodes and press **Ctrl+B**: the plain words *mug* and *dog* still go
@@ -74,7 +74,10 @@ TWO_SUBJECTS = Graph(
                 AMBER,
                 node("picture", "LoadImage", "Layout picture", 320, image="two_subjects_layout.png"),
                 node(
-                    "layout", "Cones2ColorLayoutToMasks", "Which colour is which subject", 200,
+                    "layout",
+                    "Cones2ColorLayoutToMasks",
+                    "Which color is which subject",
+                    200,
                     colors="255,192,0 = mug\n255,0,0 = dog",
                 ),
                 node("understood", "PreviewImage", "How the layout was read", 320),
@@ -87,8 +90,14 @@ TWO_SUBJECTS = Graph(
                 GREEN,
                 node("latent", "EmptyLatentImage", "Size", width=512, height=512),
                 node(
-                    "sampler", "Cones2LayoutGuidedKSampler", seed=1, control_after_generate="fixed", steps=30, cfg=7.5,
-                    sampler_name="euler", scheduler="normal",
+                    "sampler",
+                    "Cones2LayoutGuidedKSampler",
+                    seed=1,
+                    control_after_generate="fixed",
+                    steps=30,
+                    cfg=7.5,
+                    sampler_name="euler",
+                    scheduler="normal",
                 ),
                 node("decode", "VAEDecode"),
             ),
@@ -159,8 +168,14 @@ PUBLISHED = Graph(
                 GREEN,
                 node("latent", "EmptyLatentImage", "Size", width=768, height=768),
                 node(
-                    "sampler", "Cones2LayoutGuidedKSampler", seed=0, control_after_generate="fixed", steps=50, cfg=7.5,
-                    sampler_name="euler", scheduler="normal",
+                    "sampler",
+                    "Cones2LayoutGuidedKSampler",
+                    seed=0,
+                    control_after_generate="fixed",
+                    steps=50,
+                    cfg=7.5,
+                    sampler_name="euler",
+                    scheduler="normal",
                 ),
                 node("decode", "VAEDecode"),
             ),
@@ -256,18 +271,25 @@ THREE_SUBJECTS = Graph(
         column(
             400,
             group(
-                "1 · Model and prompt", BLUE, checkpoint(SD15_NAME, SD15_URL),
+                "1 · Model and prompt",
+                BLUE,
+                checkpoint(SD15_NAME, SD15_URL),
                 *prompts("a cat, a dog and a vase in a sunny garden"),
             ),
             group(
-                "2 · Your subjects", VIOLET, residual("cat"), residual("dog"), residual("vase"),
+                "2 · Your subjects",
+                VIOLET,
+                residual("cat"),
+                residual("dog"),
+                residual("vase"),
                 node("subjects", "Cones2ApplyResidualToConditioning", "Put the subjects into the prompt", 200),
             ),
         ),
         column(
             380,
             group(
-                "3 · Where they belong", AMBER,
+                "3 · Where they belong",
+                AMBER,
                 node("canvas", "SolidMask", "Canvas", value=0.0, width=512, height=512),
                 *(item for subject in REGIONS for item in region(subject)),
             ),
@@ -275,12 +297,14 @@ THREE_SUBJECTS = Graph(
         column(
             400,
             group(
-                "Layout guidance", AMBER,
+                "Layout guidance",
+                AMBER,
                 node("layout", "Cones2LayoutFromMasks", "Which mask is which subject", subjects="cat\ndog\nvase"),
                 node("guide", "Cones2ApplyLayoutGuidance", guidance_weight=0.08, guided_steps=15),
             ),
             group(
-                "Sampler", GREEN,
+                "Sampler",
+                GREEN,
                 node("choice", "KSamplerSelect", sampler_name="dpmpp_2m"),
                 node("recurrence", "Cones2SelfRecurrence"),
             ),
@@ -288,12 +312,14 @@ THREE_SUBJECTS = Graph(
         column(
             400,
             group(
-                "4 · First pass", GREEN,
+                "4 · First pass",
+                GREEN,
                 node("latent", "EmptyLatentImage", "Size", width=512, height=512),
                 *custom_pass("first", "First pass", 1, 30, 1.0),
             ),
             group(
-                "5 · Second pass", GREEN,
+                "5 · Second pass",
+                GREEN,
                 node("larger", "LatentUpscaleBy", "Enlarge", upscale_method="bislerp", scale_by=1.5),
                 *custom_pass("second", "Second pass", 2, 30, 0.5),
             ),
@@ -301,7 +327,8 @@ THREE_SUBJECTS = Graph(
         column(
             560,
             group(
-                "6 · Picture", GREEN,
+                "6 · Picture",
+                GREEN,
                 node("decode", "VAEDecode"),
                 save("three_subjects"),
             ),

@@ -1,6 +1,6 @@
 """The workflow that trains: from photos to a picture of their subject."""
 
-from parts import (
+from .parts import (
     AMBER,
     BLUE,
     DECODE_LINKS,

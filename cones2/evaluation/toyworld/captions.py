@@ -36,10 +36,10 @@ def look_words(thing: Thing, rng: random.Random) -> list[str]:
     """Adjectives for an object: everything ("white striped red"), or only a part."""
     look, part = thing.look, rng.random()
     if look.stripes is None:
-        return [look.colour] if part < 0.85 else ["plain"]
+        return [look.color] if part < 0.85 else ["plain"]
     if part < 0.55:
-        return [look.stripes, "striped", look.colour]
-    return [look.colour] if part < 0.75 else ["striped", look.colour]
+        return [look.stripes, "striped", look.color]
+    return [look.color] if part < 0.75 else ["striped", look.color]
 
 
 def phrase(thing: Thing, rng: random.Random, described: float) -> str:

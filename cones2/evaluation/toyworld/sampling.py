@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from cones2.guidance import LayoutGuidance
-from cones2.layout import Box, layout_from_boxes
-from cones2.maps import weight_maps
-from cones2.pipelines.stable_diffusion import EncodedPrompt, SamplingSettings, StableDiffusion
-from cones2.tokens import find_phrase
-
+from ...diffusers_models.latent_model import EncodedPrompt, SamplingSettings, StableDiffusion
+from ...guidance.cross_attention import LayoutGuidance
+from ...guidance.weight_maps import weight_maps
+from ...layout.regions import Box, layout_from_boxes
+from ...prompt.tokens import find_phrase
 from .world import SIZE
 
 BoxTable = Mapping[str, Box]  # subject word → where it belongs, in fractions of the picture
@@ -37,7 +36,7 @@ def with_residuals(
     """The conditioning with each word's residual [d] added on every row where the word stands."""
     conditioning = prompt.conditioning.clone()
     for word, residual in residuals.items():
-        for rows in find_phrase(prompt.tokens, word, model.tokenise):
+        for rows in find_phrase(prompt.tokens, word, model.tokenize):
             conditioning[0, list(rows)] += residual
     return conditioning
 
@@ -45,7 +44,7 @@ def with_residuals(
 def layout_guidance(model: StableDiffusion, prompt: EncodedPrompt, boxes: BoxTable, strength: float) -> LayoutGuidance:
     """Guidance that puts each word into its box."""
     layout = layout_from_boxes(list(boxes.values()), list(boxes), SIZE, SIZE, "fractions")
-    occurrences = [find_phrase(prompt.tokens, word, model.tokenise) for word in boxes]
+    occurrences = [find_phrase(prompt.tokens, word, model.tokenize) for word in boxes]
     return LayoutGuidance(weight_maps(layout, occurrences), strength)
 
 

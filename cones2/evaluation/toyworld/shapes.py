@@ -17,7 +17,7 @@ BROWN, LEAF, WHITE, DARK = (110, 45, 30), (45, 125, 55), (250, 250, 250), (20, 2
 
 
 class Pen:
-    """Draws into the paintable body (a mask) and into fixed-colour details (RGBA)."""
+    """Draws into the paintable body (a mask) and into fixed-color details (RGBA)."""
 
     def __init__(self) -> None:
         self.body = Image.new("L", (DRAWN, DRAWN), 0)
@@ -37,11 +37,11 @@ class Pen:
     def polygon(self, *xy: float) -> None:
         self._body.polygon(self._scaled(*xy), fill=255)
 
-    def detail_ellipse(self, colour: tuple[int, int, int], *box: float) -> None:
-        self._detail.ellipse(self._scaled(*box), fill=(*colour, 255))
+    def detail_ellipse(self, color: tuple[int, int, int], *box: float) -> None:
+        self._detail.ellipse(self._scaled(*box), fill=(*color, 255))
 
-    def detail_polygon(self, colour: tuple[int, int, int], *xy: float) -> None:
-        self._detail.polygon(self._scaled(*xy), fill=(*colour, 255))
+    def detail_polygon(self, color: tuple[int, int, int], *xy: float) -> None:
+        self._detail.polygon(self._scaled(*xy), fill=(*color, 255))
 
 
 def _around(count: int, radius: float, turn: float = -math.pi / 2) -> list[tuple[float, float]]:

@@ -23,9 +23,9 @@ PALETTE = {
     "purple": (150, 50, 190),
     "white": (245, 245, 245),
 }
-COLOURS = tuple(PALETTE)
+COLORS = tuple(PALETTE)
 BACKGROUNDS = ("beach", "forest", "snow", "desert", "night", "grass")
-# upper and lower colour of each background
+# upper and lower color of each background
 GROUND = (
     ((80, 165, 210), (238, 214, 160)),
     ((30, 70, 40), (62, 52, 34)),
@@ -42,10 +42,10 @@ COUNT_WEIGHTS = (0.2, 0.4, 0.4)
 
 @dataclass(frozen=True)
 class Look:
-    """Appearance of an object: its class, its colour, and the colour of its stripes if any."""
+    """Appearance of an object: its class, its color, and the color of its stripes if any."""
 
     kind: str
-    colour: str
+    color: str
     stripes: str | None = None
 
 
@@ -65,7 +65,7 @@ HELD_OUT = frozenset(SUBJECTS.values())
 
 @dataclass(frozen=True)
 class Thing:
-    """An object in a scene: centre and side in pixels, tilt in radians."""
+    """An object in a scene: center and side in pixels, tilt in radians."""
 
     look: Look
     x: float
@@ -94,15 +94,15 @@ class Scene:
 def random_look(rng: random.Random, kind: str, striped: float = 0.35) -> Look:
     """A look that no custom subject has."""
     while True:
-        colour = rng.choice(COLOURS)
-        other = rng.choice([c for c in COLOURS if c != colour])
-        look = Look(kind, colour, other if rng.random() < striped else None)
+        color = rng.choice(COLORS)
+        other = rng.choice([c for c in COLORS if c != color])
+        look = Look(kind, color, other if rng.random() < striped else None)
         if look not in HELD_OUT:
             return look
 
 
 def _placed(rng: random.Random, count: int) -> list[tuple[float, float, float]]:
-    """Centres and sides of `count` squares that do not overlap."""
+    """Centers and sides of `count` squares that do not overlap."""
     low, high = SIDES[count]
     while True:
         squares: list[tuple[float, float, float]] = []
@@ -132,8 +132,8 @@ def _column(values: Sequence[float]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
 
 
-def _rgb(colours: Sequence[tuple[int, int, int]]) -> torch.Tensor:
-    return torch.tensor(colours, dtype=torch.float32).view(-1, 3, 1, 1) / 255
+def _rgb(colors: Sequence[tuple[int, int, int]]) -> torch.Tensor:
+    return torch.tensor(colors, dtype=torch.float32).view(-1, 3, 1, 1) / 255
 
 
 def _grid() -> tuple[torch.Tensor, torch.Tensor]:
@@ -172,8 +172,8 @@ def _object_masks(things: Sequence[Thing]) -> tuple[torch.Tensor, torch.Tensor]:
 def _painted(picture: torch.Tensor, things: Sequence[Thing]) -> tuple[torch.Tensor, torch.Tensor]:
     """Each picture with its object on top, and the object's silhouette [B, N, N] as booleans."""
     masks, stripe = _object_masks(things)
-    first = _rgb([PALETTE[t.look.colour] for t in things])
-    second = _rgb([PALETTE[t.look.stripes or t.look.colour] for t in things])
+    first = _rgb([PALETTE[t.look.color] for t in things])
+    second = _rgb([PALETTE[t.look.stripes or t.look.color] for t in things])
     body, outline, alpha = (masks[:, k : k + 1] for k in range(3))
     picture = picture * (1 - outline) + 0.1 * outline
     picture = picture * (1 - body) + body * (first * (1 - stripe) + second * stripe)

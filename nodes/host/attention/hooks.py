@@ -19,10 +19,10 @@ from comfy.ldm.modules import attention as host_attention
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..cones2.errors import ModelError
-from ..cones2.guidance import LayoutGuidance
-from ..cones2.maps import WeightMaps
-from .guide import GUIDE_KEY, LayoutGuide
+from ....cones2.errors import ModelError
+from ....cones2.guidance.cross_attention import LayoutGuidance
+from ....cones2.guidance.weight_maps import WeightMaps
+from ..bound_layout import GUIDE_KEY, LayoutGuide
 
 KEY = "cones2"
 OBSERVER_KEY = "cones2_observer"

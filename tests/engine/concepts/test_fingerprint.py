@@ -2,8 +2,8 @@
 
 import torch
 
-from cones2.anchor import ANCHOR_KEY, encoder_anchor, from_other_encoder
-from cones2.residual import make_residual
+from cones2.concepts.fingerprint import ANCHOR_KEY, encoder_anchor, from_other_encoder
+from cones2.concepts.residual import make_residual
 
 
 def conditioning(seed: int = 0) -> torch.Tensor:
@@ -14,7 +14,7 @@ def learned_with(anchor: str):
     return make_residual("dog", torch.ones(1, 768), {ANCHOR_KEY: anchor})
 
 
-def test_same_encoder_is_recognised_after_rounding_and_with_another_prompt() -> None:
+def test_same_encoder_is_recognized_after_rounding_and_with_another_prompt() -> None:
     here = conditioning()
     other_prompt = torch.cat([here[:, :1].half().float(), conditioning(5)[:, 1:]], 1)
     assert from_other_encoder(learned_with(encoder_anchor(here)), other_prompt) is False

@@ -13,13 +13,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from residual_files import one_tensor, refused_files, safetensors_file, saved, saved_on_gpu
-from safetensors.torch import save as serialise
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 import cones2
-from cones2.errors import ResidualError
-from cones2.residual import (
+from cones2.concepts.residual import (
     MAX_FILE_BYTES,
     Residual,
     add_residuals,
@@ -29,6 +27,8 @@ from cones2.residual import (
     read_residual_file,
     save_residual,
 )
+from cones2.errors import ResidualError
+from tests.support.residual_files import one_tensor, refused_files, safetensors_file, saved, saved_on_gpu
 
 anywhere = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -75,7 +75,7 @@ def test_published_files() -> None:
 @pytest.mark.parametrize("container", ["torch.save", "safetensors"])
 def test_other_float_types_become_float32(tmp_path: Path, dtype: torch.dtype, container: str) -> None:
     tensor = torch.randn(2, 768, dtype=dtype)
-    content = saved(tensor) if container == "torch.save" else serialise({"residual": tensor})
+    content = saved(tensor) if container == "torch.save" else serialize({"residual": tensor})
     file = read_residual_file(write(tmp_path, content))
     assert (file.container, file.dtype) == (container, dtype)
     assert torch.equal(file.residual.tensor, tensor.float())
@@ -94,19 +94,19 @@ def test_transposed_and_sliced_tensors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["dog.pt", "dog.safetensors", "dog.bin", "dog"])
 def test_content_decides_not_the_name(tmp_path: Path, name: str) -> None:
-    for content in (saved(torch.ones(1, 8)), serialise({"residual": torch.ones(1, 8)})):
+    for content in (saved(torch.ones(1, 8)), serialize({"residual": torch.ones(1, 8)})):
         assert load_residual(write(tmp_path, content, name)).subject == "dog"
 
 
 def test_a_header_length_that_looks_like_a_pickle(tmp_path: Path) -> None:
     """0x80 starts a pickle, and a safetensors file whose header has 128 (or 384, or …) bytes."""
     for filler in range(600):
-        content = serialise({"residual": torch.ones(1, 8)}, {"note": "x" * filler})
+        content = serialize({"residual": torch.ones(1, 8)}, {"note": "x" * filler})
         assert read_residual_file(write(tmp_path, content)).container == "safetensors"
 
 
 def test_subject(tmp_path: Path) -> None:
-    named = write(tmp_path, serialise({"residual": torch.ones(1, 8)}, {"subject": " hot  dog "}), "x_y.safetensors")
+    named = write(tmp_path, serialize({"residual": torch.ones(1, 8)}, {"subject": " hot  dog "}), "x_y.safetensors")
     assert load_residual(named).subject == "hot dog"
     assert "subject" not in load_residual(named).metadata
     assert load_residual(named, "pet cat").subject == "pet cat"
@@ -115,16 +115,16 @@ def test_subject(tmp_path: Path) -> None:
 
 def test_the_only_matrix_is_the_residual(tmp_path: Path) -> None:
     tensors = {"dog": torch.ones(2, 8), "step": torch.tensor(4)}
-    assert load_residual(write(tmp_path, serialise(tensors))).token_num == 2
-    two = serialise({"dog": torch.ones(1, 8), "cat": torch.ones(1, 8)})
+    assert load_residual(write(tmp_path, serialize(tensors))).token_num == 2
+    two = serialize({"dog": torch.ones(1, 8), "cat": torch.ones(1, 8)})
     with pytest.raises(ResidualError, match=r'no tensor named "residual"; its tensors are: cat, dog$'):
         load_residual(write(tmp_path, two))
 
 
 def test_textual_inversions_are_named_as_such(tmp_path: Path) -> None:
     embeddings: Sequence[Any] = (
-        serialise({"clip_l": torch.ones(1, 768), "clip_g": torch.ones(1, 1280)}),
-        serialise({"emb_params": torch.ones(1, 768)}),
+        serialize({"clip_l": torch.ones(1, 768), "clip_g": torch.ones(1, 1280)}),
+        serialize({"emb_params": torch.ones(1, 768)}),
         saved({"string_to_token": {"*": 265}, "string_to_param": {"*": torch.ones(1, 768)}, "name": "dog"}),
         saved({"<dog>": torch.ones(768)}),
     )
@@ -134,7 +134,7 @@ def test_textual_inversions_are_named_as_such(tmp_path: Path) -> None:
 
 
 def test_another_family_than_claimed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = write(tmp_path, serialise({"residual": torch.ones(1, 768)}, {"family": "sd2"}))
+    path = write(tmp_path, serialize({"residual": torch.ones(1, 768)}, {"family": "sd2"}))
     with caplog.at_level(logging.WARNING, "cones2"):
         assert load_residual(path).family == "sd1"
     assert "says it is for 'sd2' but is 768 wide (SD 1.x)" in caplog.text
@@ -200,7 +200,7 @@ def test_missing_file_names_the_residuals_there(tmp_path: Path) -> None:
 def test_values_that_are_no_numbers(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
     tensor = torch.ones(1, 8, dtype=dtype)
     tensor[0, 3] = value
-    for content in (saved(tensor), serialise({"residual": tensor})):
+    for content in (saved(tensor), serialize({"residual": tensor})):
         with pytest.raises(ResidualError, match="not numbers"):
             load_residual(write(tmp_path, content))
 
@@ -213,7 +213,7 @@ def test_float64_beyond_float32(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool", "complex64", "float8_e4m3fn"])
 def test_wrong_number_types(tmp_path: Path, dtype: str) -> None:
     tensor = torch.zeros(1, 8).to(getattr(torch, dtype))
-    for content in (saved(tensor), serialise({"residual": tensor})):
+    for content in (saved(tensor), serialize({"residual": tensor})):
         with pytest.raises(ResidualError, match=f"holds {dtype} numbers, expected floating point"):
             load_residual(write(tmp_path, content))
 
@@ -229,7 +229,7 @@ def test_wrong_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
 def test_damaged_files_never_surprise(tmp_path: Path, data: st.DataObject, kind: str) -> None:
     tensor = torch.arange(16.0).reshape(2, 8)
     content = bytearray(
-        serialise({"residual": tensor}, {"subject": "dog"})
+        serialize({"residual": tensor}, {"subject": "dog"})
         if kind == "safetensors"
         else saved(tensor, legacy=kind == "legacy")
     )

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_model import WIDTH, naive_sample, naive_sigmas, tiny_model
 
-from cones2.attention_maps import AttentionRecorder, share_inside
+from cones2.concepts.residual import make_residual
+from cones2.diffusers_models.attention import ForwardState, guided_unet
+from cones2.diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
 from cones2.errors import Cancelled, ModelError, PromptError, ResidualError
-from cones2.layout import Box, Layout, layout_from_boxes
-from cones2.pipelines.attention import ForwardState, guided_unet
-from cones2.pipelines.scene import GuidanceNumbers, Scene, compose
-from cones2.pipelines.stable_diffusion import SamplingSettings, StableDiffusion, to_images
-from cones2.published import PublishedRules
-from cones2.residual import make_residual
+from cones2.guidance.heat_maps import AttentionRecorder, share_inside
+from cones2.layout.regions import Box, Layout, layout_from_boxes
+from cones2.published.rules import PublishedRules
+from cones2.scene import GuidanceNumbers, Scene, compose
+from tests.support.tiny_diffusers import WIDTH, naive_sample, naive_sigmas, tiny_model
 
 PROMPT = "a mug and a dog on the beach"
 ROWS = (2, 5)  # of "mug" and "dog"
@@ -157,7 +157,7 @@ def raising(_: object) -> None:
 @pytest.mark.parametrize(
     ("callback", "error"),
     [(None, None), (raising, RuntimeError), (lambda info: info.step < 1, Cancelled)],
-    ids=["normal end", "exception", "cancelled"],
+    ids=["normal end", "exception", "canceled"],
 )
 def test_processors_are_back_afterwards(model, callback, error):
     before = traces(model.unet)

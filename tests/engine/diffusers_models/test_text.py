@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from clip_vocabulary import write_clip_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
+from cones2.diffusers_models.text import hf_tokenize, prompt_tokens, published_ids
 from cones2.errors import PromptError
-from cones2.pipelines.text import hf_tokenise, prompt_tokens, published_ids
-from cones2.tokens import find_phrase, locate_subjects, words
+from cones2.prompt.tokens import find_phrase, locate_subjects, words
+from tests.support.clip_vocabulary import write_clip_tokenizer
 
 START, END = 49406, 49407
 
@@ -23,7 +23,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
 
 
 def test_pieces_without_specials(tokenizer: CLIPTokenizer) -> None:
-    assert [piece for _, piece in hf_tokenise(tokenizer)("A hotdog,  dog6")] == [
+    assert [piece for _, piece in hf_tokenize(tokenizer)("A hotdog,  dog6")] == [
         "a</w>", "hotdog</w>", ",</w>", "dog</w>", "6</w>",
     ]  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_chunks_can_be_asked_for(tokenizer: CLIPTokenizer) -> None:
 
 def test_exclamation_mark_is_a_word_even_as_padding_token(tokenizer: CLIPTokenizer) -> None:
     tokens, _ = prompt_tokens(tokenizer, "dog!cat")
-    assert find_phrase(tokens, "cat", hf_tokenise(tokenizer)) == [(3,)]
+    assert find_phrase(tokens, "cat", hf_tokenize(tokenizer)) == [(3,)]
     assert [word for word, _ in words(tokens)] == ["dog", "!", "cat"]
 
 
@@ -71,12 +71,12 @@ def test_phrases_by_the_live_tokenizer(
 ) -> None:
     tokens, _ = prompt_tokens(tokenizer, prompt)
     if rows is not None:
-        assert find_phrase(tokens, phrase, hf_tokenise(tokenizer)) == rows
+        assert find_phrase(tokens, phrase, hf_tokenize(tokenizer)) == rows
     elif phrase == "猫":  # written without spaces: "犬と猫" is one word
         with pytest.raises(PromptError, match=r"its words are: 犬と猫, 犬$"):
-            locate_subjects(tokens, [phrase], hf_tokenise(tokenizer))
+            locate_subjects(tokens, [phrase], hf_tokenize(tokenizer))
     else:
-        assert locate_subjects(tokens, [phrase], hf_tokenise(tokenizer))[0].occurrences
+        assert locate_subjects(tokens, [phrase], hf_tokenize(tokenizer))[0].occurrences
 
 
 @settings(deadline=None)

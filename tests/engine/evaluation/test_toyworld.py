@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import random
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[1]
-ASSETS = ROOT / "cones2" / "assets" / "toyworld"
-sys.path.append(str(ROOT / "tools"))
-
-from toyworld import captions, detector, world  # noqa: E402
+from cones2.assets import TOYWORLD
+from cones2.evaluation.toyworld import captions, detector, world
 
 MEGABYTE = 1 << 20
 
@@ -32,7 +27,7 @@ def test_rendering_depends_on_the_scene_alone() -> None:
     assert pictures.min() >= 0 and pictures.max() <= 1
 
 
-def test_owner_map_covers_each_object_near_its_centre() -> None:
+def test_owner_map_covers_each_object_near_its_center() -> None:
     for scene, owner in zip(scenes(20), world.render(scenes(20))[1], strict=True):
         for index, thing in enumerate(scene.things):
             y, x = (owner == index + 1).nonzero().float().mean(0).tolist()
@@ -61,12 +56,12 @@ def test_captions_name_every_object_and_nothing_else() -> None:
 
 
 def test_shipped_files_fit_the_budget() -> None:
-    assert sum(p.stat().st_size for p in ASSETS.rglob("*") if p.suffix == ".safetensors") <= 16 * MEGABYTE
+    assert sum(p.stat().st_size for p in TOYWORLD.rglob("*") if p.suffix == ".safetensors") <= 16 * MEGABYTE
 
 
 def test_tokenizer_knows_every_caption_word_as_one_token() -> None:
     transformers = pytest.importorskip("transformers")
-    tokenizer = transformers.CLIPTokenizer.from_pretrained(ASSETS / "tokenizer")
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(TOYWORLD / "tokenizer")
     rng = random.Random(2)
     for scene in scenes(50):
         text = captions.caption(scene, rng)
@@ -77,7 +72,7 @@ def test_tokenizer_knows_every_caption_word_as_one_token() -> None:
 
 def test_loads_as_a_stable_diffusion_pipeline() -> None:
     diffusers = pytest.importorskip("diffusers")
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(ASSETS, torch_dtype=torch.float32)
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(TOYWORLD, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(0)
     picture = pipe("a mug", height=64, width=64, num_inference_steps=2, generator=generator, output_type="pt").images
@@ -88,17 +83,17 @@ def test_loads_as_a_stable_diffusion_pipeline() -> None:
 def test_residuals_fit_the_text_encoder() -> None:
     from safetensors.torch import load_file
 
-    paths = sorted((ASSETS / "residuals").glob("*.safetensors"))
+    paths = sorted((TOYWORLD / "residuals").glob("*.safetensors"))
     assert {p.stem for p in paths} == set(world.SUBJECTS)
     for path in paths:
         assert load_file(path)["residual"].shape == (1, 128)
 
 
 def test_subject_pictures_are_five_each_and_reproducible() -> None:
-    from toyworld.subjects import read_subject, subject_pictures
+    from tools.toyworld.subjects import read_subject, subject_pictures
 
     for name in world.SUBJECTS:
-        pictures = read_subject(ASSETS / "subjects" / name)
+        pictures = read_subject(TOYWORLD / "subjects" / name)
         assert pictures.shape == (5, 3, 64, 64)
         assert (pictures - subject_pictures(name)).abs().max() <= 1 / 255
 
@@ -106,7 +101,7 @@ def test_subject_pictures_are_five_each_and_reproducible() -> None:
 def test_detector_finds_rendered_objects() -> None:
     batch = scenes(48, seed=99)
     pictures, _ = world.render(batch)
-    found = detector.detect(detector.load_detector(ASSETS / "detector.safetensors"), pictures)
+    found = detector.detect(detector.load_detector(TOYWORLD / "detector.safetensors"), pictures)
     named = [(f, t.look.kind) for s, f in zip(batch, found, strict=True) for t in s.things]
     assert sum(kind in f for f, kind in named) / len(named) >= 0.95
 
@@ -114,11 +109,10 @@ def test_detector_finds_rendered_objects() -> None:
 def test_named_object_usually_appears() -> None:
     """A smoke test with a generous bound; MODEL_CARD.md has the measured figures."""
     pytest.importorskip("diffusers")
-    from toyworld.sampling import Recipe, sample
+    from cones2.diffusers_models.loading import load_model
+    from cones2.evaluation.toyworld.sampling import Recipe, sample
 
-    from cones2.pipelines.loading import load_model
-
-    model, judge = load_model(ASSETS), detector.load_detector(ASSETS / "detector.safetensors")
+    model, judge = load_model(TOYWORLD), detector.load_detector(TOYWORLD / "detector.safetensors")
     hits = 0
     for kind in world.CLASSES:
         pictures = sample(model, f"a photo of a {kind} in the snow", range(2), Recipe(steps=12))

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cones2.guidance import LayoutGuidance, guided_attention, layout_bias, score_std
-from cones2.layout import Box, layout_from_boxes
-from cones2.maps import weight_maps
+from cones2.guidance.cross_attention import LayoutGuidance, guided_attention, layout_bias, score_std
+from cones2.guidance.weight_maps import weight_maps
+from cones2.layout.regions import Box, layout_from_boxes
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 WIDTHS = st.sampled_from([8, 40, 64, 80, 160])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cones2.attention_maps import AttentionRecorder, share_inside, subject_attention
+from cones2.guidance.heat_maps import AttentionRecorder, share_inside, subject_attention
 
 
 def inputs(seed=0, batch=2, heads=3, positions=12, tokens=9, width=8):

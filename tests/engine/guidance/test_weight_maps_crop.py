@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cones2.layout import Layout, Region
-from cones2.maps import DEFAULT_NEGATIVE, weight_maps
+from cones2.guidance.weight_maps import DEFAULT_NEGATIVE, weight_maps
+from cones2.layout.regions import Layout, Region
 
 ROWS = [((2,),), ((5,),)]
 

@@ -9,20 +9,20 @@ import pytest
 import torch
 from PIL import Image
 
-from cones2.layout import Box, Layout, Region, layout_from_boxes
-from cones2.pictures import PALETTE, grid, heat_picture, labelled, layout_picture, read_settings, write_png
+from cones2.layout.drawing import PALETTE, grid, heat_picture, labeled, layout_picture, read_settings, write_png
+from cones2.layout.regions import Box, Layout, Region, layout_from_boxes
 
 RED = (255, 0, 0)
 
 
-def layout(*colours) -> Layout:
+def layout(*colors) -> Layout:
     boxes = [Box(0, 0, 0.5, 1), Box(0.4, 0, 0.6, 1)]
     plain = layout_from_boxes(boxes, ["dog", "cat"], 64, 128, unit="fractions")
-    regions = tuple(Region(r.subject, r.mask, colour=c) for r, c in zip(plain.regions, colours, strict=True))
+    regions = tuple(Region(r.subject, r.mask, color=c) for r, c in zip(plain.regions, colors, strict=True))
     return Layout(regions, 64, 128)
 
 
-def test_layout_picture_shows_colours_and_mixes_overlaps():
+def test_layout_picture_shows_colors_and_mixes_overlaps():
     pixels = np.asarray(layout_picture(layout(RED, (0, 0, 255)), 128, 256))
     assert pixels.shape == (128, 256, 3)
     assert pixels[2, 2].tolist() == [255, 0, 0]
@@ -30,7 +30,7 @@ def test_layout_picture_shows_colours_and_mixes_overlaps():
     assert pixels[2, 115].tolist() == [128, 0, 128]
 
 
-def test_regions_without_a_colour_get_distinct_ones():
+def test_regions_without_a_color_get_distinct_ones():
     pixels = np.asarray(layout_picture(layout(None, None), 64, 128))
     assert tuple(pixels[1, 1]) == PALETTE[0]
     assert tuple(pixels[1, 126]) == PALETTE[1]
@@ -38,7 +38,7 @@ def test_regions_without_a_colour_get_distinct_ones():
 
 def test_layout_picture_carries_names():
     named, unnamed = (
-        np.asarray(layout_picture(Layout((Region(name, mask, colour=RED),), 64, 64), 256, 256))
+        np.asarray(layout_picture(Layout((Region(name, mask, color=RED),), 64, 64), 256, 256))
         for mask in [torch.ones(64, 64, dtype=torch.bool)]
         for name in ("dog", " ")
     )
@@ -58,7 +58,7 @@ def test_heat_picture_is_dark_to_light():
 
 
 def test_caption_stands_above_the_picture():
-    picture = labelled(Image.new("RGB", (200, 100), RED), "a dog")
+    picture = labeled(Image.new("RGB", (200, 100), RED), "a dog")
     assert picture.width == 200 and picture.height > 110
     strip = np.asarray(picture)[: picture.height - 100]
     assert (strip < 100).all(-1).any()

@@ -12,21 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from cones2.colours import nearest_colour
 from cones2.errors import LayoutError
-from cones2.layout import (
+from cones2.layout.colors import nearest_color
+from cones2.layout.regions import (
     Box,
-    ColourEntry,
+    ColorEntry,
     Layout,
     Region,
     coverage,
     layout_from_boxes,
-    layout_from_colours,
+    layout_from_colors,
     layout_from_masks,
 )
 
 RED, BLUE, YELLOW, GREEN = (255, 0, 0), (0, 0, 255), (255, 255, 0), (0, 255, 0)
-TABLE = [ColourEntry(RED, "dog"), ColourEntry(BLUE, "cat", 1.5)]
+TABLE = [ColorEntry(RED, "dog"), ColorEntry(BLUE, "cat", 1.5)]
 
 
 def two_rectangles(size=(96, 64)) -> Image.Image:
@@ -38,10 +38,10 @@ def two_rectangles(size=(96, 64)) -> Image.Image:
 
 
 def drawn(*shapes, size=(256, 256), scale=4) -> Image.Image:
-    """Antialiased ellipses (box, colour)."""
+    """Antialiased ellipses (box, color)."""
     picture = Image.new("RGB", (size[0] * scale, size[1] * scale), "white")
-    for box, colour in shapes:
-        ImageDraw.Draw(picture).ellipse([side * scale for side in box], fill=colour)
+    for box, color in shapes:
+        ImageDraw.Draw(picture).ellipse([side * scale for side in box], fill=color)
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
@@ -51,10 +51,10 @@ def as_jpeg(picture: Image.Image, quality: int) -> Image.Image:
     return Image.open(stream)
 
 
-def published_masks(picture: Image.Image, colours) -> list[np.ndarray]:
+def published_masks(picture: Image.Image, colors) -> list[np.ndarray]:
     """The published rule: exact equality, transparency dropped."""
     pixels = np.asarray(picture.convert("RGB"))
-    return [(pixels == np.array(colour)).all(-1) for colour in colours]
+    return [(pixels == np.array(color)).all(-1) for color in colors]
 
 
 def agreement(ours: torch.Tensor, ideal: np.ndarray) -> float:
@@ -64,11 +64,11 @@ def agreement(ours: torch.Tensor, ideal: np.ndarray) -> float:
 
 
 def test_regions_of_a_clean_picture_are_exact():
-    layout = layout_from_colours(two_rectangles(), TABLE)
+    layout = layout_from_colors(two_rectangles(), TABLE)
     assert (layout.height, layout.width, layout.subjects) == (64, 96, ["dog", "cat"])
     for region, ideal in zip(layout.regions, published_masks(two_rectangles(), [RED, BLUE]), strict=True):
         assert (region.mask.numpy() == ideal).all()
-    assert [(region.weight, region.colour) for region in layout.regions] == [(2.5, RED), (1.5, BLUE)]
+    assert [(region.weight, region.color) for region in layout.regions] == [(2.5, RED), (1.5, BLUE)]
     assert layout.regions[0].share == pytest.approx(32 * 40 / (64 * 96))
 
 
@@ -76,7 +76,7 @@ def test_regions_of_a_clean_picture_are_exact():
 def test_jpeg_layouts_keep_their_regions(quality):
     clean = two_rectangles((384, 256)).resize((384, 256))
     picture = as_jpeg(clean, quality)
-    layout = layout_from_colours(picture, TABLE)
+    layout = layout_from_colors(picture, TABLE)
     for region, ideal, exact in zip(
         layout.regions, published_masks(clean, [RED, BLUE]), published_masks(picture, [RED, BLUE]), strict=True
     ):
@@ -88,7 +88,7 @@ def test_jpeg_layouts_keep_their_regions(quality):
 def test_antialiased_circles_keep_their_regions(quality):
     picture = drawn(((20, 30, 120, 130), RED), ((140, 60, 236, 156), BLUE))
     picture = picture if quality is None else as_jpeg(picture, quality)
-    layout = layout_from_colours(picture, TABLE)
+    layout = layout_from_colors(picture, TABLE)
     yy, xx = np.mgrid[:256, :256] + 0.5
     circles = [(xx - 70) ** 2 + (yy - 80) ** 2 <= 50**2, (xx - 188) ** 2 + (yy - 108) ** 2 <= 48**2]
     for region, ideal in zip(layout.regions, circles, strict=True):
@@ -97,7 +97,7 @@ def test_antialiased_circles_keep_their_regions(quality):
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
 def test_modes_give_the_same_regions(mode):
-    layout = layout_from_colours(two_rectangles().convert(mode), TABLE)
+    layout = layout_from_colors(two_rectangles().convert(mode), TABLE)
     for region, ideal in zip(layout.regions, published_masks(two_rectangles(), [RED, BLUE]), strict=True):
         assert (region.mask.numpy() == ideal).all()
 
@@ -107,75 +107,75 @@ def test_transparent_pixels_belong_to_nobody():
     hidden = Image.new("RGBA", (96, 64), (*RED, 0))
     hidden.paste(picture.crop((0, 0, 48, 64)), (0, 0))
     with pytest.raises(LayoutError, match=r'no #0000ff \("cat"\)'):
-        layout_from_colours(hidden, TABLE)
-    mask = layout_from_colours(hidden, TABLE[:1]).regions[0].mask
+        layout_from_colors(hidden, TABLE)
+    mask = layout_from_colors(hidden, TABLE[:1]).regions[0].mask
     assert not mask[:, 48:].any()
     assert published_masks(hidden, [RED])[0][:, 48:].all()  # the published rule sees red where nothing is
 
 
-def test_seam_between_two_colours_is_no_third_region():
+def test_seam_between_two_colors_is_no_third_region():
     # halfway between red and yellow lies orange
     picture = drawn(((30, 40, 226, 216), YELLOW), ((80, 80, 180, 180), RED))
     ImageDraw.Draw(picture).rectangle((4, 4, 27, 27), fill=(255, 128, 0))
-    entries = [ColourEntry(RED, "dog"), ColourEntry(YELLOW, "sun"), ColourEntry((255, 128, 0), "fox")]
-    fox = layout_from_colours(picture, entries).regions[2].mask
+    entries = [ColorEntry(RED, "dog"), ColorEntry(YELLOW, "sun"), ColorEntry((255, 128, 0), "fox")]
+    fox = layout_from_colors(picture, entries).regions[2].mask
     assert fox[4:28, 4:28].all()
     assert int(fox.sum()) <= 24 * 24 + 2
     assert naive_seam(picture) > 100
 
 
 def naive_seam(picture: Image.Image) -> int:
-    """Pixels that a plain nearest-colour rule gives to orange outside its square."""
-    labels = nearest_colour(np.asarray(picture), [RED, YELLOW, (255, 128, 0)], tolerance=96)
+    """Pixels that a plain nearest-color rule gives to orange outside its square."""
+    labels = nearest_color(np.asarray(picture), [RED, YELLOW, (255, 128, 0)], tolerance=96)
     return int((labels == 2).sum()) - 24 * 24
 
 
-def test_thin_strokes_in_the_exact_colour_stay():
+def test_thin_strokes_in_the_exact_color_stay():
     picture = Image.new("RGB", (64, 64), "white")
     ImageDraw.Draw(picture).rectangle((5, 5, 60, 60), outline=RED)
-    assert int(layout_from_colours(picture, TABLE[:1]).regions[0].mask.sum()) == 4 * 55
+    assert int(layout_from_colors(picture, TABLE[:1]).regions[0].mask.sum()) == 4 * 55
 
 
 def test_a_single_pixel_is_a_region():
     picture = Image.new("RGB", (64, 64), "white")
     picture.putpixel((5, 7), RED)
-    assert layout_from_colours(picture, TABLE[:1]).regions[0].mask.nonzero().tolist() == [[7, 5]]
+    assert layout_from_colors(picture, TABLE[:1]).regions[0].mask.nonzero().tolist() == [[7, 5]]
 
 
-def test_nearest_colour_wins_within_the_tolerance():
+def test_nearest_color_wins_within_the_tolerance():
     picture = Image.new("RGB", (30, 10), (250, 20, 10))
     ImageDraw.Draw(picture).rectangle((10, 0, 19, 9), fill=(230, 60, 60))
     ImageDraw.Draw(picture).rectangle((20, 0, 29, 9), fill=(120, 200, 120))
-    layout = layout_from_colours(picture, [ColourEntry(RED, "dog"), ColourEntry((200, 80, 80), "brick")])
+    layout = layout_from_colors(picture, [ColorEntry(RED, "dog"), ColorEntry((200, 80, 80), "brick")])
     assert layout.regions[0].mask.any(0).tolist() == [True] * 10 + [False] * 20
     assert layout.regions[1].mask.any(0).tolist() == [False] * 10 + [True] * 10 + [False] * 10
 
 
-def test_missing_colours_are_reported_with_what_is_there():
+def test_missing_colors_are_reported_with_what_is_there():
     with pytest.raises(LayoutError) as caught:
-        layout_from_colours(two_rectangles(), [*TABLE, ColourEntry(GREEN, "tree")])
+        layout_from_colors(two_rectangles(), [*TABLE, ColorEntry(GREEN, "tree")])
     message = str(caught.value)
     assert '#00ff00 ("tree")' in message
     assert '("dog")' not in message
     assert "#ff0000 (21%)" in message and "#0000ff (21%)" in message
 
 
-def test_unclaimed_colours_are_logged_by_name(caplog):
+def test_unclaimed_colors_are_logged_by_name(caplog):
     with caplog.at_level(logging.WARNING, logger="cones2"):
-        layout_from_colours(two_rectangles(), TABLE[:1])
+        layout_from_colors(two_rectangles(), TABLE[:1])
     assert "#0000ff (21%)" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ([], "the colour table is empty"),
-        ([ColourEntry(RED, "dog"), ColourEntry(RED, "cat")], '#ff0000 stands for both "dog" and "cat"'),
+        ([], "the color table is empty"),
+        ([ColorEntry(RED, "dog"), ColorEntry(RED, "cat")], '#ff0000 stands for both "dog" and "cat"'),
     ],
 )
 def test_bad_tables(table, message):
     with pytest.raises(LayoutError, match=message):
-        layout_from_colours(two_rectangles(), table)
+        layout_from_colors(two_rectangles(), table)
 
 
 def published_region(weight: float) -> torch.Tensor:
@@ -185,7 +185,7 @@ def published_region(weight: float) -> torch.Tensor:
 
 
 def test_weight_zero_stays_zero():
-    from cones2.maps import weight_maps
+    from cones2.guidance.weight_maps import weight_maps
 
     region = Region("dog", torch.tensor([[True, False]]), weight=0.0)
     values = weight_maps(Layout((region,), 1, 2), [[(1,)]]).at(1, 2)
@@ -194,12 +194,12 @@ def test_weight_zero_stays_zero():
 
 
 def test_large_pictures_are_reduced():
-    layout = layout_from_colours(Image.new("RGB", (4096, 1024), RED), TABLE[:1])
+    layout = layout_from_colors(Image.new("RGB", (4096, 1024), RED), TABLE[:1])
     assert (layout.height, layout.width) == (512, 2048)
 
 
 def test_stretching_is_warned_about(caplog):
-    layout = layout_from_colours(two_rectangles(), TABLE)
+    layout = layout_from_colors(two_rectangles(), TABLE)
     with caplog.at_level(logging.WARNING, logger="cones2"):
         layout.warn_if_stretched(512, 768)
         assert not caplog.text

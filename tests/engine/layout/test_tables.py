@@ -1,49 +1,49 @@
-"""Colour and subject tables as users type them."""
+"""Color and subject tables as users type them."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cones2.errors import LayoutError
-from cones2.layout import ColourEntry
-from cones2.tables import SubjectLine, parse_colour_lines, parse_subject_lines
+from cones2.layout.regions import ColorEntry
+from cones2.layout.tables import SubjectLine, parse_color_lines, parse_subject_lines
 
 PHRASES = st.text(
     st.characters(blacklist_categories=["Cc", "Cs", "Zl", "Zp", "Zs"], blacklist_characters="@"), min_size=1
 )
 
 
-def test_colour_lines_take_every_form() -> None:
+def test_color_lines_take_every_form() -> None:
     text = '255,0,0 = dog\n\n  #0f0: hot dog @ 3 \n"255, 192, 0" = mug#2\nblue=a cat @ -1.5'
-    assert parse_colour_lines(text, 2.0) == [
-        ColourEntry((255, 0, 0), "dog", 2.0),
-        ColourEntry((0, 255, 0), "hot dog", 3.0),
-        ColourEntry((255, 192, 0), "mug#2", 2.0),
-        ColourEntry((0, 0, 255), "a cat", -1.5),
+    assert parse_color_lines(text, 2.0) == [
+        ColorEntry((255, 0, 0), "dog", 2.0),
+        ColorEntry((0, 255, 0), "hot dog", 3.0),
+        ColorEntry((255, 192, 0), "mug#2", 2.0),
+        ColorEntry((0, 0, 255), "a cat", -1.5),
     ]
 
 
 def test_blank_text_is_an_empty_table() -> None:
-    assert parse_colour_lines("\n  \n") == [] and parse_subject_lines("") == []
+    assert parse_color_lines("\n  \n") == [] and parse_subject_lines("") == []
 
 
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("red = dog\nred dog", 'line 2 of the colour table is "red dog"'),
+        ("red = dog\nred dog", 'line 2 of the color table is "red dog"'),
         ("red =", "line 1 names no subject"),
         ("red = @ 2", "line 1 names no subject"),
         ("red = dog @", 'line 1 has the weight ""'),
         ("red = dog @ much", 'line 1 has the weight "much"'),
         ("red = dog @ nan", 'line 1 has the weight "nan"'),
         ("red = dog @ inf", 'line 1 has the weight "inf"'),
-        ("reddish = dog", '"reddish" is not a colour'),
-        ("300,0,0 = dog", '"300,0,0" is not a colour'),
+        ("reddish = dog", '"reddish" is not a color'),
+        ("300,0,0 = dog", '"300,0,0" is not a color'),
     ],
 )
 def test_errors_name_the_line(text: str, part: str) -> None:
     with pytest.raises(LayoutError) as error:
-        parse_colour_lines(text)
+        parse_color_lines(text)
     assert part in str(error.value)
 
 
@@ -55,7 +55,7 @@ def test_a_written_line_is_read_back(subject: str, weight: float) -> None:
 
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
-    for parse in (parse_colour_lines, parse_subject_lines):
+    for parse in (parse_color_lines, parse_subject_lines):
         try:
             parse(text)
         except LayoutError as error:

@@ -7,10 +7,9 @@ import logging
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_tokenizer import stream, tokenise
 
 from cones2.errors import PromptError
-from cones2.tokens import (
+from cones2.prompt.tokens import (
     PromptTokens,
     Rows,
     Token,
@@ -21,10 +20,11 @@ from cones2.tokens import (
     stream_from_ids,
     words,
 )
+from tests.support.small_tokenizer import stream, tokenize
 
 
 def claims(text: str, *phrases: str, share: bool = False) -> list[tuple[Rows, ...]]:
-    return [claim.occurrences for claim in locate_subjects(stream(text), phrases, tokenise, share)]
+    return [claim.occurrences for claim in locate_subjects(stream(text), phrases, tokenize, share)]
 
 
 def test_rows_count_the_start_token_and_skip_chunk_ends() -> None:
@@ -58,7 +58,7 @@ def test_word_of_several_tokens_and_phrase_of_several_words() -> None:
     "phrase", ["dog,", "<dog>", '"dog"', "“dog”", " (dog). ", "[dog]", "#dog", "dog!#", "Dog", "*dog*"]
 )
 def test_edge_punctuation_and_case_are_ignored(phrase: str) -> None:
-    (claim,) = locate_subjects(stream("cat, dog, mug"), [phrase], tokenise)
+    (claim,) = locate_subjects(stream("cat, dog, mug"), [phrase], tokenize)
     assert (claim.phrase, claim.occurrences) == ("dog", ((3,),))
 
 
@@ -159,14 +159,14 @@ def test_phrase_across_two_chunks() -> None:
 
 def test_rows_may_have_gaps() -> None:
     """A host that moves a whole word into the next chunk leaves padding rows between."""
-    (_, hot), (_, dog) = tokenise("hot dog")
-    ids = [id for id, _ in tokenise("hot dog")]
+    (_, hot), (_, dog) = tokenize("hot dog")
+    ids = [id for id, _ in tokenize("hot dog")]
     prompt = PromptTokens("hot dog", (Token(ids[0], 60, hot), Token(ids[1], 78, dog)), 154)
-    assert find_phrase(prompt, "hot dog", tokenise) == [(60, 78)]
+    assert find_phrase(prompt, "hot dog", tokenize) == [(60, 78)]
 
 
 def test_embedding_vectors_end_words() -> None:
-    ids = {piece: id for id, piece in tokenise("dog xydog")}
+    ids = {piece: id for id, piece in tokenize("dog xydog")}
     tokens = (
         Token(-1, 1, ""),
         Token(ids["dog</w>"], 2, "dog</w>"),
@@ -175,7 +175,7 @@ def test_embedding_vectors_end_words() -> None:
         Token(ids["dog</w>"], 5, "dog</w>"),
     )
     prompt = PromptTokens("embedding:a dog xy embedding:a dog", tokens, 77)
-    assert find_phrase(prompt, "dog", tokenise) == [(2,), (5,)]
+    assert find_phrase(prompt, "dog", tokenize) == [(2,), (5,)]
     assert words(prompt) == [("", (1,)), ("dog", (2,)), ("xy", (3,)), ("", (4,)), ("dog", (5,))]
 
 
@@ -200,7 +200,7 @@ def test_claims_hold_their_own_phrase_and_never_collide(parts: list[str], phrase
     prompt = stream(" ".join(parts))
     text_at = {token.row: token.text for token in prompt.tokens}
     try:
-        found = locate_subjects(prompt, phrases, tokenise, share)
+        found = locate_subjects(prompt, phrases, tokenize, share)
     except PromptError as error:
         assert str(error)
         return
@@ -208,7 +208,7 @@ def test_claims_hold_their_own_phrase_and_never_collide(parts: list[str], phrase
     for claim in found:
         assert claim.occurrences == tuple(sorted(set(claim.occurrences)))
         for rows in claim.occurrences:
-            assert [text_at[row] for row in rows] == [piece for _, piece in tokenise(claim.phrase)]
+            assert [text_at[row] for row in rows] == [piece for _, piece in tokenize(claim.phrase)]
             for row in rows:
                 assert owner.setdefault(row, claim.phrase) == claim.phrase
     if not share:
@@ -220,7 +220,7 @@ def test_claims_hold_their_own_phrase_and_never_collide(parts: list[str], phrase
 @given(st.text(_characters, max_size=30), st.text(_characters, max_size=30))
 def test_any_text_gives_a_claim_or_a_prompt_error(text: str, phrase: str) -> None:
     try:
-        (claim,) = locate_subjects(stream(text), [phrase], tokenise)
+        (claim,) = locate_subjects(stream(text), [phrase], tokenize)
     except PromptError:
         return
     assert claim.occurrences

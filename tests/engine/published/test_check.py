@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from small_tokenizer import tokenise
 
-from cones2.config_check import check_guidance_configs, open_layout_picture
 from cones2.errors import Cones2Error, LayoutError
+from cones2.published.check import check_guidance_configs, open_layout_picture
+from tests.support.small_tokenizer import tokenize
 
 GOOD: dict[str, Any] = {
     "prompt": "a mug and a hotdog on the beach",
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 def check(folder: Path, *entries: dict[str, Any], tokens: bool = True) -> list[str]:
     path = folder / "guidance_config.json"
     path.write_text(json.dumps([GOOD | entry for entry in entries]))
-    problems = check_guidance_configs(path, tokenise if tokens else None)
+    problems = check_guidance_configs(path, tokenize if tokens else None)
     assert all(problem.startswith(str(path)) for problem in problems)
     return [problem.removeprefix(f"{path}, entry ") for problem in problems]
 
@@ -77,15 +77,15 @@ def test_never_stops_at_the_first(folder: Path) -> None:
         assert problem.startswith(start)
 
 
-def test_missing_layout_colour_names_colour_and_subject(folder: Path) -> None:
+def test_missing_layout_color_names_color_and_subject(folder: Path) -> None:
     (problem,) = check(folder, {"color_context": {"255,192,0": "mug", "0,0,255": "hotdog"}})
     assert "#0000ff" in problem
     assert '"hotdog"' in problem
 
 
-def test_layout_without_colours(folder: Path) -> None:
+def test_layout_without_colors(folder: Path) -> None:
     (problem,) = check(folder, {"color_context": {}})
-    assert "colour table is empty" in problem
+    assert "color table is empty" in problem
 
 
 def test_subjects_that_leave_each_other_no_place(folder: Path) -> None:

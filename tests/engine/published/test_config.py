@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_tokenizer import stream, tokenise
 
-from cones2.config import ConfigColour, ConfigSubject, GuidanceConfig, load_guidance_configs, read_configs
 from cones2.errors import ConfigError
-from cones2.placement import SubjectPlacement, resolve_subjects
+from cones2.published.config import ConfigColor, ConfigSubject, GuidanceConfig, load_guidance_configs, read_configs
+from cones2.published.placement import SubjectPlacement, resolve_subjects
+from tests.support.small_tokenizer import stream, tokenize
 
 ENTRY: dict[str, Any] = {
     "prompt": "a mug and a dog on the beach",
@@ -56,7 +56,7 @@ def test_published_form(folder: Path) -> None:
             ConfigSubject("mug", 2, folder / "residuals/mug.pt"),
             ConfigSubject("dog", 5, folder / "residuals/dog.pt"),
         ),
-        colours=(ConfigColour("255,192,0", "mug", 2.5), ConfigColour("255,0,0", "dog", 1.0)),
+        colors=(ConfigColor("255,192,0", "mug", 2.5), ConfigColor("255,0,0", "dog", 1.0)),
         guidance_steps=20,
         guidance_weight=0.05,
         weight_negative=-1e6,
@@ -69,7 +69,7 @@ def test_published_form(folder: Path) -> None:
 def test_defaults_are_the_published_ones(folder: Path) -> None:
     (config,) = load_guidance_configs(write(folder, {"prompt": "a dog", "color_context": {"red": ["dog"]}}))
     assert (config.guidance_steps, config.guidance_weight, config.weight_negative) == (50, 0.08, -1e8)
-    assert (config.subjects, config.layout, config.colours) == ((), None, (("red", "dog", 2.5),))
+    assert (config.subjects, config.layout, config.colors) == ((), None, (("red", "dog", 2.5),))
 
 
 def test_every_entry_is_read(folder: Path) -> None:
@@ -83,7 +83,7 @@ def test_byte_order_mark_and_short_forms(folder: Path) -> None:
     )
     (config,) = load_guidance_configs(path)
     assert [subject.position for subject in config.subjects] == [None, None]
-    assert config.colours == (("red", "dog", 2.5),)
+    assert config.colors == (("red", "dog", 2.5),)
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_byte_order_mark_and_short_forms(folder: Path) -> None:
         ({"residual_dict": ["dog.pt"]}, r"residual_dict is .*: it must be an object"),
         ({"residual_dict": {"mug": 1, "dog": "residuals/dog.pt"}}, r'residual_dict "mug" is 1: it must be the path'),
         ({"color_context": [1]}, r"color_context is \[1\]: it must be an object"),
-        ({"color_context": {"255,0": ["dog"]}}, r'color_context: "255,0" is not a colour'),
+        ({"color_context": {"255,0": ["dog"]}}, r'color_context: "255,0" is not a color'),
         ({"color_context": {"red": 2.5}}, r'color_context "red" is 2\.5: it must be a subject'),
         ({"color_context": {"red": ["dog", "much"]}}, r'weight of "dog" in color_context "red" is "much"'),
         (
             {"color_context": {"255,0,0": ["dog"], "#F00": ["mug"]}},
-            r'color_context: "255,0,0" \("dog"\) and "#F00" \("mug"\) are the same colour',
+            r'color_context: "255,0,0" \("dog"\) and "#F00" \("mug"\) are the same color',
         ),
         ({"layout": ["beach.png"]}, r"layout is .*: it must be the path"),
         ({"layout": "a\0b"}, r"layout is .*: it must be the path"),
@@ -240,7 +240,7 @@ def test_any_json_is_read_or_refused_with_a_reason(folder: Path, entries: list[d
 
 
 def place(
-    folder: Path, prompt: str, subjects: list[Any], colours: dict[str, Any] | None = None, strict: bool = False
+    folder: Path, prompt: str, subjects: list[Any], colors: dict[str, Any] | None = None, strict: bool = False
 ) -> list[SubjectPlacement]:
     names = {item if isinstance(item, str) else item[0] for item in subjects}
     config = load_one(
@@ -248,9 +248,9 @@ def place(
         prompt=prompt,
         subject_list=subjects,
         residual_dict=dict.fromkeys(sorted(names), "residuals/dog.pt"),
-        color_context=colours or {},
+        color_context=colors or {},
     )
-    return resolve_subjects(config, stream(prompt), tokenise, strict)
+    return resolve_subjects(config, stream(prompt), tokenize, strict)
 
 
 def rows(placements: list[SubjectPlacement]) -> list[tuple[str, tuple[tuple[int, ...], ...]]]:
@@ -289,11 +289,11 @@ def test_names_without_positions(folder: Path) -> None:
     assert rows(place(folder, "dog and dog", ["dog#2", "dog#1"])) == [("dog", ((3,),)), ("dog", ((1,),))]
 
 
-def test_longer_colour_phrases_keep_their_words(folder: Path) -> None:
-    colours = {"red": "hot dog", "blue": "dog"}
-    assert rows(place(folder, "hot dog and dog", ["<dog>"], colours)) == [("dog", ((4,),))]
-    assert rows(place(folder, "hot dog and dog", [["<dog>", 2]], colours)) == [("dog", ((2,),))]
-    assert rows(place(folder, "hot dog", ["<dog>"], colours)) == [("dog", ((2,),))]
+def test_longer_color_phrases_keep_their_words(folder: Path) -> None:
+    colors = {"red": "hot dog", "blue": "dog"}
+    assert rows(place(folder, "hot dog and dog", ["<dog>"], colors)) == [("dog", ((4,),))]
+    assert rows(place(folder, "hot dog and dog", [["<dog>", 2]], colors)) == [("dog", ((2,),))]
+    assert rows(place(folder, "hot dog", ["<dog>"], colors)) == [("dog", ((2,),))]
 
 
 def test_foreign_names_take_what_stands_at_their_position(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,20 +10,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
-from small_tokenizer import stream, tokenise
 
 from cones2.errors import LayoutError, PromptError
-from cones2.layout import ColourEntry, layout_from_colours
-from cones2.maps import weight_maps
-from cones2.published import PublishedSubject, match_positions, published_layout, published_maps
-from cones2.tokens import locate_subjects
+from cones2.guidance.weight_maps import weight_maps
+from cones2.layout.regions import ColorEntry, layout_from_colors
+from cones2.prompt.tokens import locate_subjects
+from cones2.published.rules import PublishedSubject, match_positions, published_layout, published_maps
+from tests.support.small_tokenizer import stream, tokenize
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 START = -1
 
 
 def ids(text: str) -> list[int]:
-    return [id for id, _ in tokenise(text)]
+    return [id for id, _ in tokenize(text)]
 
 
 def prompt_ids(text: str) -> list[int]:
@@ -31,12 +31,12 @@ def prompt_ids(text: str) -> list[int]:
 
 
 def rows(prompt: str, *phrases: str) -> list[list[int]]:
-    claims = locate_subjects(stream(prompt), phrases, tokenise)
+    claims = locate_subjects(stream(prompt), phrases, tokenize)
     return [[row for occurrence in claim.occurrences for row in occurrence] for claim in claims]
 
 
-def published_subject(phrase: str, colour=RED, weight=2.5) -> PublishedSubject:
-    return PublishedSubject(ColourEntry(colour, phrase, weight), tuple(ids(phrase)))
+def published_subject(phrase: str, color=RED, weight=2.5) -> PublishedSubject:
+    return PublishedSubject(ColorEntry(color, phrase, weight), tuple(ids(phrase)))
 
 
 def picture(mode="RGB") -> Image.Image:
@@ -66,7 +66,7 @@ def test_dog_with_a_comma_and_dog_claim_their_own():
     assert shared[:, 0].max() < -9e7
     first, second = rows(prompt, "dog,", "dog")
     assert (first, second) == ([2], [9])
-    layout = layout_from_colours(picture(), [ColourEntry(RED, "dog,"), ColourEntry(BLUE, "dog")])
+    layout = layout_from_colors(picture(), [ColorEntry(RED, "dog,"), ColorEntry(BLUE, "dog")])
     ours = weight_maps(layout, [[tuple(first)], [tuple(second)]]).at(8, 8)
     assert (ours.amax(0) == 2.5).all()
 
@@ -78,48 +78,48 @@ def test_a_word_that_is_not_there_is_an_error():
         rows("a dog", "mug")
 
 
-def test_a_colour_that_is_not_there_is_an_error():
+def test_a_color_that_is_not_there_is_an_error():
     """Published, its subject is excluded everywhere."""
     maps = published_maps(picture(), [published_subject("dog", (0, 255, 0))], prompt_ids("a dog"))
     assert maps.at(8, 8).unique().tolist() == [-1e8]
     with pytest.raises(LayoutError, match=r'#00ff00 \("dog"\)'):
-        layout_from_colours(picture(), [ColourEntry((0, 255, 0), "dog")])
+        layout_from_colors(picture(), [ColorEntry((0, 255, 0), "dog")])
 
 
 def test_weight_zero_is_no_exclusion():
     maps = published_maps(picture(), [published_subject("dog", weight=0.0)], prompt_ids("a dog"))
     assert maps.at(64, 64).unique().tolist() == [-1e8]
-    layout = layout_from_colours(picture(), [ColourEntry(RED, "dog", 0.0), ColourEntry(BLUE, "cat")])
+    layout = layout_from_colors(picture(), [ColorEntry(RED, "dog", 0.0), ColorEntry(BLUE, "cat")])
     assert (weight_maps(layout, [[(2,)], [(5,)]]).at(64, 64)[layout.regions[0].mask.flatten(), 0] == 0).all()
 
 
 def test_almost_red_is_red():
     almost = Image.fromarray(np.where(np.asarray(picture()) == RED, (254, 1, 1), np.asarray(picture())).astype("uint8"))
-    table = [ColourEntry(RED, "dog"), ColourEntry(BLUE, "cat")]
+    table = [ColorEntry(RED, "dog"), ColorEntry(BLUE, "cat")]
     assert not published_layout(almost, table).regions[0].mask.any()
-    assert layout_from_colours(almost, table).regions[0].mask.equal(published_layout(picture(), table).regions[0].mask)
+    assert layout_from_colors(almost, table).regions[0].mask.equal(published_layout(picture(), table).regions[0].mask)
 
 
-def test_resizing_before_reading_colours_loses_pixels():
+def test_resizing_before_reading_colors_loses_pixels():
     """Published: resize to 768 × 768 with the default filter, then convert to RGB, then compare exactly."""
     small = Image.new("RGB", (512, 512), "white")
     ImageDraw.Draw(small).rectangle((100, 100, 299, 299), fill=RED)
     ideal = 200 * 200 * 1.5**2
-    table = [ColourEntry(RED, "dog")]
+    table = [ColorEntry(RED, "dog")]
     resized = published_layout(small.resize((768, 768)), table).regions[0]
     assert float(resized.mask.sum()) < ideal - 1000
-    ours = layout_from_colours(small, table).regions[0]
+    ours = layout_from_colors(small, table).regions[0]
     assert ours.share * 768 * 768 == pytest.approx(ideal)
 
 
 def test_resizing_palette_and_transparent_pictures_first():
     """A fully transparent red layout is red at 768 × 768 as published, and gone when it is resized first."""
-    table = [ColourEntry(RED, "dog")]
+    table = [ColorEntry(RED, "dog")]
     hidden = Image.new("RGBA", (96, 96), (*RED, 0))
     assert published_layout(hidden, table).regions[0].mask.all()
     assert not published_layout(hidden.resize((144, 144)), table).regions[0].mask.any()
     with pytest.raises(LayoutError, match="no #ff0000"):
-        layout_from_colours(hidden, table)
+        layout_from_colors(hidden, table)
 
 
 def test_published_rules_let_small_regions_vanish():
@@ -130,7 +130,7 @@ def test_published_rules_let_small_regions_vanish():
         for side in (96, 48, 24, 12)
     ]
     assert cells[0] > 0 and cells[-1] == 0
-    maps = weight_maps(layout_from_colours(small, [ColourEntry(RED, "dog")]), [[(2,)]])
+    maps = weight_maps(layout_from_colors(small, [ColorEntry(RED, "dog")]), [[(2,)]])
     for side, count in zip((96, 48, 24, 12), cells, strict=True):
         assert int((maps.at(side, side) > 0).sum()) >= max(1, count)
 
@@ -145,7 +145,7 @@ def test_repeated_subjects_can_be_told_apart():
 
 def test_published_layout_does_not_warn(caplog):
     with caplog.at_level(logging.WARNING, logger="cones2"):
-        published_layout(picture(), [ColourEntry(RED, "dog")])
+        published_layout(picture(), [ColorEntry(RED, "dog")])
     assert not caplog.text
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cones2.errors import Cancelled
-from cones2.sampler import SeededNoise, StepInfo, euler_step, sample_euler
+from cones2.sampling.euler import SeededNoise, StepInfo, euler_step, sample_euler
 
 SIGMAS = torch.tensor([10.0, 5.0, 2.0, 1.0, 0.0])
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cones2.errors import Cones2Error
-from cones2.schedule import linear_schedule, scaled_linear_alphas
+from cones2.sampling.schedule import linear_schedule, scaled_linear_alphas
 
 ALPHAS = scaled_linear_alphas()
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import pytest
 
 from cones2.errors import Cones2Error
-from cones2.files import read_limited, write_atomically
+from cones2.storage.files import read_limited, write_atomically
 
 
 def test_reads_up_to_the_limit(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_reads_up_to_the_limit(tmp_path: Path) -> None:
         read_limited(path, 4, "thing")
 
 
-def test_missing_file_names_its_neighbours(tmp_path: Path) -> None:
+def test_missing_file_names_its_neighbors(tmp_path: Path) -> None:
     for name in ("b.pt", "a.pt", "c.safetensors", "d.txt"):
         (tmp_path / name).touch()
     with pytest.raises(Cones2Error, match=r"no thing at .*x\.pt; the folder has a\.pt, b\.pt$"):

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from training_models import photo, quick_config, tiny_model, trainer
 
-from cones2.anchor import from_other_encoder
+from cones2.concepts.fingerprint import from_other_encoder
+from cones2.concepts.residual import load_residual, save_residual
 from cones2.errors import ModelError
-from cones2.residual import load_residual, save_residual
 from cones2.training import session
-from cones2.training.images import ViewSettings
-from cones2.training.log import COLUMNS, CsvLog, loss_curve, read_log
+from cones2.training.history import COLUMNS, CsvLog, loss_curve, read_log
 from cones2.training.memory import MemoryEstimate, activation_bytes, check_memory, estimate_memory
 from cones2.training.session import prepare_run, result_residual
+from cones2.training.views import ViewSettings
+from tests.support.tiny_training import photo, quick_config, tiny_model, trainer
 
 
 def held_by_a_forward_pass(model, conditioning, latent):

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from training_models import broken_after, latent_views, quick_config, tiny_model, trainer
 
 from cones2.errors import ConfigError
-from cones2.training.data import LatentBatches, fingerprint
+from cones2.training.batches import LatentBatches, fingerprint
 from cones2.training.draws import data_order, draw_timesteps, keyed_generator
 from cones2.training.loop import Trainer
 from cones2.training.methods import make_method
+from tests.support.tiny_training import broken_after, latent_views, quick_config, tiny_model, trainer
 
 
 def losses(result):
@@ -225,10 +225,9 @@ def test_views_of_different_sizes_train_together():
 
 
 def encode_wide(model):
-    from training_models import photo
-
-    from cones2.training.data import encode_views
-    from cones2.training.images import ViewSettings, make_views
+    from cones2.training.batches import encode_views
+    from cones2.training.views import ViewSettings, make_views
+    from tests.support.tiny_training import photo
 
     return encode_views(model, make_views([photo(9, (128, 64))], ViewSettings(64, buckets=True, multiple=8)))
 

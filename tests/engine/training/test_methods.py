@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_tokenizer import stream, tokenise
-from training_models import WIDTH, latent_views, quick_config, tiny_model, trainer
 
 from cones2.errors import ConfigError, ModelError, PromptError
+from cones2.training.batches import LatentBatches
+from cones2.training.captions import CAPTION_TEMPLATES, place_subject, subject_captions
 from cones2.training.config import default_config
-from cones2.training.data import LatentBatches
 from cones2.training.methods import DirectMethod, PaperMethod, make_method
 from cones2.training.objective import Batch, drift, masked_mse, noisy_latents, target
 from cones2.training.preview import preview_latents
-from cones2.training.templates import CAPTION_TEMPLATES, place_subject, subject_captions
+from tests.support.small_tokenizer import stream, tokenize
+from tests.support.tiny_training import WIDTH, latent_views, quick_config, tiny_model, trainer
 
 
 def test_there_are_27_different_templates_with_one_place_each():
@@ -25,8 +25,8 @@ def test_there_are_27_different_templates_with_one_place_each():
 
 @pytest.mark.parametrize("subject", ["dog", "hot dog", "small dog", "pet_cat", "close-up photo", "a"])
 def test_subject_rows_are_those_of_the_inserted_words(subject):
-    wanted = [id for id, _ in tokenise(subject)]
-    for caption in subject_captions(subject, stream, tokenise):
+    wanted = [id for id, _ in tokenize(subject)]
+    for caption in subject_captions(subject, stream, tokenize):
         at = {token.row: token.id for token in stream(caption.text).tokens}
         assert [at[row] for row in caption.rows] == wanted
         assert caption.rows[-1] == max(at)  # all templates end with the subject: the last run is the right one
@@ -34,11 +34,11 @@ def test_subject_rows_are_those_of_the_inserted_words(subject):
 
 def test_a_subject_without_words_is_refused():
     with pytest.raises(PromptError, match="has no words"):
-        place_subject("a photo of a {}", "...", stream, tokenise)
+        place_subject("a photo of a {}", "...", stream, tokenize)
 
 
-def test_a_subject_that_fuses_with_its_neighbours_is_refused():
-    with pytest.raises(PromptError, match="tokenised differently"):
+def test_a_subject_that_fuses_with_its_neighbors_is_refused():
+    with pytest.raises(PromptError, match="tokenized differently"):
         place_subject("a hot{}", "dog", stream, lambda text: [(sum(map(ord, text)), text)])
 
 

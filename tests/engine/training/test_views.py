@@ -10,11 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from training_models import photo, tiny_model
 
 from cones2.errors import ConfigError
-from cones2.training.data import encode_views
-from cones2.training.images import (
+from cones2.training.batches import encode_views
+from cones2.training.views import (
     ViewSettings,
     bucket_size,
     load_photos,
@@ -22,6 +21,7 @@ from cones2.training.images import (
     open_photo,
     photos_from_pixels,
 )
+from tests.support.tiny_training import photo, tiny_model
 
 
 def gradient(width, height):
@@ -156,7 +156,7 @@ def test_the_resolution_fits_the_model(resolution):
         ViewSettings(resolution)
 
 
-def test_grey_pixels_and_a_bare_mask_are_understood():
+def test_gray_pixels_and_a_bare_mask_are_understood():
     [photo] = photos_from_pixels(torch.full((1, 8, 8, 1), 0.5), torch.ones(8, 8))
     assert photo.picture.mode == "RGB" and photo.picture.getpixel((0, 0))[0] in (127, 128)
     assert photo.mask is not None and photo.mask.size == (8, 8)

@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import CACHE
-from .discovery import INSIDE
-from .jsonlines import JsonProcess
+from tests.host.client.checkpoints import CACHE
+from tests.host.client.discovery import PACK
+from tests.host.client.jsonlines import JsonProcess
 
-SCRIPTS = INSIDE.parent / "browser"
+SCRIPTS = PACK / "tests" / "host" / "browser"
 NO_BROWSER = "no browser: install Chromium, node and npm (Debian: apt-get install chromium nodejs npm)"
 NO_PLAYWRIGHT = "no playwright-core: npm could not install it"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .discovery import INSIDE, Host
+from tests.host.client.discovery import INSIDE, Host
 
 GENERATOR = INSIDE / "synthetic.py"
 KEEP_DAYS = 7

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parents[3]
-INSIDE = Path(__file__).resolve().parents[1] / "inside"
+INSIDE = Path(__file__).resolve().parents[1] / "in_host" / "support"
 THREADS = os.environ.get("CONES2_TEST_THREADS", "1")
 NO_HOST = (
     "no ComfyUI host: set COMFYUI_PATH to a checkout whose requirements are installed, "

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .discovery import Host
-from .messages import Messages
+from tests.host.client.discovery import Host
+from tests.host.client.messages import Messages
 
 START_SECONDS = 120
 ARGUMENTS = (

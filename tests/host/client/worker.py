@@ -1,11 +1,14 @@
 """One host process without a server that runs driver functions and returns their JSON results."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import Checkpoints
-from .discovery import INSIDE, Host
-from .jsonlines import JsonProcess, RemoteError
+from tests.host.client.checkpoints import Checkpoints
+from tests.host.client.discovery import INSIDE, Host
+from tests.host.client.jsonlines import JsonProcess, RemoteError
 
 DRIVERS = INSIDE.parent / "drivers"
 EXTRA_NODES = (
@@ -15,8 +18,19 @@ EXTRA_NODES = (
 HostError = RemoteError
 
 
+@dataclass(frozen=True)
+class Driver:
+    """A file of tests/host/in_host/drivers: its functions are called by name."""
+
+    worker: "HostWorker"
+    name: str
+
+    def __getattr__(self, function: str) -> Callable[..., Any]:
+        return partial(self.worker.call, self.name, function)
+
+
 class HostWorker:
-    """`worker("file.py", "function", **arguments)` calls tests/host/drivers/file.py inside the host."""
+    """`worker.sampling.unguided(**arguments)` calls that function of in_host/drivers/sampling.py inside the host."""
 
     def __init__(self, host: Host, base: Path, checkpoints: Checkpoints):
         self.base = base
@@ -30,11 +44,16 @@ class HostWorker:
         self._process = JsonProcess(command, environment, base, base / "worker.log")
         self.started = self._process.started
 
-    def __call__(self, file: str, function: str, needs: tuple[str, ...] = (), **arguments: Any) -> Any:
+    def __getattr__(self, driver: str) -> Driver:
+        if not (DRIVERS / f"{driver}.py").is_file():
+            raise AttributeError(f"there is no driver {driver} in {DRIVERS}")
+        return Driver(self, driver)
+
+    def call(self, driver: str, function: str, needs: tuple[str, ...] = (), **arguments: Any) -> Any:
         """The function's result; `needs` names the synthetic checkpoints it opens with hostkit.checkpoint."""
         if needs:
             self._checkpoints.make(*needs)
-        return self._process.request(file=str(DRIVERS / file), function=function, arguments=arguments)
+        return self._process.request(file=str(DRIVERS / f"{driver}.py"), function=function, arguments=arguments)
 
     def close(self) -> None:
         self._process.close()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from .discovery import PACK
+from tests.host.client.discovery import PACK
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 SUBJECTS = ("mug", "dog", "cat", "vase")

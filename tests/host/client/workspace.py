@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from .discovery import PACK
+from tests.host.client.discovery import PACK
 
 PACK_FOLDER = "Renamed_copy-1"  # users and the Manager choose the name; the host serves no web files under a space
 FOLDERS = ("input", "output", "temp", "user", "custom_nodes", "models/residuals", "models/checkpoints")

@@ -54,7 +54,7 @@ def encoded(texts: list[str]) -> list[dict[str, Any]]:
     described = []
     for text in texts:
         cond, options = scenes.encode(clip, text)[0]
-        words = scenes.module("cones2.tokens").words(options["cones2_prompt"].tokens)
+        words = scenes.module("cones2.prompt.tokens").words(options["cones2_prompt"].tokens)
         described.append({"shape": list(cond.shape), "finite": bool(cond.isfinite().all()), "words": words})
     return described
 
@@ -84,7 +84,7 @@ def shipped_residuals() -> dict[str, Any]:
 
 def apply_foreign() -> None:
     """Put a residual of an SD 1.x model into a prompt of the demo model."""
-    foreign = scenes.module("cones2.residual").make_residual("mug", torch.ones(1, 768))
+    foreign = scenes.module("cones2.concepts.residual").make_residual("mug", torch.ones(1, 768))
     prompt = scenes.encode(load()[1], PROMPT)
     hostkit.run_node("Cones2ApplyResidualToConditioning", conditioning=prompt, residuals={"residual0": (foreign,)})
 

@@ -20,7 +20,7 @@ def residual(
     subject: str = "dog", width: int = 768, rows: int = 1, seed: int = 1, strength: float = 1.0, **metadata: str
 ) -> tuple:
     """CONES2_RESIDUAL of random vectors."""
-    make = scenes.module("cones2.residual").make_residual
+    make = scenes.module("cones2.concepts.residual").make_residual
     tensor = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
     return (make(subject, tensor, metadata).with_strength(strength),)
 
@@ -135,7 +135,7 @@ def warned(name: str) -> dict:
     width = WIDTHS[name]
     skipped = hostkit.run_node("CLIPSetLastLayer", clip=clip, stop_at_clip_layer=-3)[0]
     out = {}
-    anchor = scenes.module("cones2.anchor").encoder_anchor
+    anchor = scenes.module("cones2.concepts.fingerprint").encoder_anchor
     own, other = anchor(scenes.encode(clip, "a cat")[0][0]), anchor(scenes.encode(skipped, "a cat")[0][0])
     for case, used, value in (
         ("plain", clip, residual("dog", width)),
@@ -261,11 +261,11 @@ WRONG = {
     "absent file": lambda model, clip: load("nobody.safetensors"),
     "escaping file": lambda model, clip: load("../checkpoints/sd15_short.safetensors"),
     "no table": lambda model, clip: color_layout(" \n"),
-    "duplicate colours": lambda model, clip: color_layout("red = dog\n#f00 = mug"),
+    "duplicate colors": lambda model, clip: color_layout("red = dog\n#f00 = mug"),
     "no separator": lambda model, clip: color_layout("red dog"),
-    "unknown colour": lambda model, clip: color_layout("reddish = dog"),
+    "unknown color": lambda model, clip: color_layout("reddish = dog"),
     "bad weight": lambda model, clip: color_layout("red = dog @ heavy"),
-    "absent colour": lambda model, clip: color_layout("red = dog\nblue = mug"),
+    "absent color": lambda model, clip: color_layout("red = dog\nblue = mug"),
     "NaN picture": lambda model, clip: color_layout("red = dog", torch.full((1, 8, 8, 3), float("nan"))),
     "empty mask": lambda model, clip: masks(torch.zeros(1, 8, 8)),
     "NaN mask": lambda model, clip: masks(NAN),
@@ -327,7 +327,7 @@ def config(name: str) -> dict:
 
 
 def layouts() -> dict:
-    """Layouts from colours, masks and boxes in every form the host hands out."""
+    """Layouts from colors, masks and boxes in every form the host hands out."""
     box = {"x": 10, "y": 20, "width": 30, "height": 40}
     other = {"x": 60, "y": 5, "width": 30, "height": 90, "label": "mug", "score": 0.9}
     layout, masks_out, preview = color_layout(

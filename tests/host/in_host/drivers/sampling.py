@@ -245,7 +245,7 @@ def guided_run_ending(how: str, model: Any, positive: Any, negative: Any, tensor
         tensors.append(weakref.ref(out))
         return out
 
-    maps = scenes.module("cones2.maps")
+    maps = scenes.module("cones2.guidance.weight_maps")
     resized = maps.WeightMaps.at
 
     def watched(self: Any, *args: Any, **kwargs: Any) -> Tensor:

@@ -72,7 +72,7 @@ def samples_alike(name: str) -> bool:
 
 def prediction(name: str) -> dict:
     """The training view's prediction against the host's own apply_model at one noise level."""
-    trainable = scenes.module("nodes.trainable")
+    trainable = scenes.module("nodes.host.training_model")
     conditioning_type = scenes.module("cones2.training.model").Conditioning
     model, clip, vae = hostkit.checkpoint(name)
     with torch.inference_mode(False), trainable.trainable_model(model, clip, vae, "direct", False) as seen:
@@ -133,7 +133,7 @@ def partly_loaded(megabytes: float):
 def offloaded(method: str, lora: bool) -> dict:
     """Losses with the model resident and with most of it offloaded; what changed; how many layers were cast."""
     model, clip, vae = hostkit.checkpoint("sd15_short")
-    frozen = scenes.module("nodes.frozen")
+    frozen = scenes.module("nodes.host.differentiable")
     parts = (with_lora(model) if lora else model, clip, vae)
     losses, counts = [], []
     for megabytes in (1e6, 60.0):
@@ -149,7 +149,7 @@ def offloaded(method: str, lora: bool) -> dict:
 
 def tunable_text() -> dict:
     """How far the text encoder's copy is from the patched encoder it copies, and how far the patch moves that."""
-    trainable = scenes.module("nodes.trainable")
+    trainable = scenes.module("nodes.host.training_model")
     _, clip, _ = hostkit.checkpoint("sd15_short")
     adapted = with_lora(clip, "self_attn.q_proj.weight")
     plain = hostkit.encode(clip, "a dog")[0][0].clone()

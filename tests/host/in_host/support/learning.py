@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-PHOTOS = Path(__file__).resolve().parents[2] / "photos"
+PHOTOS = Path(__file__).resolve().parents[3] / "photos"
 QUICK = {"resolution": 64, "steps": 3, "batch_size": 2, "accumulation": 1, "preview_every": 0}
 RATES = {"direct": 0.05, "paper": 1e-5}
 

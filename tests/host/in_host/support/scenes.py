@@ -26,7 +26,7 @@ FILLER = "sand and sea under a wide evening sky with clouds near the old harbour
 
 
 def module(name: str) -> ModuleType:
-    """A module of the pack, as the host loaded it: module("nodes.wrappers"), module("cones2.maps")."""
+    """A module of the pack, as the host loaded it: module("nodes.text"), module("cones2.prompt.tokens")."""
     package = nodes.NODE_CLASS_MAPPINGS["Cones2TextEncode"].__module__.removesuffix(".nodes.text")
     return sys.modules[f"{package}.{name}"]
 
@@ -38,14 +38,14 @@ def long_prompt(tokens: int) -> str:
 
 
 def box_image(boxes: dict[tuple[int, int, int], tuple[float, ...]], height: int = 96, width: int = 128) -> Tensor:
-    """IMAGE [1, H, W, 3]: coloured boxes on white."""
+    """IMAGE [1, H, W, 3]: colored boxes on white."""
     image = torch.ones(1, height, width, 3)
-    for colour, (top, left, bottom, right) in boxes.items():
+    for color, (top, left, bottom, right) in boxes.items():
         rows, columns = (
             slice(round(top * height), round(bottom * height)),
             slice(round(left * width), round(right * width)),
         )
-        image[:, rows, columns] = torch.tensor(colour) / 255
+        image[:, rows, columns] = torch.tensor(color) / 255
     return image
 
 
@@ -93,7 +93,7 @@ def denoised(model: Any, positive: Any, negative: Any, start: Tensor, cfg: float
 @lru_cache(maxsize=64)
 def _weights(layout: Any, grid: tuple[int, int]) -> dict[str, Tensor]:
     """W of each subject at a grid, flattened."""
-    maps = module("cones2.maps")
+    maps = module("cones2.guidance.weight_maps")
     built = maps.weight_maps(layout, [((index,),) for index in range(len(layout.regions))])
     at = built.at(*grid)
     return {region.subject: at[:, index] for index, region in enumerate(layout.regions)}
@@ -152,7 +152,7 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, extra: dict) -> Tensor:
 def with_replaced(model: Any, attention: Callable[..., Tensor]) -> Any:
     """A clone with a static attn2 replacement in every layer, the way other packs set one."""
     clone = model.clone()
-    for name, number, index in module("nodes.wrappers").layer_keys(model.model.diffusion_model):
+    for name, number, index in module("nodes.host.attention.hooks").layer_keys(model.model.diffusion_model):
         clone.set_model_attn2_replace(attention, name, number, index)
     return clone
 

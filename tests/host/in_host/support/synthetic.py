@@ -54,7 +54,7 @@ class Spec:
 
 
 def unet_arguments(**changes) -> dict:
-    """Two levels of 320 channels with cross-attention in each: as little as the loader recognises."""
+    """Two levels of 320 channels with cross-attention in each: as little as the loader recognizes."""
     small = {
         "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320,
         "num_res_blocks": [1, 1], "channel_mult": [1, 1], "transformer_depth": [1, 1],
@@ -107,11 +107,11 @@ def random_state(module: torch.nn.Module, prefix: str, generator: torch.Generato
 
 
 def steer_output(unet: dict, velocity: bool) -> None:
-    """Make the prediction sane: a noise network answers mostly with its normalised input, so that sampling ends
+    """Make the prediction sane: a noise network answers mostly with its normalized input, so that sampling ends
     near unit size instead of blowing up; the random part, which depends on the prompt, is a tenth of it.
 
     The input travels through the last skip connection as +x and -x: silu(x) - silu(-x) = x. The rest of the
-    first normalisation group (ten channels) stays zero.
+    first normalization group (ten channels) stays zero.
     """
     unet["out.2.weight"] *= 0.1
     if velocity:

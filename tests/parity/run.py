@@ -13,19 +13,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout needs no installation
-
-import torch
-from parity_attention import run_attention
-from parity_files import Case, References
-from parity_g5 import run_training
-from parity_maps import run_maps
-from parity_models import ReferenceModels, find_tokenizer
-from parity_report import NotApplicable, Outcome
-from parity_sampling import run_sampling
+from tests.parity.attention import run_attention
+from tests.parity.maps import run_maps
+from tests.parity.models import ReferenceModels, find_tokenizer
+from tests.parity.references import Case, References
+from tests.parity.report import NotApplicable, Outcome
+from tests.parity.sampling import run_sampling
+from tests.parity.training import run_training
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cases that the command line names; returns the exit code."""
     options = _parser().parse_args(arguments)
     roots = [Path(options.dir), *([Path(options.models)] if options.models else [])]
     for root in roots:
@@ -90,9 +88,3 @@ def _parser() -> argparse.ArgumentParser:
         "--tokenizer", metavar="DIR", help="CLIP vocab.json and merges.txt, for prompts without stored ids"
     )
     return parser
-
-
-if __name__ == "__main__":
-    torch.set_grad_enabled(False)
-    torch.set_num_threads(min(2, torch.get_num_threads()))
-    sys.exit(main())

@@ -6,16 +6,17 @@ import json
 import shutil
 from pathlib import Path
 
-import parity
 import pytest
 import torch
-from parity_files import ParityError, References, content_ids
-from parity_maps import keyed_grid, published_grid
-from parity_models import RecordedTokenizer, ReferenceModels, dequantised
-from parity_report import Figure, NotApplicable, Outcome, difference
 from safetensors.torch import load_file, save_file
 
-GOLDENS = Path(__file__).parent / "goldens"
+from tests.parity import run as parity
+from tests.parity.maps import keyed_grid, published_grid
+from tests.parity.models import RecordedTokenizer, ReferenceModels, dequantized
+from tests.parity.references import ParityError, References, content_ids
+from tests.parity.report import Figure, NotApplicable, Outcome, difference
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
 REFERENCES = References([GOLDENS])
 CASES = REFERENCES.cases()
 
@@ -208,7 +209,7 @@ def test_text_encoder_weights_are_rebuilt():
         "token_embedding.B": torch.tensor([[8], [16]], dtype=torch.int8),
     }
     exponents = {"a.weight": -2, "token_embedding.A": 0, "token_embedding.B": 1}
-    state = dequantised(stored, exponents, 258)
+    state = dequantized(stored, exponents, 258)
     assert state["a.weight"].tolist() == [[-0.75, 1.0]]
     table = state["text_model.embeddings.token_embedding.weight"]
     assert table[[0, 1, 256, 257]].flatten().tolist() == [17, 18, 33, 34]

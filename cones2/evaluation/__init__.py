@@ -1,0 +1,1 @@
+"""What came out: judges of sampled pictures and scores."""

@@ -1,0 +1,86 @@
+"""The judge: a small network that says, per cell, which class is there and in which colors.
+
+It is trained on renderings alone and never sees the denoiser (tools/toyworld/detector.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from .world import CLASSES, COLORS, Look
+
+GRID = 32  # cells per side
+SMALLEST = 18  # cells of one class that count as an object
+HEADS = {"kind": len(CLASSES) + 1, "color": len(COLORS), "striped": 2, "stripes": len(COLORS)}
+
+
+def _block(inner: int, outer: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outer), nn.ReLU(inplace=True))
+
+
+class Detector(nn.Module):
+    """Pictures [B, 3, 64, 64] in [0, 1] to logits of every head, [B, n, 32, 32] each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Sequential(_block(3, 24, 2), _block(24, 32))
+        self.middle = nn.Sequential(_block(32, 64, 2), _block(64, 64))
+        self.coarse = nn.Sequential(_block(64, 96, 2), _block(96, 96), _block(96, 96))
+        self.merge_middle = _block(160, 64)
+        self.merge_fine = nn.Sequential(_block(96, 40), _block(40, 40))
+        self.head = nn.Conv2d(40, sum(HEADS.values()), 1)
+
+    def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+        fine = self.fine(pictures * 2 - 1)
+        middle = self.middle(fine)
+        coarse = F.interpolate(self.coarse(middle), scale_factor=2)
+        middle = F.interpolate(self.merge_middle(torch.cat([middle, coarse], 1)), scale_factor=2)
+        logits = self.head(self.merge_fine(torch.cat([fine, middle], 1)))
+        return dict(zip(HEADS, logits.split(list(HEADS.values()), 1), strict=True))
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object seen: its look, center as fractions of the picture, cells [32, 32] it covers."""
+
+    look: Look
+    x: float
+    y: float
+    cells: torch.Tensor
+
+
+def _look(kind: int, logits: dict[str, torch.Tensor], row: int, cells: torch.Tensor) -> Look:
+    votes = {k: int(v[row][:, cells].softmax(0).mean(1).argmax()) for k, v in logits.items() if k != "kind"}
+    stripes = COLORS[votes["stripes"]] if votes["striped"] else None
+    return Look(CLASSES[kind], COLORS[votes["color"]], stripes)
+
+
+@torch.no_grad()
+def detect(detector: Detector, pictures: torch.Tensor) -> list[dict[str, Found]]:
+    """For every picture, the classes present and how each looks."""
+    logits = detector(pictures)
+    owner = logits["kind"].argmax(1)
+    results = []
+    for row in range(len(pictures)):
+        found = {}
+        for kind, name in enumerate(CLASSES):
+            cells = owner[row] == kind + 1
+            if int(cells.sum()) >= SMALLEST:
+                y, x = ((cells.nonzero().float().mean(0) + 0.5) / GRID).tolist()
+                found[name] = Found(_look(kind, logits, row, cells), x, y, cells)
+        results.append(found)
+    return results
+
+
+def load_detector(path: Path) -> Detector:
+    """The trained judge, ready for use."""
+    detector = Detector()
+    detector.load_state_dict(load_file(path))
+    return detector.eval()

@@ -1,0 +1,1 @@
+"""The model families: text encoders, widths, what the denoiser predicts and how it attends."""

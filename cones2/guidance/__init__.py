@@ -1,0 +1,1 @@
+"""What layouts do inside attention layers: weight maps, the additive term, heat maps."""

@@ -1,0 +1,1 @@
+"""The file format and the rules of the published Cones 2 code."""

@@ -1,0 +1,1 @@
+"""Noise levels, noise, and the sampler with self-recurrence."""

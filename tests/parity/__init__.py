@@ -1,0 +1,1 @@
+"""Runs recorded cases of the published code through the engine; `run.main` is the command."""
