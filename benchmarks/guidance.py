@@ -20,9 +20,10 @@ import torch
 from live_bytes import LiveBytes
 from torch import Tensor
 
-from cones2.guidance.cross_attention import LayoutGuidance, guided_attention
+from cones2.guidance.cross_attention import LayoutBias, guided_attention
 from cones2.guidance.weight_maps import weight_maps
 from cones2.layout.regions import Box, layout_from_boxes
+from cones2.sampling.noise import log_growth
 
 TOKENS = 77
 SIGMA = 5.0
@@ -72,10 +73,10 @@ def _machine(device: str) -> str:
     return names[0] if names else platform.processor()
 
 
-def two_subject_guidance() -> LayoutGuidance:
+def two_subject_guidance() -> LayoutBias:
     """Two boxes side by side, for tokens 2 and 5."""
     layout = layout_from_boxes([Box(0, 0.2, 0.45, 0.6), Box(0.55, 0.2, 0.45, 0.6)], ["mug", "dog"], 96, 96, "fractions")
-    return LayoutGuidance(weight_maps(layout, [[(2,)], [(5,)]]))
+    return LayoutBias(weight_maps(layout, [[(2,)], [(5,)]]))
 
 
 def naive_attention(q: Tensor, k: Tensor, v: Tensor, weights: Tensor, rows: list[int], strength: float) -> Tensor:
@@ -92,13 +93,13 @@ def _measure_attention(heads: int, side: int, width: int, args: argparse.Namespa
     k, v = (torch.randn(1, heads, TOKENS, width, device=args.device) for _ in range(2))
     guidance = two_subject_guidance()
     weights = guidance.maps.at(side, side, q.device)
-    rows = list(guidance.maps.rows)
+    rows = list(guidance.maps.token_indices)
 
     def ours() -> Tensor:
-        return guided_attention(q, k, v, guidance.bias(q, k, (side, side), SIGMA))
+        return guided_attention(q, k, v, guidance.bias(q, k, (side, side), log_growth(SIGMA)))
 
     def naive() -> Tensor:
-        return naive_attention(q, k, v, weights, rows, guidance.strength)
+        return naive_attention(q, k, v, weights, rows, guidance.guidance_weight)
 
     def plain() -> Tensor:
         return guided_attention(q, k, v, None)
@@ -147,9 +148,9 @@ def _measure_forward(args: argparse.Namespace, extra_seconds: float) -> None:
     latents = torch.randn(2, 4, 64, 64, device=args.device)
     text = torch.randn(2, TOKENS, 768, device=args.device)
     guidance = two_subject_guidance()
-    with guided_unet(unet, ForwardState(sigma=SIGMA, guided=slice(1, None))) as state:
+    with guided_unet(unet, ForwardState(growth=log_growth(SIGMA), guided=slice(1, None))) as state:
 
-        def run(active: LayoutGuidance | None) -> Tensor:
+        def run(active: LayoutBias | None) -> Tensor:
             state.guidance = active
             return unet(latents, torch.tensor(500.0), encoder_hidden_states=text).sample
 

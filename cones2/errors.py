@@ -1,8 +1,13 @@
 """Errors whose message is one sentence for the user: what is wrong, and what is available instead."""
 
+from .messages import MESSAGE_LIMIT, shown
+
 
 class Cones2Error(ValueError):
-    """Base of every error that bad input causes."""
+    """Base of every error that bad input causes. Its message is one printable line of bounded length."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message, MESSAGE_LIMIT))
 
 
 class ResidualError(Cones2Error):

@@ -10,22 +10,22 @@ from torch import Tensor
 
 from .concepts.residual import Residual, add_residuals, check_width
 from .diffusers_models.latent_model import EncodedPrompt, StableDiffusion
-from .guidance.cross_attention import DEFAULT_STRENGTH, LayoutGuidance
-from .guidance.weight_maps import DEFAULT_NEGATIVE, NegativeMode, weight_maps
+from .guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT, LayoutBias
+from .guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode, weight_maps
 from .layout.regions import ColorEntry, Layout
-from .prompt.tokens import Claim, Rows, locate_subjects
+from .prompt.tokens import Claim, Span, locate_subjects
 from .published.rules import PublishedRules, PublishedSubject, published_maps
 
-PlacedResidual = tuple[Residual, Sequence[Rows]]
+PlacedResidual = tuple[Residual, Sequence[Span]]
 
 
 @dataclass(frozen=True)
 class GuidanceNumbers:
-    """strength: g (0.05–0.10 recommended). weight_negative: weight outside. negative: where outside is."""
+    """guidance_weight: g (0.05–0.10 recommended). outside_weight: weight outside. outside_mode: where outside is."""
 
-    strength: float = DEFAULT_STRENGTH
-    weight_negative: float = DEFAULT_NEGATIVE
-    negative: NegativeMode = "outside"
+    guidance_weight: float = DEFAULT_GUIDANCE_WEIGHT
+    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT
+    outside_mode: OutsideMode = "outside"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Scene:
 
     positive: Tensor
     negative: Tensor
-    guidance: LayoutGuidance | None = None
+    guidance: LayoutBias | None = None
     claims: tuple[Claim, ...] = ()
 
 
@@ -58,8 +58,8 @@ def compose(
         return Scene(positive, negative.conditioning)
     if claims is None:
         claims = locate_subjects(prompt.tokens, layout.subjects, model.tokenize, share=True)
-    maps = weight_maps(layout, [claim.occurrences for claim in claims], numbers.weight_negative, numbers.negative)
-    return Scene(positive, negative.conditioning, LayoutGuidance(maps, numbers.strength), tuple(claims))
+    maps = weight_maps(layout, [claim.spans for claim in claims], numbers.outside_weight, numbers.outside_mode)
+    return Scene(positive, negative.conditioning, LayoutBias(maps, numbers.guidance_weight), tuple(claims))
 
 
 def compose_published(
@@ -81,8 +81,8 @@ def compose_published(
     ids = [-1] * encoded.tokens.length  # −1: start, end and pad tokens, which no phrase contains
     for token in encoded.tokens.tokens:
         ids[token.row] = token.id
-    maps = published_maps(picture, subjects, ids, numbers.weight_negative)
-    return Scene(positive, unprompted.conditioning, LayoutGuidance(maps, numbers.strength, joint_batch=True))
+    maps = published_maps(picture, subjects, ids, numbers.outside_weight)
+    return Scene(positive, unprompted.conditioning, LayoutBias(maps, numbers.guidance_weight, joint_batch=True))
 
 
 def _with_residuals(model: StableDiffusion, prompt: EncodedPrompt, residuals: Sequence[PlacedResidual]) -> Tensor:

@@ -22,7 +22,7 @@ from ..cones2.layout.tables import parse_subject_lines
 from ..cones2.prompt.tokens import locate_subjects
 from .guidance import Conditioning
 from .host.attention.hooks import OBSERVER_KEY, install
-from .host.bound_layout import GUIDE_KEY, LayoutGuide
+from .host.bound_layout import GUIDE_KEY, BoundLayout
 from .host.prompt_record import PromptRecord, prompt_record
 from .host.sockets import CATEGORY, to_image
 
@@ -110,12 +110,12 @@ class Cones2SubjectAttention(io.ComfyNode):
             raise Cones2Error(
                 f"no step lies between first_step {first_step} and last_step {last_step} of {len(sigmas) - 1} steps"
             )
-        recorder = AttentionRecorder([sum(claim.occurrences, ()) for claim in claims], tuple(samples.shape[-2:]))
+        recorder = AttentionRecorder([sum(claim.spans, ()) for claim in claims], tuple(samples.shape[-2:]))
         _look(_observed(model, recorder), [[cond, _whole_picture(options)]], samples, seed, sigmas, chosen)
         return io.NodeOutput(to_image(_pictures(recorder.heat_maps(), phrases, guide)))
 
 
-def _phrases(subjects: str, record: PromptRecord, guide: LayoutGuide | None) -> list[str]:
+def _phrases(subjects: str, record: PromptRecord, guide: BoundLayout | None) -> list[str]:
     typed = [line.subject for line in parse_subject_lines(subjects)]
     carried = guide.layout.subjects if guide else [placed.residual.subject for placed in record.placed]
     if not typed and not carried:
@@ -169,7 +169,7 @@ class _Look:
         return model.latent_image
 
 
-def _pictures(heat_maps: Tensor, phrases: list[str], guide: LayoutGuide | None) -> list[Image.Image]:
+def _pictures(heat_maps: Tensor, phrases: list[str], guide: BoundLayout | None) -> list[Image.Image]:
     height, width = heat_maps.shape[-2:]
     scale = _PICTURE_SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -179,7 +179,7 @@ def _pictures(heat_maps: Tensor, phrases: list[str], guide: LayoutGuide | None) 
     ]
 
 
-def _caption(heat: Tensor, phrase: str, guide: LayoutGuide | None) -> str:
+def _caption(heat: Tensor, phrase: str, guide: BoundLayout | None) -> str:
     regions = [region for region in guide.layout.regions if region.subject == phrase] if guide else []
     if not regions:
         return phrase

@@ -106,7 +106,7 @@ def _load(path: Path) -> list[GuidanceConfig]:
 def _residual(placement: SubjectPlacement, record: PromptRecord) -> Residual:
     """The residual under the phrase it belongs to; one of several places is selected with "#2"."""
     places = find_phrase(record.tokens, placement.phrase, record.tokenize)
-    chosen = placement.occurrences
+    chosen = placement.spans
     number = f"#{places.index(chosen[0]) + 1}" if len(chosen) == 1 < len(places) else ""
     return load_residual(placement.residual, placement.phrase + number)
 

@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.guidance.cross_attention import DEFAULT_STRENGTH
-from ..cones2.guidance.weight_maps import DEFAULT_NEGATIVE, NegativeMode
+from ..cones2.guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT
+from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ..cones2.layout.regions import Layout
 from .host.attention.hooks import install
 from .host.bound_layout import GUIDE_KEY, Window, bind_layout
@@ -38,7 +38,7 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
                 LayoutSocket.Input(
                     "layout", tooltip="Which subject belongs where. It is fitted to the size of the picture."
                 ),
-                strength_input(),
+                guidance_weight_input(),
                 io.Float.Input(
                     "start_percent",
                     default=0.0,
@@ -63,7 +63,7 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
                     tooltip="Guide only the first steps of the run; wins over the percents. -1: use the percents. 0: "
                     "no guidance.",
                 ),
-                negative_mode_input(),
+                outside_mode_input(),
                 outside_weight_input(),
             ],
             outputs=[
@@ -90,8 +90,8 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
         start_percent: float,
         end_percent: float,
         guided_steps: int,
-        negative_mode: NegativeMode,
-        outside_weight: float = DEFAULT_NEGATIVE,
+        negative_mode: OutsideMode,
+        outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
     ) -> io.NodeOutput:
         window = Window(start_percent, end_percent, None if guided_steps < 0 else guided_steps)
         guided = guide_conditioning(conditioning, layout, guidance_weight, window, negative_mode, outside_weight)
@@ -101,10 +101,10 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
 def guide_conditioning(
     conditioning: Conditioning,
     layout: Layout,
-    strength: float,
+    guidance_weight: float,
     window: Window,
-    negative: NegativeMode,
-    weight_outside: float = DEFAULT_NEGATIVE,
+    outside_mode: OutsideMode,
+    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
 ) -> list[Any]:
     """The conditioning with the layout bound to the words of its prompts; an earlier layout is replaced.
 
@@ -112,14 +112,14 @@ def guide_conditioning(
     """
     records = [prompt_record(options) for _, options in conditioning]
     check_known(records, layout.subjects)
-    guides = [bind_layout(layout, record, strength, window, negative, weight_outside) for record in records]
+    guides = [bind_layout(layout, record, guidance_weight, window, outside_mode, outside_weight) for record in records]
     return [[cond, {**options, GUIDE_KEY: guide}] for (cond, options), guide in zip(conditioning, guides, strict=True)]
 
 
-def strength_input() -> io.Float.Input:
+def guidance_weight_input() -> io.Float.Input:
     return io.Float.Input(
         "guidance_weight",
-        default=DEFAULT_STRENGTH,
+        default=DEFAULT_GUIDANCE_WEIGHT,
         min=0.0,
         max=10.0,
         step=0.01,
@@ -128,7 +128,7 @@ def strength_input() -> io.Float.Input:
     )
 
 
-def negative_mode_input() -> io.Combo.Input:
+def outside_mode_input() -> io.Combo.Input:
     return io.Combo.Input(
         "negative_mode",
         options=["outside", "others"],
@@ -142,7 +142,7 @@ def outside_weight_input() -> io.Float.Input:
     return io.Float.Input(
         "outside_weight",
         optional=True,
-        default=DEFAULT_NEGATIVE,
+        default=DEFAULT_OUTSIDE_WEIGHT,
         min=-1e9,
         max=0.0,
         step=0.1,

@@ -16,10 +16,10 @@ from torch import Tensor
 import nodes as host_nodes
 
 from ..cones2.errors import ModelError
-from ..cones2.guidance.weight_maps import DEFAULT_NEGATIVE, NegativeMode
+from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ..cones2.layout.regions import Layout
 from ..cones2.sampling.euler import SeededNoise, StepInfo, sample_euler
-from .guidance import Conditioning, guide_conditioning, negative_mode_input, outside_weight_input, strength_input
+from .guidance import Conditioning, guidance_weight_input, guide_conditioning, outside_mode_input, outside_weight_input
 from .host.attention.hooks import KEY, install, run_guides
 from .host.bound_layout import Window, guided_intervals
 from .host.sockets import CATEGORY, LayoutSocket
@@ -117,7 +117,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                 LayoutSocket.Input(
                     "layout", tooltip="Which subject belongs where. It is fitted to the size of the picture."
                 ),
-                strength_input(),
+                guidance_weight_input(),
                 io.Int.Input(
                     "guided_steps",
                     default=-1,
@@ -131,7 +131,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                     tooltip="Do every guided step twice (self-recurrence): it follows the layout better and takes "
                     "twice the time. Guided steps then run as Euler.",
                 ),
-                negative_mode_input(),
+                outside_mode_input(),
                 outside_weight_input(),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The denoised latents.")],
@@ -154,8 +154,8 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         guidance_weight: float,
         guided_steps: int,
         recurrence: bool,
-        negative_mode: NegativeMode,
-        outside_weight: float = DEFAULT_NEGATIVE,
+        negative_mode: OutsideMode,
+        outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
     ) -> io.NodeOutput:
         window = Window(steps=None if guided_steps < 0 else guided_steps)
         positive = guide_conditioning(positive, layout, guidance_weight, window, negative_mode, outside_weight)

@@ -137,16 +137,16 @@ def _apply(cond: Tensor, options: dict[str, Any], record: PromptRecord, residual
         _warn_of_other_encoder(residual, cond, record)
     together = [placed.residual for placed in record.placed] + residuals
     claims = locate_subjects(record.tokens, [residual.subject for residual in together], record.tokenize)
-    placed = [Placed(residual, claim.occurrences) for residual, claim in zip(together, claims, strict=True)]
+    placed = [Placed(residual, claim.spans) for residual, claim in zip(together, claims, strict=True)]
     return [add_residuals(cond, _changes(record.placed, placed)), {**options, PROMPT_KEY: record.with_placed(placed)}]
 
 
 def _changes(before: Sequence[Placed], after: Sequence[Placed]) -> list[tuple[Residual, list[tuple[int, ...]]]]:
     """What to add so that `before` becomes `after`; a place that moved is taken back where it was."""
-    changes = [(new.residual, list(new.occurrences)) for new in after[len(before) :]]
+    changes = [(new.residual, list(new.spans)) for new in after[len(before) :]]
     for old, new in zip(before, after, strict=False):
-        gone = [rows for rows in old.occurrences if rows not in new.occurrences]
-        come = [rows for rows in new.occurrences if rows not in old.occurrences]
+        gone = [rows for rows in old.spans if rows not in new.spans]
+        come = [rows for rows in new.spans if rows not in old.spans]
         changes += [(old.residual.with_strength(-old.residual.strength), gone), (old.residual, come)]
     return [(residual, rows) for residual, rows in changes if rows]
 

@@ -130,9 +130,9 @@ def make_scene(
     """The prompt with residuals and layout, and the conditioning rows of each subject."""
     prompt, negative = model.encode_prompts(PROMPT, "")
     claims = locate_subjects(prompt.tokens, list(CAST), model.tokenize)
-    placed = [(residuals[claim.phrase], claim.occurrences) for claim in claims if claim.phrase in residuals]
+    placed = [(residuals[claim.phrase], claim.spans) for claim in claims if claim.phrase in residuals]
     scene = compose(model, prompt, negative, placed, layout, claims=claims if layout else None)
-    return scene, [[row for rows in claim.occurrences for row in rows] for claim in claims]
+    return scene, [[row for rows in claim.spans for row in rows] for claim in claims]
 
 
 def scores(found: Sequence[dict[str, Found]], layout: Layout) -> tuple[float, float]:

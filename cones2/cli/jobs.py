@@ -165,13 +165,13 @@ def _placed_residuals(
     if job.config is None:
         claims = _flag_claims(job, model, encoded)
         return [
-            (load_residual(flag.residual, flag.phrase), claim.occurrences)
+            (load_residual(flag.residual, flag.phrase), claim.spans)
             for flag, claim in zip(job.subjects, claims, strict=True)
             if flag.residual is not None
         ]
     placements = resolve_subjects(job.config, encoded.tokens, model.tokenize, strict_positions)
     return [
-        (load_residual(placement.residual, placement.phrase), placement.occurrences)
+        (load_residual(placement.residual, placement.phrase), placement.spans)
         for placement in placements
         if placement.residual is not None
     ]

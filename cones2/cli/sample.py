@@ -19,7 +19,7 @@ from ..errors import ConfigError
 from ..layout.colors import DEFAULT_TOLERANCE
 from ..layout.drawing import grid, layout_picture, write_png
 from ..layout.regions import Layout
-from ..published.config import NEGATIVE_RANGE, STEPS_RANGE, STRENGTH_RANGE
+from ..published.config import GUIDANCE_WEIGHT_RANGE, OUTSIDE_WEIGHT_RANGE, STEPS_RANGE
 from ..published.rules import PublishedRules
 from ..sampling.euler import StepInfo
 from ..scene import Scene
@@ -82,11 +82,14 @@ def _add_guidance_flags(group: Any) -> None:
         help="how many steps follow the layout (default: all)",
     )
     group.add_argument(
-        "--guidance-weight", type=_number(*STRENGTH_RANGE), metavar="G", help="strength of the layout (default: 0.08)"
+        "--guidance-weight",
+        type=_number(*GUIDANCE_WEIGHT_RANGE),
+        metavar="G",
+        help="strength of the layout (default: 0.08)",
     )
     group.add_argument(
         "--weight-negative",
-        type=_number(*NEGATIVE_RANGE),
+        type=_number(*OUTSIDE_WEIGHT_RANGE),
         metavar="W",
         help="weight outside a region, e.g. --weight-negative=-1e8 (the default)",
     )
@@ -202,9 +205,9 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
 def _with_overrides(job: Job, args: argparse.Namespace) -> Job:
     numbers = replace(
         job.numbers,
-        strength=job.numbers.strength if args.guidance_weight is None else args.guidance_weight,
-        weight_negative=job.numbers.weight_negative if args.weight_negative is None else args.weight_negative,
-        negative=args.negative_mode,
+        guidance_weight=job.numbers.guidance_weight if args.guidance_weight is None else args.guidance_weight,
+        outside_weight=job.numbers.outside_weight if args.weight_negative is None else args.weight_negative,
+        outside_mode=args.negative_mode,
     )
     steps = job.guidance_steps if args.guidance_steps is None else args.guidance_steps
     return replace(job, numbers=numbers, guidance_steps=steps)
@@ -293,9 +296,9 @@ def _record(args: argparse.Namespace, job: Job, settings: SamplingSettings) -> d
         "colours": {"#{:02x}{:02x}{:02x}".format(*entry.color): [entry.subject, entry.weight] for entry in job.table},
         "steps": settings.steps,
         "guidance_steps": settings.guided,
-        "guidance_weight": job.numbers.strength,
-        "weight_negative": job.numbers.weight_negative,
-        "negative_mode": job.numbers.negative,
+        "guidance_weight": job.numbers.guidance_weight,
+        "weight_negative": job.numbers.outside_weight,
+        "negative_mode": job.numbers.outside_mode,
         "recurrence": settings.recurrence,
         "cfg": settings.cfg,
         "dynamic_cfg": settings.dynamic_cfg,

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from .residual import Residual
 
-ANCHOR_KEY = "encoder_anchor"
+FINGERPRINT_KEY = "encoder_anchor"
 """Key of a residual's metadata that holds the anchor of the encoder it was learned with."""
 
 _COUNT = 16
 _TOLERANCE = 0.02  # rounding to half precision changes less, another encoder or layer far more
 
 
-def encoder_anchor(conditioning: Tensor) -> str:
+def encoder_fingerprint(conditioning: Tensor) -> str:
     """16 numbers of the start token's row, as residual metadata holds them.
 
     conditioning: [..., L, d] of any prompt. The start token sees no other token, so its row depends
@@ -27,7 +27,7 @@ def from_other_encoder(residual: Residual, conditioning: Tensor) -> bool | None:
     """Whether the residual was learned with another text encoder, or another layer of it, than the
     one that made this conditioning [..., L, d]; None when its metadata does not tell."""
     try:
-        known = torch.tensor([float(part) for part in residual.metadata.get(ANCHOR_KEY, "").split()])
+        known = torch.tensor([float(part) for part in residual.metadata.get(FINGERPRINT_KEY, "").split()])
     except ValueError:
         return None
     here = _values(conditioning)

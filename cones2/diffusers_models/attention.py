@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..guidance.cross_attention import LayoutGuidance, guided_attention
+from ..guidance.cross_attention import LayoutBias, guided_attention
 
 # (q, k [B, heads, N or L, d], mask or None, (height, width) of the layer), positive prompt only
 Observer = Callable[[Tensor, Tensor, Tensor | None, tuple[int, int]], None]
@@ -21,12 +21,12 @@ Observer = Callable[[Tensor, Tensor, Tensor | None, tuple[int, int]], None]
 class ForwardState:
     """What the patched layers do in the current forward pass.
 
-    guidance: None for plain attention. sigma: noise level of the bias, a number or [images].
+    guidance: None for plain attention. growth: of the noise level, a number or [images].
     guided: the batch entries of the positive prompt. observer: called by each layer with these.
     """
 
-    guidance: LayoutGuidance | None = None
-    sigma: float | Tensor = 0.0
+    guidance: LayoutBias | None = None
+    growth: float | Tensor = 0.0
     guided: slice = field(default_factory=lambda: slice(None))
     observer: Observer | None = None
 
@@ -35,7 +35,7 @@ class ForwardState:
         if self.guidance is None:
             return None
         bias = q.new_zeros(q.shape[0], 1, q.shape[2], k.shape[2])
-        bias[self.guided] = self.guidance.bias(q[self.guided], k[self.guided], grid, self.sigma)
+        bias[self.guided] = self.guidance.bias(q[self.guided], k[self.guided], grid, self.growth)
         return bias
 
 

@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ModelError
-from ..guidance.cross_attention import LayoutGuidance
+from ..guidance.cross_attention import LayoutBias
 from ..prompt.tokens import PromptTokens, Tokenize
 from ..published.rules import PublishedRules
 from ..sampling.euler import Callback, SeededNoise, sample_euler
+from ..sampling.noise import log_growth
 from ..sampling.schedule import Schedule, linear_schedule
 from .attention import ForwardState, Observer, guided_unet
 from .text import hf_tokenize, prompt_tokens, published_ids
@@ -147,7 +148,7 @@ class StableDiffusion:
         self,
         positive: Tensor,
         negative: Tensor,
-        guidance: LayoutGuidance | None,
+        guidance: LayoutBias | None,
         settings: SamplingSettings,
         callback: Callback | None = None,
         observer: Observer | None = None,
@@ -189,7 +190,7 @@ class _GuidedDenoiser:
         model: StableDiffusion,
         positive: Tensor,
         negative: Tensor,
-        guidance: LayoutGuidance | None,
+        guidance: LayoutBias | None,
         settings: SamplingSettings,
         schedule: Schedule,
         state: ForwardState,
@@ -206,7 +207,7 @@ class _GuidedDenoiser:
 
     def __call__(self, x: Tensor, step: int, guided: bool) -> Tensor:
         self._state.guidance = self._guidance if guided else None
-        self._state.sigma = float(self._bias_sigmas[step]) if guided else 0.0
+        self._state.growth = log_growth(float(self._bias_sigmas[step])) if guided else 0.0
         sigma = self._sigmas[step]
         timestep = self._timesteps[step].to(x.device, torch.float32)
         output = self._model.predict(x.repeat(self._halves, 1, 1, 1), sigma, timestep, self._conditioning)

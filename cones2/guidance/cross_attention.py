@@ -1,11 +1,10 @@
-"""Layout guidance: the additive term of Cones 2 (section 3.3, equation 6) on cross-attention scores.
+"""Layout guidance on cross-attention: the additive term of Cones 2 (section 3.3, equation 6).
 
-scores = (Q Kᵀ + g · W · log(1 + σ²) · std(Q Kᵀ)) · d_head^-½
+scores = (Q Kᵀ + g · W · growth · std(Q Kᵀ)) · d_head^-½, where growth = log(1 + σ²) at noise level σ
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from .weight_maps import WeightMaps
 
-DEFAULT_STRENGTH = 0.08  # published guidance weight g; 0.05–0.10 recommended
+DEFAULT_GUIDANCE_WEIGHT = 0.08  # published guidance weight g; 0.05–0.10 recommended
 
 
 def score_std(q: Tensor, k: Tensor, joint_batch: bool = False) -> Tensor:
@@ -53,23 +52,24 @@ def layout_bias(
     q: Tensor,
     k: Tensor,
     weights: Tensor,
-    rows: Sequence[int],
-    strength: float,
-    sigma: float | Tensor,
+    token_indices: Sequence[int],
+    guidance_weight: float,
+    growth: float | Tensor,
     joint_batch: bool = False,
 ) -> Tensor:
     """The additive term, already scaled by d_head^-½: an attention mask [B, 1, N, L] in q's dtype.
 
-    q: [B, heads, N, d], k: [B, heads, L, d]; weights: [N, len(rows)] float32; rows: columns of the
-    scores that they steer (all others get 0); strength: g; sigma: noise level in latent units, a
-    number or [B]. Computed in float32 and clamped to the dtype's finite range, so never infinite.
+    q: [B, heads, N, d]. k: [B, heads, L, d].
+    weights: W of the steered tokens, [N, len(token_indices)] float32.
+    token_indices: the columns of the scores that `weights` belongs to; all others get 0.
+    guidance_weight: g. growth: of the noise level, a number or [B].
+    Computed in float32 and clamped to the dtype's finite range, so never infinite.
     """
-    growth = torch.log1p(sigma**2) if isinstance(sigma, Tensor) else math.log1p(sigma**2)
-    factor = score_std(q, k, joint_batch) * growth * (strength * q.shape[-1] ** -0.5)
+    factor = score_std(q, k, joint_batch) * growth * (guidance_weight * q.shape[-1] ** -0.5)
     limit = torch.finfo(q.dtype).max
     values = (factor[:, None, None, None] * weights.to(q.device)).clamp_(-limit, limit).to(q.dtype)
     bias = q.new_zeros(q.shape[0], 1, q.shape[-2], k.shape[-2])
-    return bias.index_copy_(3, torch.tensor(rows, device=q.device), values)
+    return bias.index_copy_(3, torch.tensor(token_indices, device=q.device), values)
 
 
 def guided_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
@@ -78,18 +78,19 @@ def guided_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Te
 
 
 @dataclass(frozen=True, eq=False)
-class LayoutGuidance:
-    """Everything a cross-attention layer needs to follow a layout.
+class LayoutBias:
+    """The attention term of one layout: it keeps each subject's tokens to their region.
 
-    maps: W for any grid. strength: g. joint_batch: the published standard deviation over all
-    images of a batch together, kept for parity only.
+    maps: W for any grid.
+    guidance_weight: g; 0.05–0.10 recommended.
+    joint_batch: the published standard deviation over all images of a batch together, for parity only.
     """
 
     maps: WeightMaps
-    strength: float = DEFAULT_STRENGTH
+    guidance_weight: float = DEFAULT_GUIDANCE_WEIGHT
     joint_batch: bool = False
 
-    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], sigma: float | Tensor) -> Tensor:
-        """Attention mask [B, 1, N, L] for a layer over `grid` = (height, width), N = height · width."""
+    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float | Tensor) -> Tensor:
+        """Attention mask [B, 1, N, L]; see `cones2.guidance.terms.AttentionTerm`."""
         weights = self.maps.at(*grid, device=q.device)
-        return layout_bias(q, k, weights, self.maps.rows, self.strength, sigma, self.joint_batch)
+        return layout_bias(q, k, weights, self.maps.token_indices, self.guidance_weight, growth, self.joint_batch)

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def subject_attention(q: Tensor, k: Tensor, bias: Tensor | None, rows: Sequence[int]) -> Tensor:
-    """Probability that each position gives to the tokens at `rows`, summed over them and averaged over heads.
+def subject_attention(q: Tensor, k: Tensor, bias: Tensor | None, token_indices: Sequence[int]) -> Tensor:
+    """Probability that each position gives to the tokens at `token_indices`, summed over them and averaged over heads.
 
     q: [B, heads, N, d], k: [B, heads, L, d], bias: [B or 1, 1, N, L] or None. Result: [B, N]
     float32, 0–1. Forms the scores one head at a time, to spare memory.
     """
-    columns = list(rows)
+    columns = list(token_indices)
     total = torch.zeros(q.shape[0], q.shape[2], device=q.device)
     for head in range(q.shape[1]):
         scores = q[:, head].float() @ k[:, head].float().mT * q.shape[-1] ** -0.5
@@ -28,11 +28,11 @@ def subject_attention(q: Tensor, k: Tensor, bias: Tensor | None, rows: Sequence[
 class AttentionRecorder:
     """Mean heat map of each subject over all layers and steps it observes.
 
-    subjects: the token rows of each. size: (height, width) of the maps, at least the finest layer's.
+    subjects: the token indices of each. size: (height, width) of the maps, at least the finest layer's.
     """
 
     def __init__(self, subjects: Sequence[Sequence[int]], size: tuple[int, int]) -> None:
-        self._subjects = [tuple(rows) for rows in subjects]
+        self._subjects = [tuple(indices) for indices in subjects]
         self._size = size
         self._sum = torch.zeros(len(subjects), *size)
         self._calls = 0
@@ -40,8 +40,8 @@ class AttentionRecorder:
     def observe(self, q: Tensor, k: Tensor, bias: Tensor | None, grid: tuple[int, int]) -> None:
         """Add one layer's call; q, k and bias of the positive prompt's batch entries only."""
         self._calls += 1
-        for index, rows in enumerate(self._subjects):
-            heat = subject_attention(q, k, bias, rows).mean(0).view(1, 1, *grid)
+        for index, token_indices in enumerate(self._subjects):
+            heat = subject_attention(q, k, bias, token_indices).mean(0).view(1, 1, *grid)
             self._sum[index] += F.interpolate(heat, self._size, mode="bilinear", align_corners=False)[0, 0].cpu()
 
     def heat_maps(self) -> Tensor:

@@ -12,19 +12,24 @@ from torch import Tensor
 
 from ..errors import LayoutError
 from ..layout.regions import Layout, Region, coverage
+from ..prompt.tokens import Span
 
-DEFAULT_NEGATIVE = -1e8  # published weight outside a region: the token is masked out there
+DEFAULT_OUTSIDE_WEIGHT = -1e8  # published weight outside a region: the token is masked out there
 
-NegativeMode = Literal["outside", "others"]
+OutsideMode = Literal["outside", "others"]
 
 
 @dataclass(frozen=True, eq=False)
 class WeightImage:
-    """Full-size weights of one subject: image [H, W] float32, the conditioning rows it steers, and
-    the regions that must survive at every grid."""
+    """Full-size weights of one subject.
+
+    image: [H, W] float32.
+    token_indices: the tokens it steers, ascending; the start token is 0.
+    regions: those that keep at least one cell at every grid.
+    """
 
     image: Tensor
-    rows: tuple[int, ...]
+    token_indices: tuple[int, ...]
     regions: tuple[Region, ...]
 
 
@@ -32,16 +37,16 @@ class WeightImage:
 class WeightMaps:
     """W for any layer grid.
 
-    images: one per subject; their rows are disjoint. Rows not listed weigh 0 everywhere.
+    images: one per subject; their token indices are disjoint. Tokens that no image lists weigh 0 everywhere.
     """
 
     images: tuple[WeightImage, ...]
     _cache: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, repr=False)
 
     @property
-    def rows(self) -> tuple[int, ...]:
-        """Conditioning rows (tokens, the start token is 0) that `at` has a column for."""
-        return tuple(row for image in self.images for row in image.rows)
+    def token_indices(self) -> tuple[int, ...]:
+        """The tokens that `at` has a column for, in its order."""
+        return tuple(index for image in self.images for index in image.token_indices)
 
     def copy(self) -> WeightMaps:
         """The same weights with nothing resized yet; resized maps stay with the copy."""
@@ -53,10 +58,12 @@ class WeightMaps:
         return WeightMaps(tuple(_crop_image(image, top, left, height, width) for image in self.images))
 
     def at(self, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-        """Weights for a layer that attends over a `height` × `width` grid: [height·width, rows] float32."""
+        """Weights for a layer that attends over a `height` × `width` grid: [height·width, tokens] float32."""
         key = (height, width, torch.device(device))
         if key not in self._cache:
-            columns = [column for image in self.images for column in [_at_grid(image, height, width)] * len(image.rows)]
+            columns: list[Tensor] = []
+            for image in self.images:
+                columns += [_at_grid(image, height, width)] * len(image.token_indices)
             self._cache[key] = torch.stack(columns, dim=-1).to(device)
         return self._cache[key]
 
@@ -66,7 +73,7 @@ def _crop_image(image: WeightImage, top: float, left: float, height: float, widt
     columns = _cells(left, width, image.image.shape[1])
     regions = tuple(replace(region, mask=region.mask[rows, columns]) for region in image.regions)
     kept = tuple(region for region in regions if region.mask.any())
-    return WeightImage(image.image[rows, columns], image.rows, kept)
+    return WeightImage(image.image[rows, columns], image.token_indices, kept)
 
 
 def _cells(start: float, extent: float, size: int) -> slice:
@@ -77,48 +84,48 @@ def _cells(start: float, extent: float, size: int) -> slice:
 
 def weight_maps(
     layout: Layout,
-    occurrences: Sequence[Sequence[Sequence[int]]],
-    weight_negative: float = DEFAULT_NEGATIVE,
-    negative: NegativeMode = "outside",
+    spans: Sequence[Sequence[Span]],
+    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
+    outside_mode: OutsideMode = "outside",
 ) -> WeightMaps:
-    """Weight maps of a layout whose k-th region steers the tokens `occurrences[k]` (rows per occurrence).
+    """Weight maps of a layout whose k-th region steers the tokens `spans[k]`.
 
-    A subject weighs its region's weight inside. Outside it weighs `weight_negative`: everywhere
-    (negative="outside", as published) or only in other subjects' regions and 0 on the background
-    (negative="others", the paper's figure 4). Regions that steer the same tokens are united and
+    A subject weighs its region's weight inside. Outside it weighs `outside_weight`: everywhere
+    (outside_mode="outside", as published) or only in other subjects' regions and 0 on the background
+    (outside_mode="others", the paper's figure 4). Regions that steer the same tokens are united and
     the larger weight wins; different subjects may overlap and each keeps its region.
     Raises LayoutError when two regions share some, but not all, of their tokens.
     """
     grouped: dict[tuple[int, ...], list[Region]] = {}
-    for region, rows_of_occurrences in zip(layout.regions, occurrences, strict=True):
-        rows = tuple(sorted({row for rows in rows_of_occurrences for row in rows}))
-        grouped.setdefault(rows, []).append(region)
+    for region, spans_of_region in zip(layout.regions, spans, strict=True):
+        indices = tuple(sorted({index for span in spans_of_region for index in span}))
+        grouped.setdefault(indices, []).append(region)
     _check_disjoint(grouped)
     return WeightMaps(
         tuple(
-            WeightImage(_weight_image(regions, layout, weight_negative, negative), rows, tuple(regions))
-            for rows, regions in grouped.items()
+            WeightImage(_weight_image(regions, layout, outside_weight, outside_mode), indices, tuple(regions))
+            for indices, regions in grouped.items()
         )
     )
 
 
 def _check_disjoint(grouped: dict[tuple[int, ...], list[Region]]) -> None:
     owner: dict[int, str] = {}
-    for rows, regions in grouped.items():
-        for row in rows:
-            if row in owner:
+    for indices, regions in grouped.items():
+        for index in indices:
+            if index in owner:
                 raise LayoutError(
-                    f'"{owner[row]}" and "{regions[0].subject}" share the token at row {row} of the prompt'
+                    f'"{owner[index]}" and "{regions[0].subject}" share the token at row {index} of the prompt'
                 )
-            owner[row] = regions[0].subject
+            owner[index] = regions[0].subject
 
 
-def _weight_image(own: Sequence[Region], layout: Layout, weight_negative: float, negative: NegativeMode) -> Tensor:
+def _weight_image(own: Sequence[Region], layout: Layout, outside_weight: float, outside_mode: OutsideMode) -> Tensor:
     inside = torch.stack([region.mask for region in own])
     weights = torch.tensor([region.weight for region in own])
     best = torch.where(inside, weights[:, None, None], -torch.inf).amax(0)
-    outside = torch.full(best.shape, weight_negative)
-    if negative == "others":
+    outside = torch.full(best.shape, outside_weight)
+    if outside_mode == "others":
         others = [region.mask for region in layout.regions if all(region is not mine for mine in own)]
         claimed = torch.stack(others).any(0) if others else torch.zeros_like(inside[0])
         outside = torch.where(claimed, outside, 0.0)

@@ -16,7 +16,7 @@ from ..errors import PromptError
 
 log = logging.getLogger(__name__)
 
-Rows = tuple[int, ...]
+Span = tuple[int, ...]
 Tokenize = Callable[[str], Sequence[tuple[int, str]]]
 """Phrase → (id, BPE piece) pairs of the live tokenizer, without start, end and pad tokens."""
 
@@ -52,12 +52,12 @@ class PromptTokens:
 class Claim:
     """The rows one subject owns: one row tuple per occurrence, in reading order.
 
-    Rows of an occurrence are those of its tokens, first to last; they need not be adjacent, since
+    Span of an occurrence are those of its tokens, first to last; they need not be adjacent, since
     a phrase may straddle two chunks. `phrase` is normalized: no edge punctuation, lower case.
     """
 
     phrase: str
-    occurrences: tuple[Rows, ...]
+    spans: tuple[Span, ...]
 
 
 def split_rows(count: int, content: int = CHUNK_CONTENT) -> list[int]:
@@ -73,12 +73,12 @@ def stream_from_ids(prompt: str, pieces: Sequence[tuple[int, str]]) -> PromptTok
     return PromptTokens(prompt, tokens, CHUNK_ROWS * chunks)
 
 
-def words(prompt: PromptTokens) -> list[tuple[str, Rows]]:
+def words(prompt: PromptTokens) -> list[tuple[str, Span]]:
     """The prompt's words, rebuilt from BPE pieces, with their rows; punctuation counts as words.
 
     An embedding vector is a word with the text "".
     """
-    found: list[tuple[str, Rows]] = []
+    found: list[tuple[str, Span]] = []
     pending: list[Token] = []
     for index, token in enumerate(prompt.tokens):
         pending.append(token)
@@ -105,8 +105,8 @@ def bare_phrase(text: str) -> str:
     return text[start:stop]
 
 
-def find_phrase(prompt: PromptTokens, phrase: str, tokenize: Tokenize) -> list[Rows]:
-    """Rows of every place where the phrase stands as whole words, whatever else is declared.
+def find_phrase(prompt: PromptTokens, phrase: str, tokenize: Tokenize) -> list[Span]:
+    """Span of every place where the phrase stands as whole words, whatever else is declared.
 
     Empty when it stands nowhere. "dog#2" is not understood here; see locate_subjects.
     """
@@ -280,7 +280,7 @@ def _spans(prompt: PromptTokens, ids: tuple[int, ...]) -> list[range]:
     return spans
 
 
-def _rows(prompt: PromptTokens, span: range) -> Rows:
+def _rows(prompt: PromptTokens, span: range) -> Span:
     return tuple(prompt.tokens[position].row for position in span)
 
 

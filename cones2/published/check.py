@@ -82,7 +82,7 @@ def _placement_problems(
     problems = report.problems + report.notes
     for placement in report.placements:
         residual = residuals.get(placement.name)
-        tokens = min(len(rows) for rows in placement.occurrences)
+        tokens = min(len(rows) for rows in placement.spans)
         if residual is not None and residual.token_num > tokens:
             problems.append(
                 f'{config.where}: the residual of "{placement.name}" has {residual.token_num} rows, '

@@ -20,8 +20,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 from ..errors import Cones2Error, ConfigError
-from ..guidance.cross_attention import DEFAULT_STRENGTH
-from ..guidance.weight_maps import DEFAULT_NEGATIVE
+from ..guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT
+from ..guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT
 from ..layout.colors import RGB, parse_color
 from ..layout.regions import DEFAULT_WEIGHT
 from ..storage.files import read_limited
@@ -32,8 +32,8 @@ DEFAULT_GUIDANCE_STEPS = 50  # published
 
 # what a number may be, lowest and highest
 STEPS_RANGE = (0, 1000)
-STRENGTH_RANGE = (0, 1000)
-NEGATIVE_RANGE = (-1e30, 0)
+GUIDANCE_WEIGHT_RANGE = (0, 1000)
+OUTSIDE_WEIGHT_RANGE = (-1e30, 0)
 WEIGHT_RANGE = (0, 1e6)
 
 _SIZE_LIMIT = 1 << 20
@@ -195,10 +195,10 @@ class _EntryReader:
             colors=self.colors(),
             guidance_steps=int(steps),
             guidance_weight=self.number_in(
-                "guidance_weight", self.get("guidance_weight"), DEFAULT_STRENGTH, *STRENGTH_RANGE
+                "guidance_weight", self.get("guidance_weight"), DEFAULT_GUIDANCE_WEIGHT, *GUIDANCE_WEIGHT_RANGE
             ),
             weight_negative=self.number_in(
-                "weight_negative", self.get("weight_negative"), DEFAULT_NEGATIVE, *NEGATIVE_RANGE
+                "weight_negative", self.get("weight_negative"), DEFAULT_OUTSIDE_WEIGHT, *OUTSIDE_WEIGHT_RANGE
             ),
             layout=self.file("layout", self.get("layout")) if self.get("layout") is not None else None,
             source=self.source,

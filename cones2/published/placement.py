@@ -11,7 +11,7 @@ from ..errors import ConfigError, PromptError
 from ..prompt.tokens import (
     Claim,
     PromptTokens,
-    Rows,
+    Span,
     Tokenize,
     bare_phrase,
     find_phrase,
@@ -31,7 +31,7 @@ class SubjectPlacement:
     name: str
     residual: Path | None
     phrase: str
-    occurrences: tuple[Rows, ...]
+    spans: tuple[Span, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class _Choice:
 def resolve_subjects(
     config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize, strict_positions: bool = False
 ) -> list[SubjectPlacement]:
-    """Rows for every subject of `subject_list`, in its order.
+    """Span for every subject of `subject_list`, in its order.
 
     The names of that list are free ("<pet_cat>", "<dog6>", "dog#2"). The phrase is the name without
     brackets and with spaces for underscores, or without its trailing digits; where the prompt has
@@ -97,9 +97,9 @@ def place_subjects(
         return PlacementReport(list(placed.values()), [*problems, f"{config.where}: {error}"], notes)
     for (index, choice), claim in zip(choices.items(), claims, strict=True):
         subject = choice.subject
-        placed[index] = SubjectPlacement(subject.name, subject.residual, choice.phrase, claim.occurrences)
+        placed[index] = SubjectPlacement(subject.name, subject.residual, choice.phrase, claim.spans)
         if choice.note:
-            rows = ", ".join(str(row) for rows in claim.occurrences for row in rows)
+            rows = ", ".join(str(row) for rows in claim.spans for row in rows)
             notes.append(f'{config.where}: {choice.note}; "{choice.phrase}" is used (row {rows})')
     return PlacementReport([placed[index] for index in sorted(placed)], problems, notes)
 
@@ -138,7 +138,7 @@ def _choose(subject: ConfigSubject, config: GuidanceConfig, prompt: PromptTokens
     )
 
 
-def _chosen_by_position(subject: ConfigSubject, phrase: str, places: list[Rows], prompt: PromptTokens) -> _Choice:
+def _chosen_by_position(subject: ConfigSubject, phrase: str, places: list[Span], prompt: PromptTokens) -> _Choice:
     position = subject.position
     for occurrence, rows in enumerate(places, start=1):
         if position in rows:

@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..guidance.weight_maps import DEFAULT_NEGATIVE, WeightImage, WeightMaps
+from ..guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, WeightImage, WeightMaps
 from ..layout.colors import nearest_color
 from ..layout.regions import ColorEntry, Layout, Region
 
@@ -69,13 +69,13 @@ def published_maps(
     image: Image.Image,
     subjects: Sequence[PublishedSubject],
     prompt_ids: Sequence[int],
-    weight_negative: float = DEFAULT_NEGATIVE,
+    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
 ) -> WeightMaps:
     """Summed weights of every token run; prompt_ids: all rows of the encoded prompt, specials included."""
     layout = published_layout(image, [subject.entry for subject in subjects])
     summed: dict[int, Tensor] = {}
     for region, subject in zip(layout.regions, subjects, strict=True):
-        weighted = _published_image(region, weight_negative)
+        weighted = _published_image(region, outside_weight)
         for start in match_positions(prompt_ids, subject.token_ids):
             for row in range(start, start + len(subject.token_ids)):
                 summed[row] = summed.get(row, torch.zeros(())) + weighted
@@ -83,13 +83,13 @@ def published_maps(
 
 
 def match_positions(prompt_ids: Sequence[int], phrase_ids: Sequence[int]) -> list[int]:
-    """Rows at which the phrase's token ids start in the prompt's, overlaps included."""
+    """Span at which the phrase's token ids start in the prompt's, overlaps included."""
     size = len(phrase_ids)
     wanted = list(phrase_ids)
     return [at for at in range(len(prompt_ids) - size + 1) if size and list(prompt_ids[at : at + size]) == wanted]
 
 
-def _published_image(region: Region, weight_negative: float) -> Tensor:
+def _published_image(region: Region, outside_weight: float) -> Tensor:
     weighted = region.mask * float(region.weight)
     # an active weight of 0 cannot be told from "outside" and becomes the negative weight
-    return torch.where(weighted != 0, weighted, torch.tensor(float(weight_negative)))
+    return torch.where(weighted != 0, weighted, torch.tensor(float(outside_weight)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import PromptError
-from ..prompt.tokens import PromptTokens, Rows, Tokenize, bare_phrase
+from ..prompt.tokens import PromptTokens, Span, Tokenize, bare_phrase
 
 PromptTokensOf = Callable[[str], PromptTokens]
 
@@ -47,7 +47,7 @@ class Caption:
     """A caption and the conditioning rows of its subject, first token to last."""
 
     text: str
-    rows: Rows
+    rows: Span
 
 
 def subject_captions(subject: str, prompt_tokens: PromptTokensOf, tokenize: Tokenize) -> list[Caption]:

@@ -46,7 +46,7 @@ class ResidualMethod(nn.Module, ABC):
 
     @property
     def token_num(self) -> int:
-        """Rows of the residual."""
+        """Span of the residual."""
         return len(self.captions[0].rows)
 
     def with_residual(self, residual: Tensor, captions: Sequence[int]) -> Conditioning:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..concepts.fingerprint import ANCHOR_KEY, encoder_anchor
+from ..concepts.fingerprint import FINGERPRINT_KEY, encoder_fingerprint
 from ..concepts.residual import Residual, make_residual
 from .batches import LatentBatches, encode_views, fingerprint
 from .config import TrainingConfig
@@ -54,7 +54,7 @@ def result_residual(
     metadata = {
         "method": config.method,
         "base_model": base_model,
-        ANCHOR_KEY: encoder_anchor(trainer.method.frozen.rows),
+        FINGERPRINT_KEY: encoder_fingerprint(trainer.method.frozen.rows),
         "steps": str(result.steps),
         "learning_rate": f"{config.learning_rate:g}",
         "batch_size": str(config.batch_size * config.accumulation),

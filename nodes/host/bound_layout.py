@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ...cones2.guidance.weight_maps import NegativeMode, WeightMaps, weight_maps
+from ...cones2.guidance.weight_maps import OutsideMode, WeightMaps, weight_maps
 from ...cones2.layout.regions import Layout
 from ...cones2.prompt.tokens import locate_subjects
 from .prompt_record import PromptRecord, knows
 
 GUIDE_KEY = "cones2_layout"
-"""Key of a conditioning's dict that holds its LayoutGuide."""
+"""Key of a conditioning's dict that holds its BoundLayout."""
 
 
 class Window(NamedTuple):
@@ -40,35 +40,40 @@ class Window(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class LayoutGuide:
+class BoundLayout:
     """A layout bound to the words of one prompt.
 
-    maps: W for any grid; it is copied for each run, so that no resized map outlives one. strength: g.
+    maps: W for any grid; it is copied for each run, so that no resized map outlives one. guidance_weight: g.
     """
 
     layout: Layout
     maps: WeightMaps
-    strength: float
+    guidance_weight: float
     window: Window
 
     def active(self, sigma: float, run_sigmas: Tensor | None, model_sampling: Any) -> bool:
-        return self.strength != 0 and self.window.contains(sigma, run_sigmas, model_sampling)
+        return self.guidance_weight != 0 and self.window.contains(sigma, run_sigmas, model_sampling)
 
 
 def bind_layout(
-    layout: Layout, record: PromptRecord, strength: float, window: Window, negative: NegativeMode, weight_outside: float
-) -> LayoutGuide | None:
+    layout: Layout,
+    record: PromptRecord,
+    guidance_weight: float,
+    window: Window,
+    outside_mode: OutsideMode,
+    outside_weight: float,
+) -> BoundLayout | None:
     """The layout with the rows of those of its subjects that the prompt names; None when it names none."""
     named = [knows(record, subject) for subject in layout.subjects]
     phrases = [subject for subject, present in zip(layout.subjects, named, strict=True) if present]
     if not phrases:
         return None
     claims = iter(locate_subjects(record.tokens, phrases, record.tokenize, share=True))
-    occurrences = [next(claims).occurrences if present else () for present in named]
-    return LayoutGuide(layout, weight_maps(layout, occurrences, weight_outside, negative), strength, window)
+    spans = [next(claims).spans if present else () for present in named]
+    return BoundLayout(layout, weight_maps(layout, spans, outside_weight, outside_mode), guidance_weight, window)
 
 
-def guided_intervals(guides: Sequence[LayoutGuide], sigmas: Tensor, model_sampling: Any) -> range:
+def guided_intervals(guides: Sequence[BoundLayout], sigmas: Tensor, model_sampling: Any) -> range:
     """The steps of a run, from the first to the last, that start inside some layout's window; empty when none does."""
     active = [
         step

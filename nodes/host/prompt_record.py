@@ -10,7 +10,7 @@ import torch
 
 from ...cones2.concepts.residual import Residual
 from ...cones2.errors import ModelError, PromptError
-from ...cones2.prompt.tokens import PromptTokens, Rows, Token, locate_subjects
+from ...cones2.prompt.tokens import PromptTokens, Span, Token, locate_subjects
 
 PROMPT_KEY = "cones2_prompt"
 """Key of a conditioning's dict that holds its PromptRecord."""
@@ -27,7 +27,7 @@ class Placed:
     """A residual that was added to a conditioning, and the rows of each place."""
 
     residual: Residual
-    occurrences: tuple[Rows, ...]
+    spans: tuple[Span, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ...cones2.concepts.fingerprint import encoder_anchor
+from ...cones2.concepts.fingerprint import encoder_fingerprint
 from ...cones2.concepts.residual import Residual, load_residual, save_residual
 from ...cones2.errors import ResidualError
 from ...cones2.training.config import TrainingConfig
@@ -72,7 +72,7 @@ def find_run(
         digest.update(photo.mask.tobytes() if photo.mask else b"no mask")
     # the encoder speaks for itself: some of its weights are never loaded and hold whatever was in memory
     conditioning = clip.encode_from_tokens(clip.tokenize(""), return_pooled=True)[0]
-    digest.update(encoder_anchor(conditioning).encode())
+    digest.update(encoder_fingerprint(conditioning).encode())
     # the start token sees itself alone: no change of the queries and keys shows in its row
     digest.update(repr(_sample(clip.patcher.patches)).encode())
     for part in (*_weights(model), *_weights(vae.patcher), model.get_model_object("model_sampling").sigmas[::99]):

@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from cones2.diffusers_models.attention import ForwardState, guided_unet
-from cones2.guidance.cross_attention import LayoutGuidance
+from cones2.guidance.cross_attention import LayoutBias
 from cones2.guidance.weight_maps import weight_maps
 from cones2.layout.regions import layout_from_masks
+from cones2.sampling.noise import log_growth
 from tests.host.client.worker import HostWorker
 
 diffusers = pytest.importorskip("diffusers")
@@ -35,11 +36,11 @@ def test_host_and_engine_predict_the_same(in_host: HostWorker, tmp_path: Path) -
     case = load_file(tmp_path / "case.safetensors")
     unet = engine_unet(tmp_path / "unet.safetensors", facts["context"])
     layout = layout_from_masks([case["mask_dog"], case["mask_mug"]], ["dog", "mug"])
-    guidance = LayoutGuidance(weight_maps(layout, [((2,),), ((5,),)]))
+    guidance = LayoutBias(weight_maps(layout, [((2,),), ((5,),)]))
     sigma, x = facts["sigma"], case["noise"]
     scaled = (x / (1 + sigma**2) ** 0.5).repeat(2, 1, 1, 1)
     context = torch.cat([case["positive"], case["negative"]])
-    with torch.no_grad(), guided_unet(unet, ForwardState(guidance, sigma, slice(0, 1))):
+    with torch.no_grad(), guided_unet(unet, ForwardState(guidance, log_growth(sigma), slice(0, 1))):
         guided, unguided = unet(scaled, case["timestep"], context).sample.chunk(2)
     denoised = x - sigma * (unguided + (guided - unguided) * facts["cfg"])
     assert float((denoised - case["denoised"]).norm() / denoised.norm()) < 1e-4

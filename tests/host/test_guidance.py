@@ -41,7 +41,7 @@ def test_guided_forward_is_the_published_formula(
 
 
 def drive(in_host: HostWorker, function: str, **arguments: object) -> dict:
-    return in_host("nodes_guidance.py", function, needs=(SD1,), name=SD1, **arguments)
+    return getattr(in_host.guidance, function)(needs=(SD1,), name=SD1, **arguments)
 
 
 @pytest.mark.parametrize(("positive", "negative", "calls"), [(7, 90, 1), (90, 200, 1), (30, 400, 2)])

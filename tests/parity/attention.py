@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cones2.guidance.cross_attention import guided_attention, layout_bias, score_std
+from cones2.sampling.noise import log_growth
 from tests.parity.references import Case, ParityError
 from tests.parity.report import Figure, Outcome, difference
 
@@ -36,7 +37,7 @@ def _bias(outcome: Outcome, case: Case, tensors: dict[str, Tensor], q: Tensor, k
     """The engine's additive term, with its own parts compared where they are stored."""
     data, rows = case.data, case.data["weight_columns"]
     weights = tensors["weight_map_columns"]
-    bias = layout_bias(q, k, weights, rows, data["guidance_weight"], data["sigma"], joint_batch=True)
+    bias = layout_bias(q, k, weights, rows, data["guidance_weight"], log_growth(data["sigma"]), joint_batch=True)
     if "raw_scores_std" in data:
         stored = float(data["raw_scores_std"])
         error = abs(float(score_std(q, k, joint_batch=True)[0]) / stored - 1) if stored else float("inf")

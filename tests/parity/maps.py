@@ -88,8 +88,10 @@ def columns_at(maps: WeightMaps, grid: tuple[int, int], columns: list[int]) -> t
     """Map values in the given token columns [cells, columns], and the largest |value| in any other."""
     values = maps.at(*grid)
     zero = values.new_zeros(values.shape[0])
-    picked = [values[:, maps.rows.index(column)] if column in maps.rows else zero for column in columns]
-    others = [index for index, row in enumerate(maps.rows) if row not in columns]
+    picked = [
+        values[:, maps.token_indices.index(column)] if column in maps.token_indices else zero for column in columns
+    ]
+    others = [index for index, row in enumerate(maps.token_indices) if row not in columns]
     elsewhere = float(values[:, others].abs().max()) if others else 0.0
     return torch.stack(picked, -1) if picked else values.new_zeros(values.shape[0], 0), elsewhere
 

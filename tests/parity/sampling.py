@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cones2.concepts.residual import make_residual
 from cones2.diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
-from cones2.guidance.cross_attention import LayoutGuidance
+from cones2.guidance.cross_attention import LayoutBias
 from cones2.layout.colors import parse_color
 from cones2.layout.regions import ColorEntry
 from cones2.published.rules import PublishedRules
@@ -54,14 +54,14 @@ class Trace:
 
 
 @dataclass(frozen=True, eq=False)
-class TracedGuidance(LayoutGuidance):
+class TracedGuidance(LayoutBias):
     """Layout guidance that notes the σ it is called with."""
 
     trace: Trace = field(default_factory=Trace)
 
-    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], sigma: float | Tensor) -> Tensor:
-        self.trace.sigmas[self.trace.forwards] = float(sigma)
-        return super().bias(q, k, grid, sigma)
+    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float) -> Tensor:
+        self.trace.sigmas[self.trace.forwards] = math.sqrt(math.expm1(growth))
+        return super().bias(q, k, grid, growth)
 
 
 def run_sampling(case: Case, references: References, models: ReferenceModels) -> Outcome:
@@ -142,7 +142,7 @@ def _traced_run(model: StableDiffusion, scene: Scene, settings: SamplingSettings
     trace = Trace()
     guidance = scene.guidance
     if guidance is not None:
-        guidance = TracedGuidance(guidance.maps, guidance.strength, guidance.joint_batch, trace)
+        guidance = TracedGuidance(guidance.maps, guidance.guidance_weight, guidance.joint_batch, trace)
     hook = model.unet.register_forward_hook(trace.unet_hook)
     try:
         latents = model.sample(scene.positive, scene.negative, guidance, settings, callback=trace.after_step)

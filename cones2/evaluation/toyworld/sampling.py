@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ...diffusers_models.latent_model import EncodedPrompt, SamplingSettings, StableDiffusion
-from ...guidance.cross_attention import LayoutGuidance
+from ...guidance.cross_attention import LayoutBias
 from ...guidance.weight_maps import weight_maps
 from ...layout.regions import Box, layout_from_boxes
 from ...prompt.tokens import find_phrase
@@ -19,11 +19,11 @@ BoxTable = Mapping[str, Box]  # subject word → where it belongs, in fractions 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How evaluation samples; `strength` is the layout's g."""
+    """How evaluation samples; `guidance_weight` is the layout's g."""
 
     steps: int = 16
     cfg: float = 4.0
-    strength: float = 0.08
+    guidance_weight: float = 0.08
     recurrence: bool = True
 
 
@@ -41,11 +41,13 @@ def with_residuals(
     return conditioning
 
 
-def layout_guidance(model: StableDiffusion, prompt: EncodedPrompt, boxes: BoxTable, strength: float) -> LayoutGuidance:
+def layout_guidance(
+    model: StableDiffusion, prompt: EncodedPrompt, boxes: BoxTable, guidance_weight: float
+) -> LayoutBias:
     """Guidance that puts each word into its box."""
     layout = layout_from_boxes(list(boxes.values()), list(boxes), SIZE, SIZE, "fractions")
-    occurrences = [find_phrase(prompt.tokens, word, model.tokenize) for word in boxes]
-    return LayoutGuidance(weight_maps(layout, occurrences), strength)
+    spans = [find_phrase(prompt.tokens, word, model.tokenize) for word in boxes]
+    return LayoutBias(weight_maps(layout, spans), guidance_weight)
 
 
 def sample(
@@ -58,7 +60,7 @@ def sample(
 ) -> torch.Tensor:
     """Pictures [len(seeds), 3, 64, 64] in [0, 1] of one prompt."""
     prompt, empty = model.encode_prompts(text, "")
-    guidance = layout_guidance(model, prompt, boxes, recipe.strength) if boxes else None
+    guidance = layout_guidance(model, prompt, boxes, recipe.guidance_weight) if boxes else None
     settings = SamplingSettings(
         steps=recipe.steps,
         guidance_steps=None if guidance else 0,

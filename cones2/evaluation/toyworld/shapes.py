@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -106,10 +107,10 @@ def fish(pen: Pen) -> None:
     pen.detail_ellipse(DARK, 0.5, -0.24, 0.72, -0.02)
 
 
-SHAPES = {f.__name__: f for f in (mug, dog, flower, house, ball, star, tree, fish)}
+SHAPES: dict[str, Callable[[Pen], None]] = {f.__name__: f for f in (mug, dog, flower, house, ball, star, tree, fish)}
 
 
-def _masks(draw) -> np.ndarray:
+def _masks(draw: Callable[[Pen], None]) -> np.ndarray:
     """One shape as [6, KEPT, KEPT] in [0, 1]: body, outline, detail alpha, detail RGB."""
     pen = Pen()
     draw(pen)

@@ -20,9 +20,10 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....cones2.errors import ModelError
-from ....cones2.guidance.cross_attention import LayoutGuidance
+from ....cones2.guidance.cross_attention import LayoutBias
 from ....cones2.guidance.weight_maps import WeightMaps
-from ..bound_layout import GUIDE_KEY, LayoutGuide
+from ....cones2.sampling.noise import log_growth
+from ..bound_layout import GUIDE_KEY, BoundLayout
 
 KEY = "cones2"
 OBSERVER_KEY = "cones2_observer"
@@ -40,9 +41,9 @@ Crop = tuple[float, float, float, float]  # top, left, height, width as fraction
 class Run:
     """What is shared between the calls of one sampling run: resized weight maps."""
 
-    maps: dict[tuple[LayoutGuide, Crop | None], WeightMaps] = field(default_factory=dict)
+    maps: dict[tuple[BoundLayout, Crop | None], WeightMaps] = field(default_factory=dict)
 
-    def maps_of(self, guide: LayoutGuide, crop: Crop | None) -> WeightMaps:
+    def maps_of(self, guide: BoundLayout, crop: Crop | None) -> WeightMaps:
         key = (guide, crop)
         if key not in self.maps:
             self.maps[key] = guide.maps.copy() if crop is None else guide.maps.crop(*crop)
@@ -53,7 +54,7 @@ class Run:
 class Steered:
     """A conditioning whose layout steers in the present call. rows: the length of its own prompt."""
 
-    guidance: LayoutGuidance
+    guidance: LayoutBias
     rows: int
 
 
@@ -114,7 +115,7 @@ def open_run(executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
     return executor(noise, *args, **kwargs)
 
 
-def run_guides(guider: Any) -> list[LayoutGuide]:
+def run_guides(guider: Any) -> list[BoundLayout]:
     """The layouts of all conditionings that a guider samples with."""
     found = [cond.get(GUIDE_KEY) for conds in guider.conds.values() for cond in conds]
     return [guide for guide in dict.fromkeys(found) if guide is not None]
@@ -132,7 +133,7 @@ def note_layouts(
     return executor(model, conds, x, timestep, model_options)
 
 
-def _guided(entries: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], LayoutGuide]]:
+def _guided(entries: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], BoundLayout]]:
     """The conditionings of a list that run a prompt with a layout.
 
     For an area conditioning of one list the host puts a twin into the other: a copy of its keys and
@@ -154,7 +155,7 @@ def _prompt(cond: dict[str, Any]) -> Tensor | None:
 
 
 def _steered(
-    guided: Sequence[tuple[int, dict[str, Any], LayoutGuide]],
+    guided: Sequence[tuple[int, dict[str, Any], BoundLayout]],
     x: Tensor,
     timestep: Tensor,
     model_sampling: Any,
@@ -165,7 +166,7 @@ def _steered(
     for index, cond, guide in guided:
         if guide.active(sigma, options.get("sample_sigmas"), model_sampling):
             maps = run.maps_of(guide, _crop(cond.get("area"), x.shape[-2:]))
-            found[index, cond["uuid"]] = Steered(LayoutGuidance(maps, guide.strength), _prompt(cond).shape[1])
+            found[index, cond["uuid"]] = Steered(LayoutBias(maps, guide.guidance_weight), _prompt(cond).shape[1])
     return found
 
 
@@ -252,7 +253,9 @@ class Forward:
     def _chunk_bias(self, chunk: Steered, q: Tensor, k: Tensor, sigma: Tensor, extra: dict[str, Any]) -> Tensor:
         """The prompt's own rows are judged; the host repeats a shorter prompt to the length of the longest."""
         heads = extra["n_heads"]
-        own = chunk.guidance.bias(split_heads(q, heads), split_heads(k[:, : chunk.rows], heads), grid_of(extra), sigma)
+        own = chunk.guidance.bias(
+            split_heads(q, heads), split_heads(k[:, : chunk.rows], heads), grid_of(extra), log_growth(sigma)
+        )
         return own.repeat(1, 1, 1, self.rows // chunk.rows)
 
 

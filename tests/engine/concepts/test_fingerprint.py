@@ -2,7 +2,7 @@
 
 import torch
 
-from cones2.concepts.fingerprint import ANCHOR_KEY, encoder_anchor, from_other_encoder
+from cones2.concepts.fingerprint import FINGERPRINT_KEY, encoder_fingerprint, from_other_encoder
 from cones2.concepts.residual import make_residual
 
 
@@ -11,17 +11,17 @@ def conditioning(seed: int = 0) -> torch.Tensor:
 
 
 def learned_with(anchor: str):
-    return make_residual("dog", torch.ones(1, 768), {ANCHOR_KEY: anchor})
+    return make_residual("dog", torch.ones(1, 768), {FINGERPRINT_KEY: anchor})
 
 
 def test_same_encoder_is_recognized_after_rounding_and_with_another_prompt() -> None:
     here = conditioning()
     other_prompt = torch.cat([here[:, :1].half().float(), conditioning(5)[:, 1:]], 1)
-    assert from_other_encoder(learned_with(encoder_anchor(here)), other_prompt) is False
+    assert from_other_encoder(learned_with(encoder_fingerprint(here)), other_prompt) is False
 
 
 def test_another_encoder_is_noticed() -> None:
-    assert from_other_encoder(learned_with(encoder_anchor(conditioning(1))), conditioning(2)) is True
+    assert from_other_encoder(learned_with(encoder_fingerprint(conditioning(1))), conditioning(2)) is True
 
 
 def test_residuals_without_a_usable_anchor_say_nothing() -> None:

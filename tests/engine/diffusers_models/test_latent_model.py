@@ -88,7 +88,7 @@ def test_residuals_negative_prompt_and_long_prompt(model):
     assert encoded.conditioning.shape == unprompted.conditioning.shape == (1, 154, WIDTH)
     rows = (77 + 1 + 78 - 75 + 1, 77 + 1 + 78 - 75 + 4)
     scene = compose(model, encoded, unprompted, [(residual, [(rows[1],)])], mug_and_dog())
-    assert scene.guidance is not None and scene.guidance.maps.rows == rows
+    assert scene.guidance is not None and scene.guidance.maps.token_indices == rows
     changed = (scene.positive - encoded.conditioning).abs().amax(-1)[0].nonzero().flatten().tolist()
     assert changed == [rows[1]]
     ours = model.sample(scene.positive, scene.negative, scene.guidance, SETTINGS)
@@ -256,9 +256,9 @@ def test_no_layout_no_guidance(model):
 
 def test_numbers_reach_the_guidance(model):
     encoded, unprompted = model.encode_prompts(PROMPT, "")
-    numbers = GuidanceNumbers(strength=0.1, weight_negative=-3.0, negative="others")
+    numbers = GuidanceNumbers(guidance_weight=0.1, outside_weight=-3.0, outside_mode="others")
     guidance = compose(model, encoded, unprompted, [], mug_and_dog(), numbers).guidance
-    assert guidance is not None and guidance.strength == 0.1
+    assert guidance is not None and guidance.guidance_weight == 0.1
     assert float(guidance.maps.at(16, 24).min()) == pytest.approx(-3)
 
 

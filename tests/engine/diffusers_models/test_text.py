@@ -76,7 +76,7 @@ def test_phrases_by_the_live_tokenizer(
         with pytest.raises(PromptError, match=r"its words are: 犬と猫, 犬$"):
             locate_subjects(tokens, [phrase], hf_tokenize(tokenizer))
     else:
-        assert locate_subjects(tokens, [phrase], hf_tokenize(tokenizer))[0].occurrences
+        assert locate_subjects(tokens, [phrase], hf_tokenize(tokenizer))[0].spans
 
 
 @settings(deadline=None)

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cones2.guidance.cross_attention import LayoutGuidance, guided_attention, layout_bias, score_std
+from cones2.guidance.cross_attention import LayoutBias, guided_attention, layout_bias, score_std
 from cones2.guidance.weight_maps import weight_maps
 from cones2.layout.regions import Box, layout_from_boxes
+from cones2.sampling.noise import log_growth
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 WIDTHS = st.sampled_from([8, 40, 64, 80, 160])
@@ -93,7 +94,7 @@ def test_bias_equals_the_formula(seed, sigma, strength, negative):
     q, k = qk(seed, batch=2, positions=24)
     weights = torch.full((24, 3), negative)
     weights[::3] = 2.5
-    bias = layout_bias(q, k, weights, [2, 5, 6], strength, sigma)
+    bias = layout_bias(q, k, weights, [2, 5, 6], strength, log_growth(sigma))
     expected = naive_bias(q, k, weights, [2, 5, 6], strength, sigma)
     assert bias.shape == expected.shape
     assert torch.allclose(bias.double(), expected, rtol=1e-4, atol=1e-6)
@@ -153,11 +154,13 @@ def test_an_image_of_a_batch_gets_what_it_gets_alone(seed, batch):
     q, k = qk(seed, batch=batch, positions=20)
     q = q * torch.arange(1, batch + 1).view(-1, 1, 1, 1)
     weights, sigmas = torch.full((20, 1), 2.5), torch.arange(1.0, batch + 1)
-    together = layout_bias(q, k, weights, [2], 0.08, sigmas)
+    together = layout_bias(q, k, weights, [2], 0.08, log_growth(sigmas))
     for image in range(batch):
-        alone = layout_bias(q[image : image + 1], k[image : image + 1], weights, [2], 0.08, float(sigmas[image]))
+        alone = layout_bias(
+            q[image : image + 1], k[image : image + 1], weights, [2], 0.08, log_growth(float(sigmas[image]))
+        )
         assert torch.allclose(together[image], alone[0], rtol=1e-5)
-    joint = layout_bias(q, k, weights, [2], 0.08, sigmas, joint_batch=True)
+    joint = layout_bias(q, k, weights, [2], 0.08, log_growth(sigmas), joint_batch=True)
     assert not torch.allclose(joint, together, rtol=1e-2)
 
 
@@ -173,13 +176,13 @@ def test_fused_attention_equals_formed_attention():
     scores = formed_scores(q, k)
     scores[..., 2] += 0.08 * weights[:, 0].double() * math.log(1 + 3.0**2) * scores.std()
     expected = (scores * 40**-0.5).softmax(-1) @ v.double()
-    ours = guided_attention(q, k, v, layout_bias(q, k, weights, [2], 0.08, 3.0))
+    ours = guided_attention(q, k, v, layout_bias(q, k, weights, [2], 0.08, log_growth(3.0)))
     assert torch.allclose(ours.double(), expected, atol=1e-5)
 
 
 def test_guidance_takes_the_maps_of_the_grid():
     layout = layout_from_boxes([Box(0, 0, 0.5, 1)], ["dog"], 32, 32, unit="fractions")
-    guidance = LayoutGuidance(weight_maps(layout, [[(2,)]]))
+    guidance = LayoutBias(weight_maps(layout, [[(2,)]]))
     q, k = qk(11, positions=32)
     wide, tall = guidance.bias(q, k, (4, 8), 3.0), guidance.bias(q, k, (8, 4), 3.0)
     assert not torch.equal(wide, tall)

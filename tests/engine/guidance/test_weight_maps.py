@@ -107,7 +107,7 @@ def test_grids_with_equal_counts_differ():
 def test_values_inside_and_outside():
     layout = two_boxes(weights=[2.5, 1.25])
     maps = weight_maps(layout, [[(2,)], [(5, 6), (9, 10)]])
-    assert maps.rows == (2, 5, 6, 9, 10)
+    assert maps.token_indices == (2, 5, 6, 9, 10)
     values = maps.at(96, 128)
     for column, (region, weight) in enumerate(
         zip([layout.regions[0]] + [layout.regions[1]] * 4, [2.5] + [1.25] * 4, strict=True)
@@ -128,14 +128,14 @@ def test_others_mode_leaves_the_background_alone():
 
 def test_others_mode_with_one_subject_never_excludes():
     layout = layout_from_boxes([Box(0, 0, 10, 10)], ["dog"], 64, 64)
-    assert weight_maps(layout, [[(2,)]], negative="others").at(16, 16).min() >= 0
+    assert weight_maps(layout, [[(2,)]], outside_mode="others").at(16, 16).min() >= 0
 
 
 def test_two_regions_of_one_subject_are_united_and_the_larger_weight_wins():
     boxes = [Box(0, 0, 48, 64), Box(32, 0, 64, 64)]
     layout = layout_from_boxes(boxes, ["dog", "dog"], 64, 96, weights=[1.0, 3.0])
     maps = weight_maps(layout, [[(2,)], [(2,)]])
-    assert maps.rows == (2,)
+    assert maps.token_indices == (2,)
     values = maps.at(64, 96).view(64, 96)
     assert (values[:, :32] == 1).all()
     assert (values[:, 32:] == 3).all()
@@ -160,7 +160,7 @@ def test_published_overlap_excludes_a_shared_token_everywhere():
 @given(st.integers(2, 64), st.integers(2, 64))
 def test_mild_maps_are_the_aligned_bilinear_resize_plus_best_cells(height, width):
     layout = two_boxes()
-    values = weight_maps(layout, [[(2,)], [(5,)]], weight_negative=-2.0).at(height, width)
+    values = weight_maps(layout, [[(2,)], [(5,)]], outside_weight=-2.0).at(height, width)
     for column, region in enumerate(layout.regions):
         image = torch.where(region.mask, 2.5, -2.0)[None, None]
         plain = F.interpolate(image, (height, width), mode="bilinear", align_corners=True).flatten()

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cones2.guidance.weight_maps import DEFAULT_NEGATIVE, weight_maps
+from cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, weight_maps
 from cones2.layout.regions import Layout, Region
 
 ROWS = [((2,),), ((5,),)]
@@ -31,7 +31,7 @@ def test_a_part_is_what_a_layout_of_that_part_gives() -> None:
 
 def test_a_region_that_lies_elsewhere_stays_excluded() -> None:
     dog, mug = weight_maps(halves(), ROWS).crop(0, 0.5, 1, 0.5).at(8, 8).T
-    assert torch.allclose(dog, torch.full((64,), DEFAULT_NEGATIVE)) and (mug == 2.5).all()
+    assert torch.allclose(dog, torch.full((64,), DEFAULT_OUTSIDE_WEIGHT)) and (mug == 2.5).all()
 
 
 def test_a_copy_shares_no_resized_map() -> None:

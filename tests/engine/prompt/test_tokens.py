@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cones2.errors import PromptError
 from cones2.prompt.tokens import (
     PromptTokens,
-    Rows,
+    Span,
     Token,
     bare_phrase,
     find_phrase,
@@ -23,8 +23,8 @@ from cones2.prompt.tokens import (
 from tests.support.small_tokenizer import stream, tokenize
 
 
-def claims(text: str, *phrases: str, share: bool = False) -> list[tuple[Rows, ...]]:
-    return [claim.occurrences for claim in locate_subjects(stream(text), phrases, tokenize, share)]
+def claims(text: str, *phrases: str, share: bool = False) -> list[tuple[Span, ...]]:
+    return [claim.spans for claim in locate_subjects(stream(text), phrases, tokenize, share)]
 
 
 def test_rows_count_the_start_token_and_skip_chunk_ends() -> None:
@@ -59,7 +59,7 @@ def test_word_of_several_tokens_and_phrase_of_several_words() -> None:
 )
 def test_edge_punctuation_and_case_are_ignored(phrase: str) -> None:
     (claim,) = locate_subjects(stream("cat, dog, mug"), [phrase], tokenize)
-    assert (claim.phrase, claim.occurrences) == ("dog", ((3,),))
+    assert (claim.phrase, claim.spans) == ("dog", ((3,),))
 
 
 @pytest.mark.parametrize("phrase", ["", "  ", ",", "<>", "#", "#2", ' "" ', "\u200b"])
@@ -206,13 +206,13 @@ def test_claims_hold_their_own_phrase_and_never_collide(parts: list[str], phrase
         return
     owner: dict[int, str] = {}
     for claim in found:
-        assert claim.occurrences == tuple(sorted(set(claim.occurrences)))
-        for rows in claim.occurrences:
+        assert claim.spans == tuple(sorted(set(claim.spans)))
+        for rows in claim.spans:
             assert [text_at[row] for row in rows] == [piece for _, piece in tokenize(claim.phrase)]
             for row in rows:
                 assert owner.setdefault(row, claim.phrase) == claim.phrase
     if not share:
-        everything = [row for claim in found for rows in claim.occurrences for row in rows]
+        everything = [row for claim in found for rows in claim.spans for row in rows]
         assert len(everything) == len(set(everything))
 
 
@@ -223,7 +223,7 @@ def test_any_text_gives_a_claim_or_a_prompt_error(text: str, phrase: str) -> Non
         (claim,) = locate_subjects(stream(text), [phrase], tokenize)
     except PromptError:
         return
-    assert claim.occurrences
+    assert claim.spans
 
 
 @settings(deadline=None)

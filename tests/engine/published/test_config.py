@@ -254,7 +254,7 @@ def place(
 
 
 def rows(placements: list[SubjectPlacement]) -> list[tuple[str, tuple[tuple[int, ...], ...]]]:
-    return [(placement.phrase, placement.occurrences) for placement in placements]
+    return [(placement.phrase, placement.spans) for placement in placements]
 
 
 def test_typed_positions_that_are_right(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -320,7 +320,7 @@ def test_conflicting_subjects_are_config_errors(folder: Path) -> None:
 def test_strict_positions_keep_the_typed_rows(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     subjects = [["<dog>", 2], ["<pet_cat>", 4], ["<dog6>", 8], ["sks", 76]]
     placed = place(folder, "A dog, a pet cat and a dog near a red house.", subjects, strict=True)
-    assert [rows for placement in placed for rows in placement.occurrences] == [(2,), (4, 5), (8,), (76,)]
+    assert [rows for placement in placed for rows in placement.spans] == [(2,), (4, 5), (8,), (76,)]
     assert not caplog.records
     with pytest.raises(ConfigError, match='position 77 of "<dog>" lies beyond the 77 rows'):
         place(folder, "a dog", [["<dog>", 77]], strict=True)

@@ -32,7 +32,7 @@ def prompt_ids(text: str) -> list[int]:
 
 def rows(prompt: str, *phrases: str) -> list[list[int]]:
     claims = locate_subjects(stream(prompt), phrases, tokenize)
-    return [[row for occurrence in claim.occurrences for row in occurrence] for claim in claims]
+    return [[row for occurrence in claim.spans for row in occurrence] for claim in claims]
 
 
 def published_subject(phrase: str, color=RED, weight=2.5) -> PublishedSubject:
@@ -73,7 +73,7 @@ def test_dog_with_a_comma_and_dog_claim_their_own():
 
 def test_a_word_that_is_not_there_is_an_error():
     """The published code prints, and samples without the subject."""
-    assert published_maps(picture(), [published_subject("mug")], prompt_ids("a dog")).rows == ()
+    assert published_maps(picture(), [published_subject("mug")], prompt_ids("a dog")).token_indices == ()
     with pytest.raises(PromptError, match='"mug" is not in the prompt; its words are: a, dog'):
         rows("a dog", "mug")
 
@@ -150,8 +150,8 @@ def test_published_layout_does_not_warn(caplog):
 
 
 def test_published_maps_are_per_row():
-    maps = published_maps(picture(), [published_subject("pet cat")], prompt_ids("a pet cat"), weight_negative=-2.0)
-    assert maps.rows == (2, 3)
+    maps = published_maps(picture(), [published_subject("pet cat")], prompt_ids("a pet cat"), outside_weight=-2.0)
+    assert maps.token_indices == (2, 3)
     values = maps.at(64, 64)
     assert torch.equal(values[:, 0], values[:, 1])
     assert values.unique().tolist() == [-2.0, 2.5]

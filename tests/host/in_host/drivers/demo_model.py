@@ -49,7 +49,7 @@ def velocity(model: Any, latents: Tensor, timestep: Tensor, context: Tensor) -> 
 
 
 def encoded(texts: list[str]) -> list[dict[str, Any]]:
-    """Rows and finiteness of each text, and the words that the pack finds in it."""
+    """Shape and finiteness of each text, and the words that the pack finds in it."""
     clip = load()[1]
     described = []
     for text in texts:

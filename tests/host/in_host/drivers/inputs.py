@@ -135,7 +135,7 @@ def warned(name: str) -> dict:
     width = WIDTHS[name]
     skipped = hostkit.run_node("CLIPSetLastLayer", clip=clip, stop_at_clip_layer=-3)[0]
     out = {}
-    anchor = scenes.module("cones2.concepts.fingerprint").encoder_anchor
+    anchor = scenes.module("cones2.concepts.fingerprint").encoder_fingerprint
     own, other = anchor(scenes.encode(clip, "a cat")[0][0]), anchor(scenes.encode(skipped, "a cat")[0][0])
     for case, used, value in (
         ("plain", clip, residual("dog", width)),

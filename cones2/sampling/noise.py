@@ -1,0 +1,113 @@
+"""How a model's training mixed clean latents with noise, and what its network predicts of them.
+
+σ is the noise level in units of the latents' standard deviation: x = latents + σ · noise. The training
+states of diffusion models are these latents scaled to unit variance: √ᾱ · latents + √(1 − ᾱ) · noise,
+with σ² = (1 − ᾱ) / ᾱ (Karras et al. 2022, arXiv 2206.00364, appendix C.3).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .schedule import Schedule, linear_schedule
+
+Prediction = Literal["epsilon", "v_prediction"]
+
+
+def log_growth(sigma: float | Tensor) -> float | Tensor:
+    """How much layout guidance counts at noise level σ: log(1 + σ²) (Cones 2, equation 6)."""
+    return torch.log1p(sigma**2) if isinstance(sigma, Tensor) else math.log1p(sigma**2)
+
+
+def renoise(x: Tensor, noise: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """Latents at σ_next taken back to the higher σ with fresh unit noise (Cones 2, algorithm 1)."""
+    return x + noise * (sigma**2 - sigma_next**2).sqrt()
+
+
+@dataclass(frozen=True, eq=False)
+class Noise(ABC):
+    """The noise of a diffusion model.
+
+    alphas_cumprod: ᾱ of the training schedule, float32 [T].
+    """
+
+    alphas_cumprod: Tensor
+
+    @property
+    @abstractmethod
+    def prediction(self) -> Prediction:
+        """What the network predicts, in diffusers' words."""
+
+    @property
+    def train_steps(self) -> int:
+        """T, the number of training timesteps."""
+        return len(self.alphas_cumprod)
+
+    def schedule(self, steps: int) -> Schedule:
+        """The noise levels of a sampling run of so many steps. Raises Cones2Error for fewer than one."""
+        return linear_schedule(self.alphas_cumprod, steps)
+
+    def growth(self, sigma: float | Tensor) -> float | Tensor:
+        """How much layout guidance counts at noise level σ."""
+        return log_growth(sigma)
+
+    def noisy(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the network saw in training: √ᾱ · latents + √(1 − ᾱ) · noise. timesteps: int64 [B]."""
+        signal, spread = self._scales(timesteps, latents)
+        return signal * latents + spread * noise
+
+    def network_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Latents at noise level σ scaled to what the network saw in training."""
+        return x / (sigma**2 + 1) ** 0.5
+
+    @abstractmethod
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the network should predict of `noisy(latents, noise, timesteps)`."""
+
+    @abstractmethod
+    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
+        """Clean latents from the network's output at noise level σ."""
+
+    def _scales(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        alphas = self.alphas_cumprod.to(like.device, torch.float32)[timesteps].view(-1, 1, 1, 1)
+        return alphas.sqrt(), (1 - alphas).sqrt()
+
+
+class EpsilonNoise(Noise):
+    """The network predicts the noise."""
+
+    @property
+    def prediction(self) -> Prediction:
+        return "epsilon"
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        return noise
+
+    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
+        return x - sigma * output
+
+
+class VelocityNoise(Noise):
+    """The network predicts the velocity √ᾱ · noise − √(1 − ᾱ) · latents (arXiv 2202.00512)."""
+
+    @property
+    def prediction(self) -> Prediction:
+        return "v_prediction"
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        signal, spread = self._scales(timesteps, latents)
+        return signal * noise - spread * latents
+
+    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
+        return output * (-sigma / (sigma**2 + 1) ** 0.5) + x / (sigma**2 + 1)
+
+
+def make_noise(prediction: str, alphas_cumprod: Tensor) -> Noise:
+    """The noise of a model that predicts "epsilon" or "v_prediction"; raises KeyError for anything else."""
+    return {"epsilon": EpsilonNoise, "v_prediction": VelocityNoise}[prediction](alphas_cumprod)
