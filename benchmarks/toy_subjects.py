@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from cones2.assets import TOYWORLD
-from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.evaluation.toyworld.captions import PLACE
 from cones2.evaluation.toyworld.detector import detect, load_detector
@@ -21,7 +21,7 @@ PICTURES = 24  # judged per residual; 24 pictures tell shares 0.35 apart
 RECIPE = Recipe(steps=12)
 
 
-def toy_model() -> StableDiffusion:
+def toy_model() -> DiffusersModel:
     """The shipped model."""
     return load_model(TOYWORLD, device="cpu")
 
@@ -44,7 +44,7 @@ def unseen(name: str) -> list[Photo]:
     return photos_from_pixels(render(scenes)[0].permute(0, 2, 3, 1))
 
 
-def fidelity(model: StableDiffusion, name: str) -> Callable[[Tensor], float]:
+def fidelity(model: DiffusersModel, name: str) -> Callable[[Tensor], float]:
     """residual [1, d] → share of sampled pictures whose object has both colors of the subject."""
     look, detector = _look(name), load_detector(TOYWORLD / "detector.safetensors")
 

@@ -18,12 +18,11 @@ from tqdm import tqdm
 
 from ..concepts.residual import Residual, make_residual, save_residual
 from ..diffusers_models.for_training import training_model
-from ..diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
-from ..diffusers_models.loading import load_model_to_train
-from ..diffusers_models.sdxl import StableDiffusionXL
+from ..diffusers_models.latent_model import DiffusersModel, to_images
+from ..diffusers_models.loading import load_model
 from ..errors import ConfigError, ModelError
 from ..layout.drawing import write_png
-from ..prompt.tokens import find_phrase
+from ..sampling.settings import SamplingSettings
 from ..scene import compose
 from ..storage.files import write_atomically
 from ..training.config import TrainingConfig, default_config
@@ -54,15 +53,15 @@ class Models:
     """The model of the last run, kept for the next one when it needs the same."""
 
     key: tuple[Any, ...] = ()
-    model: StableDiffusion | None = field(default=None, repr=False)
+    model: DiffusersModel | None = field(default=None, repr=False)
 
-    def get(self, args: argparse.Namespace, device: torch.device, precision: str) -> StableDiffusion:
+    def get(self, args: argparse.Namespace, device: torch.device, precision: str) -> DiffusersModel:
         """The model that the flags name."""
         key = (args.model, args.tokenizer, device, precision, args.prediction_type, args.gradient_checkpointing)
         if self.model is None or key != self.key:
             self.model = None  # free the old one first
             dtype = getattr(torch, precision)
-            self.model = load_model_to_train(args.model, args.tokenizer, device, dtype, args.prediction_type)
+            self.model = load_model(args.model, args.tokenizer, device, dtype, args.prediction_type)
             self.key = key
         return self.model
 
@@ -80,10 +79,10 @@ def train_one(args: argparse.Namespace, models: Models) -> Outcome:
     precision = _precision(args, processes.device)
     config = _config(args, precision)
     model = models.get(args, processes.device, precision)
-    if args.preview_every and isinstance(model, StableDiffusionXL):
+    if args.preview_every and model.is_xl:
         raise ConfigError("--preview-every: the command line does not sample SDXL models; leave it out")
     trained = training_model(model, config.method, args.gradient_checkpointing)
-    views = _view_settings(args, model, trained.multiple, config.seed)
+    views = _view_settings(args, model, trained.size_multiple, config.seed)
     if args.restart:
         files.checkpoint.unlink(missing_ok=True)
     trainer = prepare_run(trained, photos, views, config, files.checkpoint, processes.parallel)
@@ -140,17 +139,17 @@ def _precision(args: argparse.Namespace, device: torch.device) -> str:
     return str(_PRECISIONS.get(args.dtype, args.dtype))
 
 
-def _view_settings(args: argparse.Namespace, model: StableDiffusion, multiple: int, seed: int) -> ViewSettings:
+def _view_settings(args: argparse.Namespace, model: DiffusersModel, multiple: int, seed: int) -> ViewSettings:
     resolution = args.resolution or model.default_size
     crops = 1 if args.center_crop else args.crops
     return ViewSettings(resolution, args.buckets, crops, args.flip, multiple, seed)
 
 
-def _unload(model: StableDiffusion, config: TrainingConfig) -> None:
+def _unload(model: DiffusersModel, config: TrainingConfig) -> None:
     """Move what training no longer needs off the GPU; previews bring it back by themselves."""
     model.vae.to("cpu")
     if config.method == "direct":
-        model.text_encoder.to("cpu")
+        model.text.encoders.to("cpu")
     if model.device.type == "cuda":
         torch.cuda.empty_cache()
 
@@ -158,7 +157,7 @@ def _unload(model: StableDiffusion, config: TrainingConfig) -> None:
 def _run(
     args: argparse.Namespace,
     config: TrainingConfig,
-    model: StableDiffusion,
+    model: DiffusersModel,
     trainer: Trainer,
     files: _Files,
     processes: Processes,
@@ -243,17 +242,15 @@ def _tensorboard(files: _Files) -> Any:
     return SummaryWriter(str(files.folder / f"{files.name}_tensorboard"))
 
 
-def _preview(args: argparse.Namespace, config: TrainingConfig, model: StableDiffusion, trainer: Trainer) -> Image.Image:
+def _preview(args: argparse.Namespace, config: TrainingConfig, model: DiffusersModel, trainer: Trainer) -> Image.Image:
     """A picture of the subject as learned so far, always from the same noise."""
     model.vae.to(model.device)
     prompt = args.preview_prompt or f"a photo of a {config.subject}"
-    encoded, unprompted = model.encode_prompts(prompt, "")
     residual = make_residual(config.subject, trainer.method.residual())
-    rows = find_phrase(encoded.tokens, config.subject, model.tokenize)
-    scene = compose(model, encoded, unprompted, [(residual, rows)], None)
+    scene = compose(model, prompt, [residual])
     side = model.default_size
     settings = SamplingSettings(steps=_PREVIEW_STEPS, seeds=(config.seed,), height=side, width=side)
-    latents = model.sample(scene.positive, scene.negative, None, settings)
+    latents = model.sample(scene, settings)
     return to_images(model.decode(latents))[0]
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import safetensors
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor
 from .. import __version__
 from ..errors import Cones2Error, ResidualError
 from ..families.family import family_of_width, width_label
+from ..prompt.claims import PhraseRef
+from ..prompt.tokens import Span
 from ..storage.files import read_limited, write_atomically
 from ..storage.torch_pickle import load_pickled_tensor
 
@@ -49,6 +51,12 @@ class Residual:
     family: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     strength: float = 1.0
+    occurrence: int | None = None
+
+    @property
+    def reference(self) -> PhraseRef:
+        """Which occurrences of the phrase it is for."""
+        return PhraseRef(self.subject, self.occurrence)
 
     @property
     def token_num(self) -> int:
@@ -60,13 +68,20 @@ class Residual:
         """Columns d of the conditioning it fits."""
         return int(self.tensor.shape[1])
 
-    def with_subject(self, subject: str) -> Residual:
-        """The same vectors for another phrase."""
-        return replace(self, subject=subject)
+    def with_subject(self, reference: PhraseRef) -> Residual:
+        """The same vectors for another phrase, or another of its occurrences."""
+        return replace(self, subject=reference.phrase, occurrence=reference.occurrence)
 
     def with_strength(self, strength: float) -> Residual:
         """The same vectors with another factor."""
         return replace(self, strength=strength)
+
+
+class PlacedResidual(NamedTuple):
+    """A residual at the tokens of a prompt: row i goes to the i-th token of each span."""
+
+    residual: Residual
+    spans: Sequence[Span]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,34 +178,33 @@ def check_width(residual: Residual, width: int) -> None:
         )
 
 
-def add_residuals(conditioning: Tensor, placements: Sequence[tuple[Residual, Sequence[Sequence[int]]]]) -> Tensor:
+def add_residuals(embeds: Tensor, placements: Sequence[PlacedResidual]) -> Tensor:
     """A copy of the conditioning with each residual added at its tokens (equation 2).
 
-    conditioning: [..., L, d]. placements: residuals with the rows of each occurrence of their
-    phrase; row i of the residual goes to the occurrence's i-th row. Computed in float32.
+    embeds: [..., L, d]. Computed in float32.
     Raises ResidualError when a residual has more rows than the phrase has tokens, another width,
-    or a row lies outside the conditioning.
+    or a token lies outside the conditioning.
     """
-    result = conditioning.float()
-    result = result.clone() if result is conditioning else result
-    for residual, occurrences in placements:
-        check_width(residual, conditioning.shape[-1])
+    result = embeds.float()
+    result = result.clone() if result is embeds else result
+    for residual, spans in placements:
+        check_width(residual, embeds.shape[-1])
         vectors = (residual.tensor * residual.strength).to(result.device)
-        for rows in occurrences:
-            _check_rows(residual, rows, conditioning.shape[-2])
-            for vector, row in zip(vectors, rows, strict=False):
-                result[..., row, :] += vector
-    return result.to(conditioning.dtype)
+        for span in spans:
+            _check_span(residual, span, embeds.shape[-2])
+            for vector, index in zip(vectors, span, strict=False):
+                result[..., index, :] += vector
+    return result.to(embeds.dtype)
 
 
-def _check_rows(residual: Residual, rows: Sequence[int], length: int) -> None:
-    if residual.token_num > len(rows):
+def _check_span(residual: Residual, span: Span, length: int) -> None:
+    if residual.token_num > len(span):
         raise ResidualError(
             f'the residual "{residual.subject}" covers {residual.token_num} tokens '
-            f"but its phrase has only {len(rows)} in this prompt"
+            f"but its phrase has only {len(span)} in this prompt"
         )
-    if any(not 0 <= row < length for row in rows):
-        raise ResidualError(f'"{residual.subject}" stands at rows {list(rows)} of a conditioning of {length} rows')
+    if any(not 0 <= index < length for index in span):
+        raise ResidualError(f'"{residual.subject}" is at tokens {list(span)} of a conditioning of {length} tokens')
 
 
 def _is_pickled(content: bytes) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from ..errors import LayoutError
+from ..messages import shown
 
 RGB: TypeAlias = tuple[int, int, int]
 
@@ -18,6 +19,9 @@ RGB: TypeAlias = tuple[int, int, int]
 # distance (JPEG quality 75 of pure primaries: 45 at most inside a region, more on its edge).
 DEFAULT_TOLERANCE = 96.0
 
+_LONGEST_COLOR = 100  # characters
+_GRAY_SPREAD = 24  # difference of the channels up to which a color counts as gray
+_CHUNK = 1 << 16  # distinct colors measured at a time
 _TRIPLE = re.compile(r"\(?\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)?")
 
 
@@ -26,19 +30,26 @@ def parse_color(text: str) -> RGB:
 
     Raises LayoutError naming the text and the accepted forms.
     """
-    triple = _TRIPLE.fullmatch(text.strip())
-    if triple:
-        red, green, blue = (int(part) for part in triple.groups())
-        if max(red, green, blue) <= 255:
-            return red, green, blue
-    elif not text.strip().isdigit():
-        try:
-            return ImageColor.getrgb(text.strip().lower())[:3]
-        except ValueError:
-            pass
-    raise LayoutError(
-        f'"{text}" is not a color: write "255,0,0" (each 0–255), "#f00", "#ff0000" or a CSS name such as "red"'
-    )
+    typed = text.strip()
+    triple = _TRIPLE.fullmatch(typed)
+    color = tuple(int(part) for part in triple.groups()) if triple else _css_color(typed)
+    if color is None or max(color) > 255:
+        raise LayoutError(
+            f'"{shown(text)}" is not a color: write "255,0,0" (each 0–255), "#f00", "#ff0000" '
+            'or a CSS name such as "red"'
+        )
+    red, green, blue = color
+    return red, green, blue
+
+
+def _css_color(text: str) -> tuple[int, ...] | None:
+    if len(text) > _LONGEST_COLOR or text.isdigit():
+        return None
+    try:
+        color = ImageColor.getrgb(text.lower())[:3]
+    except (ValueError, OverflowError):
+        return None
+    return color if min(color) >= 0 else None
 
 
 def color_name(color: RGB) -> str:
@@ -58,18 +69,30 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def nearest_color(pixels: NDArray[np.uint8], colors: Sequence[RGB], tolerance: float) -> NDArray[np.int64]:
     """Index of the nearest table color per pixel, −1 where none lies within `tolerance`.
 
-    pixels: [H, W, 3]; tolerance: Euclidean distance in RGB, 0 (exact) to 441. Result: [H, W].
+    pixels: [H, W, 3]; tolerance: Euclidean distance in RGB, 0 (exact) to 442. Result: [H, W].
     A pixel nearer to black or white than to every table color is background.
     """
     palette = np.array([*colors, *_background(colors)], dtype=np.int32)
     # Layouts have few distinct colors: measure each once instead of each pixel.
     packed = pixels.astype(np.int32) @ np.array([65536, 256, 1], dtype=np.int32)
     distinct, inverse = np.unique(packed, return_inverse=True)
-    values = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=-1)
+    nearest = np.concatenate(
+        [
+            _nearest_of(distinct[start : start + _CHUNK], palette, len(colors), tolerance)
+            for start in range(0, len(distinct), _CHUNK)
+        ]
+    )
+    return nearest[inverse].reshape(pixels.shape[:2])
+
+
+def _nearest_of(
+    packed: NDArray[np.int32], palette: NDArray[np.int32], table: int, tolerance: float
+) -> NDArray[np.int64]:
+    """Index of the nearest of the first `table` palette colors for each packed color, else −1."""
+    values = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=-1)
     squared = ((values[:, None, :] - palette[None]) ** 2).sum(-1)
     nearest = squared.argmin(-1)
-    matched = (squared.min(-1) <= tolerance**2) & (nearest < len(colors))
-    return np.where(matched, nearest, -1)[inverse].reshape(pixels.shape[:2])
+    return np.where((squared.min(-1) <= tolerance**2) & (nearest < table), nearest, -1)
 
 
 def prominent_colors(
@@ -80,19 +103,18 @@ def prominent_colors(
     Near shades are counted together (5 bits a channel); black, white and grays are left out as
     background. Each comes with its share of the whole picture (0–1).
     """
-    flat = pixels[chosen].astype(np.int32)
+    flat = pixels[chosen]
     if not flat.size:
         return []
-    packed = (flat >> 3) @ np.array([1024, 32, 1], dtype=np.int32)
-    _, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    total = chosen.size
+    shades = (flat >> 3).astype(np.int32) @ np.array([1024, 32, 1], dtype=np.int32)
+    counts = np.bincount(shades)
     found: list[tuple[RGB, float]] = []
-    for index in np.argsort(-counts, kind="stable"):
-        share = float(counts[index]) / total
+    for shade in np.argsort(-counts, kind="stable"):
+        share = float(counts[shade]) / chosen.size
         if share < least_share:
             break
-        red, green, blue = np.median(flat[inverse == index], axis=0).astype(int).tolist()
-        if max(red, green, blue) - min(red, green, blue) > 24:
+        red, green, blue = np.median(flat[shades == shade], axis=0).astype(int).tolist()
+        if max(red, green, blue) - min(red, green, blue) > _GRAY_SPREAD:
             found.append(((red, green, blue), share))
     return found
 

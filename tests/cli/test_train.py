@@ -18,7 +18,7 @@ from PIL import Image
 
 from cones2.cli import main
 from cones2.concepts.residual import load_residual
-from cones2.diffusers_models.loading import load_model_to_train
+from cones2.diffusers_models.loading import load_model
 from cones2.errors import ConfigError
 from tests.support.sd2_model import WIDTH, write_sd2_model
 
@@ -32,12 +32,12 @@ def model(tmp_path_factory):
 
 @functools.cache
 def _load_once(*args):
-    return load_model_to_train(*args)
+    return load_model(*args)
 
 
 @pytest.fixture(autouse=True)
 def load_each_model_once(monkeypatch):
-    monkeypatch.setattr("cones2.cli.training_run.load_model_to_train", _load_once)
+    monkeypatch.setattr("cones2.cli.training_run.load_model", _load_once)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cones2.assets import TOYWORLD
-from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.evaluation.toyworld.captions import PLACE, joined
 from cones2.evaluation.toyworld.detector import Detector, Found, detect, load_detector
@@ -35,7 +35,7 @@ TRIPLES = (("mug", "house", "dog"), ("star", "ball", "fish"), ("flower", "tree",
 class Bench:
     """What measurements share. `sheets` is where contact sheets go, if anywhere."""
 
-    model: StableDiffusion
+    model: DiffusersModel
     detector: Detector
     recipe: Recipe = field(default_factory=Recipe)
     sheets: Path | None = None

@@ -28,6 +28,7 @@ from cones2.concepts.residual import (
     save_residual,
 )
 from cones2.errors import ResidualError
+from cones2.prompt.claims import PhraseRef
 from tests.support.residual_files import one_tensor, refused_files, safetensors_file, saved, saved_on_gpu
 
 anywhere = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -334,9 +335,9 @@ def test_saving_is_all_or_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     path = save_residual(residual, tmp_path / "dog")
     with pytest.raises(ResidualError, match="exists already"):
-        save_residual(residual.with_subject("cat"), path)
+        save_residual(residual.with_subject(PhraseRef("cat")), path)
     assert load_residual(path).subject == "dog"
-    assert load_residual(save_residual(residual.with_subject("cat"), path, overwrite=True)).subject == "cat"
+    assert load_residual(save_residual(residual.with_subject(PhraseRef("cat")), path, overwrite=True)).subject == "cat"
 
 
 @pytest.mark.parametrize("subject", ["", " \t", "a\x07b", "x" * 201])
@@ -398,7 +399,7 @@ def test_rows_that_do_not_fit() -> None:
     dog = make_residual("dog", torch.ones(2, 8))
     with pytest.raises(ResidualError, match=r'the residual "dog" covers 2 tokens but its phrase has only 1'):
         add_residuals(torch.zeros(1, 77, 8), [(dog, [(3,)])])
-    with pytest.raises(ResidualError, match=r"rows \[76, 77\] of a conditioning of 77 rows"):
+    with pytest.raises(ResidualError, match=r"tokens \[76, 77\] of a conditioning of 77 tokens"):
         add_residuals(torch.zeros(1, 77, 8), [(dog, [(76, 77)])])
-    with pytest.raises(ResidualError, match=r"rows \[-1, 0\]"):
+    with pytest.raises(ResidualError, match=r"tokens \[-1, 0\]"):
         add_residuals(torch.zeros(1, 77, 8), [(dog, [(-1, 0)])])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from PIL import Image
 
 from cones2.errors import LayoutError
 from cones2.layout.colors import color_name, nearest_color, parse_color, prominent_colors, to_rgb
+from cones2.messages import shown
 
 CHANNEL = st.integers(0, 255)
 COLOR = st.tuples(CHANNEL, CHANNEL, CHANNEL)
@@ -44,7 +47,13 @@ def test_hex_and_css(text, color):
     assert parse_color(text) == color
 
 
-@pytest.mark.parametrize("text", ["", "256,0,0", "1,2", "1,2,3,4", "#12", "#gggggg", "no such color", "255", "1.5,2,3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["", "256,0,0", "1,2", "1,2,3,4", "#12", "#gggggg", "no such color", "255", "1.5,2,3"],
+        *["rgb(300,0,0)", "rgb(99999999999999999999,0,0)", "hsl(0,900%,50%)", "hsv(0,100%,900%)"],
+    ],
+)
 def test_other_texts_are_named_in_the_error(text):
     with pytest.raises(LayoutError, match="is not a color: write") as caught:
         parse_color(text)
@@ -56,7 +65,7 @@ def test_any_text_is_a_color_or_one_clear_error(text):
     try:
         assert all(0 <= channel <= 255 for channel in parse_color(text))
     except LayoutError as error:
-        assert text in str(error)
+        assert shown(text) in str(error)
 
 
 def published_parse(text: str) -> tuple[int, ...]:
@@ -129,3 +138,14 @@ def test_prominent_colors_are_largest_first_without_grays():
     found = prominent_colors(pixels, np.ones((10, 10), dtype=bool))
     assert found == [((0, 0, 255), 0.5), ((250, 10, 10), 0.2)]
     assert prominent_colors(pixels, np.zeros((10, 10), dtype=bool)) == []
+
+
+def test_a_noisy_picture_is_measured_in_bounded_memory() -> None:
+    """Every pixel its own color: the distances to all colors at once would take 40 bytes each per color."""
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    tracemalloc.start()
+    nearest_color(pixels, [(40 * index, 255 - 30 * index, 7 * index) for index in range(6)], 442)
+    prominent_colors(pixels, np.ones((512, 512), dtype=np.bool_))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * pixels.shape[0] * pixels.shape[1]

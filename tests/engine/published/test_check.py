@@ -69,7 +69,7 @@ def test_never_stops_at_the_first(folder: Path) -> None:
         "1: layout layout.png",
         '1: color_context: "sea" is not in the prompt; its words are: a, mug, and, hotdog, on, the, beach',
         '1: color_context: "dog" is not in the prompt',
-        '1: position 4 of "mug" is the word "a"; "mug" is used (row 2)',
+        '1: position 4 of "mug" is the word "a"; "mug" is used (token 2)',
         "2: layout text.pt",
     ]
     assert len(problems) == len(expected)

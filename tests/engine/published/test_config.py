@@ -12,8 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cones2.errors import ConfigError
-from cones2.published.config import ConfigColor, ConfigSubject, GuidanceConfig, load_guidance_configs, read_configs
-from cones2.published.placement import SubjectPlacement, resolve_subjects
+from cones2.layout.painted import ColorEntry
+from cones2.prompt.claims import Claim, PhraseRef
+from cones2.published.config import GuidanceConfig, load_guidance_configs, read_configs
+from cones2.published.config_values import ConfigSubject
+from cones2.published.placement import Placement, resolve_subjects
+from cones2.rules import GuidanceSettings
 from tests.support.small_tokenizer import stream, tokenize
 
 ENTRY: dict[str, Any] = {
@@ -56,10 +60,9 @@ def test_published_form(folder: Path) -> None:
             ConfigSubject("mug", 2, folder / "residuals/mug.pt"),
             ConfigSubject("dog", 5, folder / "residuals/dog.pt"),
         ),
-        colors=(ConfigColor("255,192,0", "mug", 2.5), ConfigColor("255,0,0", "dog", 1.0)),
-        guidance_steps=20,
-        guidance_weight=0.05,
-        weight_negative=-1e6,
+        colors=(ColorEntry((255, 192, 0), "mug", 2.5), ColorEntry((255, 0, 0), "dog", 1.0)),
+        guided_steps=20,
+        guidance=GuidanceSettings(guidance_weight=0.05, outside_weight=-1e6),
         layout=folder / "layouts/beach.png",
         source=folder / "guidance_config.json",
         entry=1,
@@ -68,8 +71,8 @@ def test_published_form(folder: Path) -> None:
 
 def test_defaults_are_the_published_ones(folder: Path) -> None:
     (config,) = load_guidance_configs(write(folder, {"prompt": "a dog", "color_context": {"red": ["dog"]}}))
-    assert (config.guidance_steps, config.guidance_weight, config.weight_negative) == (50, 0.08, -1e8)
-    assert (config.subjects, config.layout, config.colors) == ((), None, (("red", "dog", 2.5),))
+    assert (config.guided_steps, config.guidance) == (50, GuidanceSettings(0.08, -1e8))
+    assert (config.subjects, config.layout, config.colors) == ((), None, (((255, 0, 0), "dog", 2.5),))
 
 
 def test_every_entry_is_read(folder: Path) -> None:
@@ -83,7 +86,7 @@ def test_byte_order_mark_and_short_forms(folder: Path) -> None:
     )
     (config,) = load_guidance_configs(path)
     assert [subject.position for subject in config.subjects] == [None, None]
-    assert config.colors == (("red", "dog", 2.5),)
+    assert config.colors == (((255, 0, 0), "dog", 2.5),)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +96,7 @@ def test_byte_order_mark_and_short_forms(folder: Path) -> None:
         ({"prompt": 3}, r"prompt is 3: it must be a text"),
         ({"prompt": "a \ud83d dog"}, r"prompt is .*: it must be a text"),
         ({"guidance_steps": 2.5}, r"guidance_steps is 2\.5: it must be a whole number"),
-        ({"guidance_steps": -1}, r"guidance_steps is -1: it must be a number from 0 to 1000"),
+        ({"guidance_steps": -1}, r"guidance_steps is -1: it must be a number from 0 to 10000"),
         ({"guidance_steps": True}, r"guidance_steps is true: it must be a number"),
         ({"guidance_weight": "0.08"}, r'guidance_weight is "0\.08": it must be a number from 0 to 1000'),
         ({"guidance_weight": 10**400}, r"guidance_weight is 1000.*: it must be a number"),
@@ -241,7 +244,7 @@ def test_any_json_is_read_or_refused_with_a_reason(folder: Path, entries: list[d
 
 def place(
     folder: Path, prompt: str, subjects: list[Any], colors: dict[str, Any] | None = None, strict: bool = False
-) -> list[SubjectPlacement]:
+) -> list[Placement]:
     names = {item if isinstance(item, str) else item[0] for item in subjects}
     config = load_one(
         folder,
@@ -253,15 +256,15 @@ def place(
     return resolve_subjects(config, stream(prompt), tokenize, strict)
 
 
-def rows(placements: list[SubjectPlacement]) -> list[tuple[str, tuple[tuple[int, ...], ...]]]:
-    return [(placement.phrase, placement.spans) for placement in placements]
+def rows(placements: list[Placement]) -> list[tuple[str, tuple[tuple[int, ...], ...]]]:
+    return [(placement.reference.phrase, placement.claim.spans) for placement in placements]
 
 
 def test_typed_positions_that_are_right(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     placed = place(folder, "a mug and a dog on the beach", [["mug", 2], ["dog", 5]])
     assert not caplog.records
     assert rows(placed) == [("mug", ((2,),)), ("dog", ((5 + 0,),))]
-    assert placed[1] == SubjectPlacement("dog", folder / "residuals/dog.pt", "dog", ((5,),))
+    assert placed[1] == Placement("dog", folder / "residuals/dog.pt", PhraseRef("dog", 1), Claim("dog", ((5,),)))
 
 
 def test_positions_that_point_at_another_word(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -269,8 +272,8 @@ def test_positions_that_point_at_another_word(folder: Path, caplog: pytest.LogCa
     subjects = [["<dog>", 2], ["<pet_cat>", 4], ["<dog6>", 8]]
     placed = place(folder, "A dog, a pet cat and a dog near a red house.", subjects)
     assert rows(placed) == [("dog", ((2,),)), ("pet cat", ((5, 6),)), ("dog", ((9,),))]
-    assert 'position 4 of "<pet_cat>" is the word "a"; "pet cat" is used (row 5, 6)' in caplog.text
-    assert 'position 8 of "<dog6>" is the word "a"; "dog" is used (row 9)' in caplog.text
+    assert 'position 4 of "<pet_cat>" is the word "a"; "pet cat" is used (token 5, 6)' in caplog.text
+    assert 'position 8 of "<dog6>" is the word "a"; "dog" is used (token 9)' in caplog.text
     assert len(caplog.records) == 2
 
 
@@ -300,7 +303,7 @@ def test_foreign_names_take_what_stands_at_their_position(folder: Path, caplog: 
     assert rows(place(folder, "cat, a pet cat", [["sks", 5]], {"red": "cat", "blue": "pet cat"})) == [
         ("pet cat", ((4, 5),))
     ]
-    assert '"sks" is no phrase of the prompt but stands at row 5; "pet cat" is used (row 4, 5)' in caplog.text
+    assert '"sks" is not a phrase of the prompt, but its position 5 is; "pet cat" is used (token 4, 5)' in caplog.text
     assert rows(place(folder, "cat, a hotdog", [["sks", 5]])) == [("hotdog", ((4, 5),))]
 
 
@@ -320,9 +323,9 @@ def test_conflicting_subjects_are_config_errors(folder: Path) -> None:
 def test_strict_positions_keep_the_typed_rows(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     subjects = [["<dog>", 2], ["<pet_cat>", 4], ["<dog6>", 8], ["sks", 76]]
     placed = place(folder, "A dog, a pet cat and a dog near a red house.", subjects, strict=True)
-    assert [rows for placement in placed for rows in placement.spans] == [(2,), (4, 5), (8,), (76,)]
+    assert [rows for placement in placed for rows in placement.claim.spans] == [(2,), (4, 5), (8,), (76,)]
     assert not caplog.records
-    with pytest.raises(ConfigError, match='position 77 of "<dog>" lies beyond the 77 rows'):
+    with pytest.raises(ConfigError, match='position 77 of "<dog>" lies beyond the 77 tokens'):
         place(folder, "a dog", [["<dog>", 77]], strict=True)
 
 

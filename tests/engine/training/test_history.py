@@ -30,7 +30,7 @@ def held_by_a_forward_pass(model, conditioning, latent):
         seen[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    rows = conditioning.rows.detach().clone().requires_grad_(True)
+    rows = conditioning.embeds.detach().clone().requires_grad_(True)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         output = model.predict(latent[None], torch.zeros(1, dtype=torch.long), replace_rows(conditioning, rows), None)
     total = sum(tensor.untyped_storage().nbytes() for tensor in seen.values())
@@ -54,7 +54,7 @@ def test_activations_of_a_large_latent_are_foreseen_from_small_ones():
 def test_attention_that_keeps_its_scores_grows_with_the_square():
     class Scores(nn.Module):
         def forward(self, x, timesteps, conditioning, sizes):
-            flat = x.flatten(2).transpose(1, 2) + conditioning.rows.mean()
+            flat = x.flatten(2).transpose(1, 2) + conditioning.embeds.mean()
             return ((flat @ flat.transpose(1, 2)).softmax(-1) @ flat).transpose(1, 2).view_as(x)
 
     model = replace(tiny_model(), predict=Scores())
@@ -118,8 +118,8 @@ def test_the_residual_says_how_it_was_made(tmp_path):
     config = quick_config("paper", "hot dog", steps=3)
     run = trainer(config)
     residual = result_residual(run, run.run(), 5, "tiny", {"resolution": "64"})
-    assert from_other_encoder(residual, run.method.frozen.rows) is False
-    assert from_other_encoder(residual, run.method.frozen.rows + 1) is True
+    assert from_other_encoder(residual, run.method.frozen.embeds) is False
+    assert from_other_encoder(residual, run.method.frozen.embeds + 1) is True
     loaded = load_residual(save_residual(residual, tmp_path / "hot_dog"))
     assert loaded.subject == "hot dog" and loaded.token_num == 2
     facts = {name: loaded.metadata[name] for name in ("method", "steps", "photos", "base_model", "stopped")}

@@ -54,7 +54,7 @@ def test_accumulation_equals_a_larger_batch():
             noise=batch.noise[pick],
             timesteps=batch.timesteps[pick],
             captions=batch.captions[pick],
-            sizes=batch.sizes[pick],
+            time_ids=batch.time_ids[pick],
         )
 
     halves = [part(slice(0, 2)), part(slice(2, 4))]
@@ -83,7 +83,7 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(tmp_path, changes)
     assert stopped.reason == "interrupted" and 0 < stopped.steps < 7
     model = tiny_model()
     if config.method == "paper":  # a process that starts again has an untuned encoder
-        assert torch.equal(model.encode_text(["dog"]).rows, tiny_model().encode_text(["dog"]).rows)
+        assert torch.equal(model.encode_text(["dog"]).embeds, tiny_model().encode_text(["dog"]).embeds)
     again = trainer(config, model, checkpoint=file)
     assert again.resume() and again.step == stopped.steps
     result = again.run()
