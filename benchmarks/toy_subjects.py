@@ -55,7 +55,7 @@ def fidelity(model: DiffusersModel, name: str) -> Callable[[Tensor], float]:
             seeds = range(7000 + index * per_place, 7000 + (index + 1) * per_place)
             pictures = sample(model, f"a photo of a {look.kind} {place}", seeds, RECIPE, {look.kind: residual[0]})
             seen = [found[look.kind].look for found in detect(detector, pictures) if look.kind in found]
-            hits += sum({one.color, one.stripes} == {look.color, look.stripes} for one in seen)
+            hits += sum(one.colors == look.colors for one in seen)
         return hits / PICTURES
 
     return judge

@@ -142,10 +142,8 @@ def scores(found: Sequence[dict[str, Found]], layout: Layout) -> tuple[float, fl
             thing = picture.get(region.subject)
             if thing is None:
                 continue
-            height, width = region.mask.shape
-            in_place += bool(region.mask[int(thing.y * height), int(thing.x * width)])
-            look = SUBJECTS[CAST[region.subject]]
-            own += {thing.look.color, thing.look.stripes} == {look.color, look.stripes}
+            in_place += thing.center_in(region.mask)
+            own += thing.look.colors == SUBJECTS[CAST[region.subject]].colors
     total = len(found) * len(layout.regions)
     return in_place / total, own / total
 

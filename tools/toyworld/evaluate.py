@@ -206,7 +206,7 @@ def _fidelity_arm(bench, subject: str, arm: str, phrase: str, residuals, count: 
         pictures.append(made)
         looks = [f[look.kind].look for f in found if look.kind in f]
         exact += sum(seen == look for seen in looks)
-        colors += sum({seen.color, seen.stripes} == {look.color, look.stripes} for seen in looks)
+        colors += sum(seen.colors == look.colors for seen in looks)
     bench.keep(f"fidelity_{subject}_{arm}", pictures)
     return {f"{arm}_exact": exact / count, f"{arm}_both_colors": colors / count}
 

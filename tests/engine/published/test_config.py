@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +333,55 @@ def test_strict_positions_keep_the_typed_rows(folder: Path, caplog: pytest.LogCa
 def test_strict_without_a_position_uses_the_phrase(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     assert rows(place(folder, "a dog", ["dog"], strict=True)) == [("dog", ((2,),))]
+
+
+def test_problems_are_named_up_to_a_limit(folder: Path) -> None:
+    entries = [{"prompt": index, "guidance_weight": "much"} for index in range(150)]
+    _, findings = read_configs(write(folder, entries))
+    assert len(findings.problems) == 51
+    assert findings.problems[-1] == "there are more than 50 problems: the others are not listed"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([{"prompt": "dog " * 50_000}], r"is larger than 262,144 bytes|prompt has 200,000 characters"),
+        ([ENTRY | {"prompt": "dog " * 5_000}], "prompt has 20,000 characters: 10,000 is the limit"),
+        ([ENTRY | {"subject_list": ["dog"] * 2_000}], "subject_list has 2,000 subjects: 32 is the limit"),
+        (
+            [ENTRY | {"color_context": {f"{index},0,0": "dog" for index in range(200)}}],
+            "color_context has 200 subjects: 32 is the limit",
+        ),
+        ([{"prompt": "a dog"}] * 5_000, "has 5,000 entries: 200 is the limit"),
+        ([{"prompt": "a dog", "x" * 250_000: 1}], None),
+    ],
+    ids=["file", "prompt", "subjects", "colors", "entries", "key"],
+)
+def test_every_part_of_a_config_is_bounded(folder: Path, data: Any, message: str | None) -> None:
+    configs, findings = read_configs(write(folder, data))
+    for text in (*findings.problems, *findings.notes):
+        assert len(text) < 2000
+    if message is None:
+        assert len(configs) == 1 and not findings.problems
+    else:
+        assert any(re.search(message, problem) for problem in findings.problems)
+
+
+def test_each_phrase_is_searched_in_the_prompt_once(folder: Path) -> None:
+    """32 subjects that all occur thousands of times: the prompt is searched once for each phrase."""
+    names = [f"<dog{index}>" for index in range(32)]
+    config = load_one(
+        folder,
+        prompt="dog " * 2_400,
+        subject_list=names,
+        residual_dict=dict.fromkeys(names, "residuals/dog.pt"),
+        color_context={f"{index},0,0": "dog" for index in range(32)},
+    )
+    texts: list[str] = []
+
+    def counting(text: str) -> Any:
+        texts.append(text)
+        return tokenize(text)
+
+    placed = resolve_subjects(config, stream(config.prompt), counting)
+    assert len(placed) == 32 and len(texts) < 150
