@@ -80,7 +80,7 @@ def locate_subjects(
     Raises PromptError for a phrase that is not in the prompt (listing its words), numbered beyond
     its count (telling the count), or left without a place (naming who has it).
     """
-    declared = [_Declared(subject, *_search(prompt, subject, tokenize)) for subject in subjects]
+    declared = _declare(prompt, subjects, tokenize)
     for each in declared:
         _check_found(each, prompt, tokenize)
     return _claims(prompt, declared, share)
@@ -90,7 +90,7 @@ def locate_present(
     prompt: PromptTokens, subjects: Sequence[PhraseRef], tokenize: Tokenize, share: bool = False
 ) -> list[Claim | None]:
     """As locate_subjects, for one of several combined prompts: None for a subject that this prompt does not name."""
-    declared = [_Declared(subject, *_search(prompt, subject, tokenize)) for subject in subjects]
+    declared = _declare(prompt, subjects, tokenize)
     present = [each for each in declared if each.is_there]
     claims = iter(_claims(prompt, present, share))
     return [next(claims) if each.is_there else None for each in declared]
@@ -130,9 +130,13 @@ class _Assignment:
             self.hold(each, place)
 
 
-def _search(prompt: PromptTokens, subject: PhraseRef, tokenize: Tokenize) -> tuple[tuple[int, ...], tuple[range, ...]]:
-    ids = phrase_ids(subject.phrase, tokenize)
-    return ids, tuple(find_places(prompt, ids))
+def _declare(prompt: PromptTokens, subjects: Sequence[PhraseRef], tokenize: Tokenize) -> list[_Declared]:
+    """The subjects with their places; a phrase that several of them name is searched once."""
+    found: dict[str, tuple[tuple[int, ...], tuple[range, ...]]] = {}
+    for phrase in dict.fromkeys(subject.phrase for subject in subjects):
+        ids = phrase_ids(phrase, tokenize)
+        found[phrase] = ids, tuple(find_places(prompt, ids))
+    return [_Declared(subject, *found[subject.phrase]) for subject in subjects]
 
 
 def _check_found(each: _Declared, prompt: PromptTokens, tokenize: Tokenize) -> None:

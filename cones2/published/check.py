@@ -63,16 +63,17 @@ def _layout_problems(config: GuidanceConfig) -> list[str]:
 def _phrase_problems(config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize) -> list[str]:
     """Color-table subjects the prompt lacks, each alone first; then those that leave each other no place."""
     problems = []
-    found: list[PhraseRef] = []
-    for entry in config.colors:
+    found: dict[str, PhraseRef] = {}
+    for text in dict.fromkeys(entry.subject for entry in config.colors):
         try:
-            subject = parse_phrase(entry.subject)
+            subject = parse_phrase(text)
             locate_subjects(prompt, [subject], tokenize)
-            found.append(subject)
+            found[text] = subject
         except PromptError as error:
             problems.append(f"{config.where}: color_context: {error}")
     try:
-        locate_subjects(prompt, found, tokenize, share=True)
+        subjects = [found[entry.subject] for entry in config.colors if entry.subject in found]
+        locate_subjects(prompt, subjects, tokenize, share=True)
     except PromptError as error:
         problems.append(f"{config.where}: color_context: {error}")
     return problems
