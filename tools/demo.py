@@ -26,11 +26,11 @@ from cones2.evaluation.toyworld.detector import Found, detect, load_detector
 from cones2.evaluation.toyworld.world import SUBJECTS
 from cones2.guidance.heat_maps import AttentionRecorder
 from cones2.layout.colors import parse_color
-from cones2.layout.drawing import write_png
 from cones2.layout.regions import ColorEntry, Layout, layout_from_colors
 from cones2.prompt.tokens import locate_subjects
 from cones2.scene import Scene, compose
 from cones2.storage.files import write_atomically
+from cones2.storage.png import write_png
 from cones2.training.views import load_photos
 from tools.demo_picture import Row, overview, photo_row
 

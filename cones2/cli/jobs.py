@@ -11,13 +11,13 @@ from ..concepts.residual import load_residual
 from ..diffusers_models.latent_model import EncodedPrompt, StableDiffusion
 from ..errors import Cones2Error, ConfigError, LayoutError
 from ..layout.colors import DEFAULT_TOLERANCE, parse_color
-from ..layout.drawing import open_layout_picture
 from ..layout.regions import DEFAULT_WEIGHT, ColorEntry, Layout, layout_from_colors
 from ..prompt.tokens import Claim, locate_subjects
 from ..published.config import WEIGHT_RANGE, GuidanceConfig, load_guidance_configs
 from ..published.placement import resolve_subjects
 from ..published.rules import PublishedRules, published_layout
 from ..scene import GuidanceNumbers, PlacedResidual, Scene, compose, compose_published
+from ..storage.images import open_layout_picture
 
 log = logging.getLogger(__name__)
 

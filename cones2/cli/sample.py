@@ -17,13 +17,14 @@ from ..diffusers_models.latent_model import SamplingSettings, StableDiffusion, t
 from ..diffusers_models.loading import load_model
 from ..errors import ConfigError
 from ..layout.colors import DEFAULT_TOLERANCE
-from ..layout.drawing import grid, layout_picture, write_png
+from ..layout.drawing import grid, layout_picture
 from ..layout.regions import Layout
 from ..published.config import GUIDANCE_WEIGHT_RANGE, OUTSIDE_WEIGHT_RANGE, STEPS_RANGE
 from ..published.rules import PublishedRules
 from ..sampling.euler import StepInfo
 from ..scene import Scene
 from ..storage.files import write_atomically
+from ..storage.png import write_png
 from .jobs import Job, job_from_flags, job_layout, job_scene, jobs_from_config, parse_subject
 
 log = logging.getLogger(__name__)

@@ -22,10 +22,10 @@ from ..diffusers_models.latent_model import SamplingSettings, StableDiffusion, t
 from ..diffusers_models.loading import load_model_to_train
 from ..diffusers_models.sdxl import StableDiffusionXL
 from ..errors import ConfigError, ModelError
-from ..layout.drawing import write_png
 from ..prompt.tokens import find_phrase
 from ..scene import compose
 from ..storage.files import write_atomically
+from ..storage.png import write_png
 from ..training.config import TrainingConfig, default_config
 from ..training.history import CsvLog, loss_curve
 from ..training.loop import Record, Trainer, TrainingResult

@@ -15,7 +15,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from ..errors import LayoutError
-from .colors import DEFAULT_TOLERANCE, RGB, color_name, nearest_color, prominent_colors, to_rgb
+from ..storage.images import to_rgb
+from .colors import DEFAULT_TOLERANCE, RGB, color_name, nearest_color, prominent_colors
 
 log = logging.getLogger(__name__)
 

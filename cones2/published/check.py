@@ -7,9 +7,9 @@ from pathlib import Path
 from ..concepts.residual import Residual, load_residual
 from ..errors import Cones2Error, PromptError
 from ..layout.colors import parse_color
-from ..layout.drawing import open_layout_picture
 from ..layout.regions import ColorEntry, layout_from_colors
 from ..prompt.tokens import PromptTokens, Tokenize, locate_subjects, stream_from_ids
+from ..storage.images import open_layout_picture
 from .config import GuidanceConfig, read_configs
 from .placement import place_subjects
 

@@ -23,7 +23,7 @@ from cones2.concepts.residual import make_residual, save_residual
 from cones2.diffusers_models.latent_model import StableDiffusion
 from cones2.diffusers_models.loading import load_model
 from cones2.errors import Cones2Error, ModelError
-from cones2.layout.drawing import read_settings
+from cones2.storage.png import read_settings
 from tests.support.sd2_model import WIDTH, write_sd2_model
 
 FAST = ["--steps", "2", "--size", "64x64"]
