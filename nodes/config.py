@@ -9,7 +9,8 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..cones2.concepts.residual import Residual, load_residual
+from ..cones2.concepts.residual import Residual
+from ..cones2.concepts.residual_file import load_residual
 from ..cones2.errors import Cones2Error, ConfigError
 from ..cones2.layout.colors import parse_color
 from ..cones2.layout.regions import ColorEntry, Layout, layout_from_colors

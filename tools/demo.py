@@ -19,7 +19,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cones2.assets import TOYWORLD
-from cones2.concepts.residual import Residual, save_residual
+from cones2.concepts.residual import Residual
+from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
 from cones2.diffusers_models.loading import load_model
 from cones2.evaluation.toyworld.detector import Found, detect, load_detector

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..concepts.residual import load_residual
+from ..concepts.residual_file import load_residual
 from ..diffusers_models.latent_model import EncodedPrompt, StableDiffusion
 from ..errors import Cones2Error, ConfigError, LayoutError
 from ..layout.colors import DEFAULT_TOLERANCE, parse_color

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..concepts.residual import ResidualFile, load_residual, read_residual_file, save_residual
+from ..concepts.residual_file import ResidualFile, load_residual, read_residual_file, save_residual
 from ..errors import ResidualError
 from ..families.family import family_of_width
 

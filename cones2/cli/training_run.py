@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ..concepts.residual import Residual, make_residual, save_residual
+from ..concepts.residual import Residual, make_residual
+from ..concepts.residual_file import save_residual
 from ..diffusers_models.for_training import training_model
 from ..diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
 from ..diffusers_models.loading import load_model_to_train

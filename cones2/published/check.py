@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..concepts.residual import Residual, load_residual
+from ..concepts.residual import Residual
+from ..concepts.residual_file import load_residual
 from ..errors import Cones2Error, PromptError
 from ..layout.colors import parse_color
 from ..layout.regions import ColorEntry, layout_from_colors

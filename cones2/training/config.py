@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from ..concepts.phrase import subject_phrase
 from ..errors import ConfigError
 from .model import Precision
 
@@ -66,8 +67,7 @@ class TrainingConfig:
         for name, choices in _CHOICES:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}: choose {' or '.join(choices)}")
-        if not self.subject.strip():
-            raise ConfigError("the subject is empty: name the kind of thing in the photos, such as dog")
+        object.__setattr__(self, "subject", subject_phrase(self.subject, ConfigError))
         if not 0 <= self.timesteps[0] < self.timesteps[1] <= 1:
             raise ConfigError(f"timesteps are {self.timesteps}: two rising fractions between 0 and 1 are needed")
 

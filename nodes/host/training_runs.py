@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ...cones2.concepts.fingerprint import encoder_fingerprint
-from ...cones2.concepts.residual import Residual, load_residual, save_residual
+from ...cones2.concepts.residual import Residual
+from ...cones2.concepts.residual_file import load_residual, save_residual
 from ...cones2.errors import ResidualError
 from ...cones2.training.config import TrainingConfig
 from ...cones2.training.history import CsvLog, read_log

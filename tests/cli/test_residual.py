@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from cones2.cli.residual import add_residual_parser
-from cones2.concepts.residual import Residual, load_residual, make_residual, save_residual
+from cones2.concepts.residual import Residual, make_residual
+from cones2.concepts.residual_file import load_residual, save_residual
 from cones2.errors import ResidualError
 
 

@@ -19,7 +19,8 @@ from PIL import Image, ImageDraw
 
 from cones2.cli import main
 from cones2.cli.jobs import parse_subject
-from cones2.concepts.residual import make_residual, save_residual
+from cones2.concepts.residual import make_residual
+from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.latent_model import StableDiffusion
 from cones2.diffusers_models.loading import load_model
 from cones2.errors import Cones2Error, ModelError

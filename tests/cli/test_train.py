@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from cones2.cli import main
-from cones2.concepts.residual import load_residual
+from cones2.concepts.residual_file import load_residual
 from cones2.diffusers_models.loading import load_model_to_train
 from cones2.errors import ConfigError
 from tests.support.sd2_model import WIDTH, write_sd2_model

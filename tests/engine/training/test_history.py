@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cones2.concepts.fingerprint import from_other_encoder
-from cones2.concepts.residual import load_residual, save_residual
+from cones2.concepts.residual_file import load_residual, save_residual
 from cones2.errors import ModelError
 from cones2.training import session
 from cones2.training.history import COLUMNS, CsvLog, loss_curve, read_log
