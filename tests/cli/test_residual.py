@@ -60,6 +60,17 @@ def test_inspect_lists_every_bad_file(published: Path, tmp_path: Path, capsys: p
     assert str(tmp_path / "dog.pt") in missing and "empty.pt, pet_cat.pt" in missing
 
 
+@pytest.mark.parametrize("name", ["\x1b]0;title\x07.pt", "two\nlines.pt", "n" * 250 + ".pt"])
+def test_names_of_files_cannot_disturb_the_table(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(torch.ones(1, 768), tmp_path / name)
+    (tmp_path / ("x" + name[1:])).touch()
+    assert run("inspect", tmp_path / name, tmp_path / ("x" + name[1:])) == 1
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines() + captured.err.splitlines()
+    assert all(line.isprintable() and len(line) < 1000 for line in lines)
+    assert len(lines) == 3
+
+
 def test_convert(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "cat.safetensors"
     assert run("convert", published, out, "--subject", "gray cat") == 0
