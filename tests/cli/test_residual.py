@@ -62,7 +62,7 @@ def test_inspect_lists_every_bad_file(published: Path, tmp_path: Path, capsys: p
 
 @pytest.mark.parametrize("name", ["\x1b]0;title\x07.pt", "two\nlines.pt", "n" * 250 + ".pt"])
 def test_names_of_files_cannot_disturb_the_table(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save(torch.ones(1, 768), tmp_path / name)
+    save_residual(make_residual("dog", torch.ones(1, 768)), tmp_path / "a").rename(tmp_path / name)
     (tmp_path / ("x" + name[1:])).touch()
     assert run("inspect", tmp_path / name, tmp_path / ("x" + name[1:])) == 1
     captured = capsys.readouterr()
