@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from tqdm import tqdm
 
-from ..errors import Cones2Error, ConfigError
+from ..errors import ConfigError
 from ..messages import shown
 from ..storage.files import shown_path, write_atomically
 from ..storage.png import write_png
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 class RunLog:
     """Progress bar, CSV file, TensorBoard, previews, and the loss curve at the end.
 
-    Whatever cannot be written later on is reported once, and the training goes on. Raises ConfigError when
-    not even the CSV file can be begun, or TensorBoard is missing.
+    What cannot be written is reported once, and the training goes on. Only at the start it is an error:
+    raises ConfigError when the CSV file cannot be begun, or TensorBoard is missing.
     """
 
     def __init__(self, files: RunFiles, trainer: Trainer, tensorboard: bool = False) -> None:
@@ -59,21 +60,24 @@ class RunLog:
         if self._board is not None:
             self._attempt("TensorBoard", self._board.close)
         if self._trainer.history:
-            config = self._trainer.config
-            curve = loss_curve(self._trainer.history, f"{config.subject}, {config.method}")
-            self._attempt("the loss curve", lambda: _write(self._files.curve, curve, {}))
+            self._attempt("the loss curve", self._draw_curve)
+
+    def _draw_curve(self) -> None:
+        config = self._trainer.config
+        curve = loss_curve(self._trainer.history, f"{config.subject}, {config.method}")
+        _write(self._files.curve, curve, {})
 
     def _attempt(self, what: str, write: Callable[[], object]) -> None:
         try:
             write()
-        except (OSError, Cones2Error) as error:
+        except (OSError, ValueError) as error:  # ValueError: Cones2Error, or a subject the font cannot draw
             if what not in self._failed:
                 log.warning("%s is not complete: %s", what, shown(error))
             self._failed.add(what)
 
     def _last_validation(self) -> dict[str, str]:
-        errors = [record["held_out"] for record in self._trainer.history if "held_out" in record]
-        return {"held-out": f"{errors[-1]:.4f}"} if errors else {}
+        errors = (record["held_out"] for record in reversed(self._trainer.history) if "held_out" in record)
+        return {"held-out": f"{error:.4f}" for error in islice(errors, 1)}
 
 
 def _write(path: Path, picture: Image.Image, settings: Mapping[str, Any]) -> None:

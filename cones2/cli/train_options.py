@@ -1,4 +1,4 @@
-"""What one run of `cones2 train` is told, whoever tells it: flags, a YAML file or a script."""
+"""The options of one run of `cones2 train`, from flags, a YAML file or a script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of named tensors from strangers, safetensors or torch.save, told apart by their content."""
+"""Files of tensors from strangers: safetensors or torch.save, recognized by their content."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def test_missing_file_names_the_residuals_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_values_that_are_no_numbers(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
+def test_values_that_are_not_numbers(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
     tensor = torch.ones(1, 8, dtype=dtype)
     tensor[0, 3] = value
     for content in (saved(tensor), serialize({"residual": tensor})):

@@ -165,7 +165,7 @@ def test_gray_pixels_and_a_bare_mask_are_understood():
 
 
 @pytest.mark.parametrize("name", ["images", "masks"])
-def test_values_that_are_no_numbers_are_refused(name):
+def test_values_that_are_not_numbers_are_refused(name):
     values = {"images": torch.zeros(1, 8, 8, 3), "masks": torch.ones(1, 8, 8)}
     values[name][0, 0, 0] = torch.nan
     with pytest.raises(ConfigError, match=f"the {name} hold"):
