@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,8 @@ class RunLog:
 
     def _last_validation(self) -> dict[str, str]:
         errors = (record["held_out"] for record in reversed(self._trainer.history) if "held_out" in record)
-        return {"held-out": f"{error:.4f}" for error in islice(errors, 1)}
+        last = next(errors, None)
+        return {} if last is None else {"held-out": f"{last:.4f}"}
 
 
 def _write(path: Path, picture: Image.Image, settings: Mapping[str, Any]) -> None:

@@ -32,15 +32,26 @@ def _load_once(*args):
 
 
 @pytest.fixture
-def train(model, tmp_path, monkeypatch, capsys):
-    """A function that trains for 4 updates into tmp_path/out; capsys keeps pytest's own files out of the limits."""
+def disk():
+    """Limits entered into this stack hold until the training ends: pytest writes files as well."""
+    return ExitStack()
+
+
+@pytest.fixture
+def train(model, tmp_path, monkeypatch, capsys, disk):
+    """A function that trains for 4 updates into tmp_path/out."""
     monkeypatch.setattr("cones2.cli.training_run.load_model_to_train", _load_once)
     (tmp_path / "photos").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photos" / "0.png")
     base = ["train", "--model", model, "--images", tmp_path / "photos", "--subject", "dog", "--out", tmp_path / "out"]
     quick = ["--resolution", "64", "--steps", "4", "--batch-size", "1", "--held-out", "0", "--patience", "0"]
-    return lambda *flags: main([str(part) for part in [*base, *quick, *flags]])
+
+    def run(*flags):
+        with disk:
+            return main([str(part) for part in [*base, *quick, *flags]])
+
+    return run
 
 
 @pytest.fixture
@@ -56,13 +67,6 @@ def after_step(monkeypatch):
     return actions.__setitem__
 
 
-@pytest.fixture
-def disk():
-    """A stack that has a full disk entered into it."""
-    with ExitStack() as stack:
-        yield stack
-
-
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -71,9 +75,9 @@ def names(tmp_path):
     return sorted(path.name for path in (tmp_path / "out").iterdir())
 
 
-def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(train, tmp_path, caplog):
-    with files_of_at_most(1_000_000):  # a checkpoint is larger, the rest is not
-        assert train("--checkpoint-every", "2") == 0
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(train, tmp_path, caplog, disk):
+    disk.enter_context(files_of_at_most(1_000_000))  # a checkpoint is larger, the rest is not
+    assert train("--checkpoint-every", "2") == 0
     assert "no checkpoint after step 2" in caplog.text
     assert names(tmp_path) == ["dog.csv", "dog.safetensors", "dog_loss.png"]
 
@@ -121,7 +125,6 @@ def test_an_interrupt_on_a_full_disk_continues_from_an_earlier_checkpoint(train,
     after_step(3, lambda: (disk.enter_context(files_of_at_most(0)), interrupt()))
     assert train("--checkpoint-every", "2") == 130
     assert "the same command continues" in capsys.readouterr().out
-    disk.close()
     assert train("--checkpoint-every", "2") == 0
     assert "continues after step 2 of 4" in capsys.readouterr().out
 
