@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .concepts.residual import Residual as Residual
-    from .concepts.residual import load_residual as load_residual
-    from .concepts.residual import save_residual as save_residual
+    from .concepts.residual_file import load_residual as load_residual
+    from .concepts.residual_file import save_residual as save_residual
     from .diffusers_models.latent_model import to_images as to_images
     from .diffusers_models.loading import load_model as load_model
     from .errors import Cones2Error as Cones2Error
@@ -46,9 +46,9 @@ _HOMES = {
     "layout_from_masks": "layout.regions",
     "layout_picture": "layout.drawing",
     "load_model": "diffusers_models.loading",
-    "load_residual": "concepts.residual",
+    "load_residual": "concepts.residual_file",
     "locate_subjects": "prompt.claims",
-    "save_residual": "concepts.residual",
+    "save_residual": "concepts.residual_file",
     "to_images": "diffusers_models.latent_model",
 }
 __all__ = ["__version__", *_HOMES]

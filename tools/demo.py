@@ -19,14 +19,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cones2.assets import TOYWORLD
-from cones2.concepts.residual import Residual, save_residual
+from cones2.concepts.residual import Residual
+from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.latent_model import DiffusersModel, to_images
 from cones2.diffusers_models.loading import load_model
 from cones2.evaluation.toyworld.detector import Found, detect, load_detector
 from cones2.evaluation.toyworld.world import SUBJECTS
 from cones2.guidance.heat_maps import AttentionRecorder
 from cones2.layout.colors import parse_color
-from cones2.layout.drawing import write_png
 from cones2.layout.painted import ColorEntry, layout_from_colors
 from cones2.layout.regions import Layout
 from cones2.prompt.claims import PhraseRef, locate_subjects
@@ -34,6 +34,7 @@ from cones2.prompt.tokens import Span
 from cones2.sampling.settings import SamplingSettings
 from cones2.scene import compose
 from cones2.storage.files import write_atomically
+from cones2.storage.png import write_png
 from cones2.training.views import load_photos
 from tools.demo_picture import Row, overview, photo_row
 

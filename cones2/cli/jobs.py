@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..concepts.residual import PlacedResidual, load_residual
+from ..concepts.residual import PlacedResidual
+from ..concepts.residual_file import load_residual
 from ..errors import Cones2Error, ConfigError, LayoutError
 from ..layout.colors import parse_color
-from ..layout.drawing import open_layout_picture
 from ..layout.painted import ColorEntry
 from ..layout.regions import DEFAULT_WEIGHT, Layout
 from ..messages import shown
@@ -21,6 +21,7 @@ from ..published.placement import resolve_subjects
 from ..ranges import REGION_WEIGHT
 from ..rules import DEFAULT_GUIDANCE, GuidanceSettings, Rules
 from ..scene import LatentModel, Scene, bind
+from ..storage.images import open_layout_picture
 
 log = logging.getLogger(__name__)
 

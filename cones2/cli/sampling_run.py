@@ -16,7 +16,7 @@ from ..diffusers_models.loading import load_model
 from ..errors import ConfigError, ModelError
 from ..guidance.weight_maps import OutsideMode
 from ..layout.colors import color_name
-from ..layout.drawing import grid, layout_picture, write_png
+from ..layout.drawing import grid, layout_picture
 from ..layout.regions import Layout
 from ..rules import Rules
 from ..sampling.euler import StepInfo
@@ -24,6 +24,7 @@ from ..sampling.noise import Prediction
 from ..sampling.settings import SamplingSettings
 from ..scene import Scene
 from ..storage.files import write_atomically
+from ..storage.png import write_png
 from .jobs import Job, SubjectFlag, job_from_flags, job_layout, job_scene, jobs_from_config
 
 log = logging.getLogger(__name__)

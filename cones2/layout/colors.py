@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor
+from PIL import ImageColor
 
 from ..errors import LayoutError
 from ..messages import shown
@@ -55,15 +55,6 @@ def _css_color(text: str) -> tuple[int, ...] | None:
 def color_name(color: RGB) -> str:
     """The color the way messages show it: "#ff0000"."""
     return "#{:02x}{:02x}{:02x}".format(*color)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow picture as RGB; transparency is composited on white."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
 
 
 def nearest_color(pixels: NDArray[np.uint8], colors: Sequence[RGB], tolerance: float) -> NDArray[np.int64]:

@@ -13,7 +13,8 @@ from PIL import Image, ImageFilter
 
 from ..errors import LayoutError
 from ..messages import shown
-from .colors import DEFAULT_TOLERANCE, RGB, color_name, nearest_color, prominent_colors, to_rgb
+from ..storage.images import to_rgb
+from .colors import DEFAULT_TOLERANCE, RGB, color_name, nearest_color, prominent_colors
 from .grid import canvas_within
 from .regions import DEFAULT_WEIGHT, Layout, Region, check_region_count
 

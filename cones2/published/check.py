@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..concepts.residual import load_residual
+from ..concepts.residual_file import load_residual
 from ..errors import Cones2Error, PromptError
-from ..layout.drawing import open_layout_picture
 from ..layout.painted import layout_from_colors
 from ..messages import shown
 from ..prompt.claims import PhraseRef, locate_subjects, parse_phrase
 from ..prompt.tokens import PromptTokens, Tokenize, chunked_tokens
+from ..storage.images import open_layout_picture
 from .config import GuidanceConfig, read_configs
 from .placement import place_subjects
 

@@ -1,4 +1,4 @@
-"""Will a run fit into memory? Measured on small latents, scaled to the real ones."""
+"""Whether a run fits into memory: measured on small latents, scaled to the real ones."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ _OPTIMIZER_COPIES = 3  # gradient and Adam's two moments, in the weights' float3
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes a run needs on top of the loaded model.
-
-    activations: what the UNet keeps for the backward pass of one micro-batch. trainable: gradients
-    and optimizer state. captions: the frozen conditioning.
-    """
+    """Bytes a run needs on top of the loaded model."""
 
     activations: int
+    """What the UNet keeps for the backward pass of one micro-batch."""
     trainable: int
+    """Gradients and optimizer state."""
     captions: int
+    """The frozen conditioning."""
 
     @property
     def total(self) -> int:

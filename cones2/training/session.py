@@ -48,7 +48,8 @@ def result_residual(
 ) -> Residual:
     """The trained residual with the facts of its training as metadata; `facts` adds to them.
 
-    base_model: file or folder name of the model. The text encoder it was learned with is told by its anchor.
+    base_model: file or folder name of the model. The metadata's encoder fingerprint identifies the text encoder
+    it was trained with.
     """
     config = trainer.config
     metadata = {

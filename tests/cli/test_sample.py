@@ -19,11 +19,12 @@ from PIL import Image, ImageDraw
 
 from cones2.cli import main
 from cones2.cli.jobs import parse_subject
-from cones2.concepts.residual import make_residual, save_residual
+from cones2.concepts.residual import make_residual
+from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.errors import Cones2Error, ModelError
-from cones2.layout.drawing import read_settings
+from cones2.storage.png import read_settings
 from tests.support.sd2_model import WIDTH, write_sd2_model
 
 RED = (255, 0, 0)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cones2.cli import main
 from cones2.concepts.fingerprint import from_other_encoder
-from cones2.concepts.residual import load_residual
+from cones2.concepts.residual_file import load_residual
 from cones2.diffusers_models.for_training import training_model
 from cones2.diffusers_models.loading import load_model
 from cones2.errors import ModelError

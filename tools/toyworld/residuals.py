@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cones2.concepts.residual import Residual, save_residual
+from cones2.concepts.residual import Residual
+from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.for_training import training_model
 from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model

@@ -266,7 +266,7 @@ def test_compose_names_what_does_not_fit(model):
 
 
 def test_a_residual_goes_to_the_occurrence_it_names(model):
-    second = make_residual("dog", torch.ones(1, WIDTH)).with_subject(PhraseRef("dog", 2))
+    second = make_residual("dog", torch.ones(1, WIDTH)).with_reference(PhraseRef("dog", 2))
     plain, changed = (compose(model, "a dog and a dog", residuals).positive.embeds for residuals in ([], [second]))
     assert (changed - plain)[0].abs().amax(-1).nonzero().flatten().tolist() == [5]
 

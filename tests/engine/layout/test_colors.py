@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from cones2.errors import LayoutError
-from cones2.layout.colors import color_name, nearest_color, parse_color, prominent_colors, to_rgb
+from cones2.layout.colors import color_name, nearest_color, parse_color, prominent_colors
 from cones2.messages import shown
 
 CHANNEL = st.integers(0, 255)
@@ -103,31 +102,6 @@ def test_black_and_white_can_be_subjects_too():
     pixels = np.array([[(255, 255, 255), (0, 0, 0), (255, 0, 0)]], dtype=np.uint8)
     assert nearest_color(pixels, [(255, 0, 0), (0, 0, 0)], 96).tolist() == [[-1, 1, 0]]
     assert nearest_color(pixels, [(255, 255, 255)], 96).tolist() == [[0, -1, -1]]
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
-def test_transparency_counts_as_white(mode):
-    picture = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
-    picture.putpixel((1, 0), (0, 0, 0, 255))
-    rgb = to_rgb(picture.convert(mode))
-    assert rgb.mode == "RGB"
-    assert rgb.getpixel((0, 0)) == (255, 255, 255)
-    assert rgb.getpixel((1, 0)) == (0, 0, 0)
-
-
-def test_transparent_palette_entry_counts_as_white(tmp_path):
-    picture = Image.new("P", (2, 1), 0)
-    picture.putpalette([255, 0, 0, 0, 0, 255])
-    picture.putpixel((1, 0), 1)
-    picture.save(tmp_path / "palette.png", transparency=0)
-    with Image.open(tmp_path / "palette.png") as loaded:
-        rgb = to_rgb(loaded)
-    assert [rgb.getpixel((x, 0)) for x in range(2)] == [(255, 255, 255), (0, 0, 255)]
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV", "I;16"])
-def test_every_mode_becomes_rgb(mode):
-    assert to_rgb(Image.new(mode, (3, 2))).mode == "RGB"
 
 
 def test_prominent_colors_are_largest_first_without_grays():

@@ -22,15 +22,15 @@ def losses(result):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("method", ["direct", "paper"])
-def test_training_lowers_the_held_out_error(method, prediction_type):
+def test_training_lowers_the_validation_error(method, prediction_type):
     config = quick_config(method, steps=40, held_out=16, evaluate_every=10, batch_size=4)
     run = trainer(config, tiny_model(prediction_type))
-    before = run.evaluate()
+    before = run.validate()
     result = run.run()
     assert result.reason == "finished" and result.steps == 40
     assert result.held_out < before
     run.method.residual = lambda: result.residual
-    assert run.evaluate() == pytest.approx(result.held_out)
+    assert run.validate() == pytest.approx(result.held_out)
 
 
 @pytest.mark.parametrize("method", ["direct", "paper"])

@@ -223,7 +223,9 @@ def test_paper_needs_text_weights():
         ({"schedule": "linear"}, "choose constant or cosine"),
         ({"speed": 1}, "unknown training setting speed"),
         ({"timesteps": (0.5, 0.2)}, "two rising fractions"),
-        ({"subject": " "}, "the subject is empty"),
+        ({"subject": " "}, "the subject phrase is empty"),
+        ({"subject": "do\0g"}, "does not print"),
+        ({"subject": "x" * 201}, "has 201 characters"),
     ],
 )
 def test_wrong_settings_are_named(changes, message):
