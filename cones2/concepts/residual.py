@@ -78,7 +78,7 @@ def make_residual(subject: str, tensor: Tensor, metadata: Mapping[str, str] | No
     Raises ResidualError for a subject that is not a phrase (see `subject_phrase`), another rank or type,
     too many tokens, or values that are not finite.
     """
-    phrase, vectors = subject_phrase(subject, ResidualError), plain_vectors(tensor)
+    vectors, phrase = plain_vectors(tensor), subject_phrase(subject, ResidualError)
     family = family_of_width(vectors.shape[1])
     return Residual(phrase, vectors, family.key if family else "", dict(metadata or {}))
 

@@ -15,8 +15,8 @@ from .. import __version__
 from ..errors import Cones2Error, ResidualError
 from ..families.family import width_label
 from ..messages import shown
-from ..storage.files import shown_path, write_atomically
-from ..storage.tensors import TensorFile, read_tensors
+from ..storage.files import read_limited, shown_path, write_atomically
+from ..storage.tensors import TensorFile, parse_tensors
 from .residual import Residual, make_residual, plain_vectors
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,15 @@ _TEXTUAL_INVERSION_KEYS = {"clip_l", "clip_g", "emb_params", "string_to_param"}
 
 @dataclass(frozen=True, eq=False)
 class ResidualFile:
-    """A residual with how its file stores it."""
+    """A residual with how its file stores it.
+
+    container: format of the file.
+    dtype: type of its numbers.
+    """
 
     residual: Residual
     container: Literal["safetensors", "torch.save"]
-    """Format of the file."""
     dtype: torch.dtype
-    """Type of its numbers."""
 
 
 def load_residual(path: Path | str, subject: str | None = None) -> Residual:
@@ -54,15 +56,16 @@ def read_residual_file(path: Path | str, subject: str | None = None) -> Residual
     """As `load_residual`, with the file's container and dtype."""
     path = Path(path)
     try:
-        file = read_tensors(path, MAX_FILE_BYTES, "residual", SUFFIXES)
+        content = read_limited(path, MAX_FILE_BYTES, "residual", SUFFIXES)
     except Cones2Error as error:
         raise ResidualError(str(error)) from error
-    metadata = dict(file.metadata)
-    own_subject = metadata.pop("subject", "")
     try:
+        file = parse_tensors(content)
         tensor = _residual_tensor(file)
-        residual = make_residual(subject or own_subject or path.stem.replace("_", " "), tensor, metadata)
-    except ResidualError as error:
+        metadata = dict(file.metadata)
+        phrase = subject or metadata.pop("subject", "") or path.stem.replace("_", " ")
+        residual = make_residual(phrase, tensor, metadata)
+    except Cones2Error as error:
         raise ResidualError(f"{shown_path(path)}: {error}") from error
     claimed = metadata.get("family")
     if claimed and residual.family and claimed != residual.family:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageColor
+from PIL import Image, ImageColor, ImageFilter
 
 from ..errors import LayoutError
 from ..messages import shown
@@ -20,6 +20,7 @@ RGB: TypeAlias = tuple[int, int, int]
 DEFAULT_TOLERANCE = 96.0
 
 _LONGEST_COLOR = 100  # characters
+_EXACT = 3.0  # distance up to which a pixel is the color itself, not a blend of two others
 _GRAY_SPREAD = 24  # difference of the channels up to which a color counts as gray
 _CHUNK = 1 << 16  # distinct colors measured at a time
 _TRIPLE = re.compile(r"\(?\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)?")
@@ -108,6 +109,35 @@ def prominent_colors(
         if max(red, green, blue) - min(red, green, blue) > _GRAY_SPREAD:
             found.append(((red, green, blue), share))
     return found
+
+
+def without_fringe(mask: NDArray[np.bool_], pixels: NDArray[np.uint8], color: RGB) -> NDArray[np.bool_]:
+    """The mask [H, W] of a color without thin seams: where red meets yellow, blended pixels look orange.
+
+    Thin strokes in the color itself stay; a blend may hit it too, but only here and there.
+    """
+    exact = np.zeros_like(mask)
+    exact[mask] = ((pixels[mask].astype(np.int32) - np.array(color, dtype=np.int32)) ** 2).sum(-1) <= _EXACT**2
+    strokes = exact & (_neighbors(exact) >= 2)
+    picture = Image.fromarray(mask.astype(np.uint8))
+    opened = np.asarray(picture.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))).astype(bool)
+    kept: NDArray[np.bool_] = strokes | (opened & mask)
+    return kept if kept.any() else mask
+
+
+def _neighbors(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """How many of each cell's 8 neighbors are set."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    around: NDArray[np.uint8] = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - mask
+    return around
+
+
+def listed_colors(colors: Sequence[tuple[RGB, float]]) -> str:
+    """Colors and their shares as messages show them: "#ff0000 (12%), #0000ff (3%)"."""
+    if not colors:
+        return "only black, white and gray"
+    return ", ".join(f"{color_name(color)} ({share:.0%})" for color, share in colors[:8])
 
 
 def _background(colors: Sequence[RGB]) -> list[RGB]:

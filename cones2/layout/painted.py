@@ -9,18 +9,24 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from ..errors import LayoutError
 from ..messages import shown
 from ..storage.images import to_rgb
-from .colors import DEFAULT_TOLERANCE, RGB, color_name, nearest_color, prominent_colors
+from .colors import (
+    DEFAULT_TOLERANCE,
+    RGB,
+    color_name,
+    listed_colors,
+    nearest_color,
+    prominent_colors,
+    without_fringe,
+)
 from .grid import canvas_within
 from .regions import DEFAULT_WEIGHT, Layout, Region, check_region_count
 
 log = logging.getLogger(__name__)
-
-_EXACT = 3.0  # RGB distance up to which a pixel is the color itself, not a blend of two others
 
 
 class ColorEntry(NamedTuple):
@@ -50,23 +56,27 @@ def layout_from_colors(
     """
     check_color_table(table)
     pixels = rgb_pixels(image)
+    check_region_count(len(table))
     labels = nearest_color(pixels, [entry.color for entry in table], tolerance)
     counts = np.bincount(labels[labels >= 0], minlength=len(table))
-    _check_present(pixels, [entry for entry, count in zip(table, counts, strict=True) if not count], tolerance)
+    missing = [entry for entry, count in zip(table, counts, strict=True) if not count]
+    if missing:
+        names = ", ".join(f'{color_name(entry.color)} ("{shown(entry.subject)}")' for entry in missing)
+        present = listed_colors(prominent_colors(pixels, np.ones(labels.shape, dtype=np.bool_)))
+        raise LayoutError(f"the layout picture has no {names}; it has {present} (tolerance {tolerance:g})")
     if unclaimed := prominent_colors(pixels, labels < 0):
-        log.warning("no subject claims these colors of the layout picture: %s", _listed(unclaimed))
+        log.warning("no subject claims these colors of the layout picture: %s", listed_colors(unclaimed))
     regions = []
     for index, entry in enumerate(table):
-        mask = _without_fringe(labels == index, pixels, entry.color)
+        mask = without_fringe(labels == index, pixels, entry.color)
         regions.append(Region(entry.subject, torch.from_numpy(mask), entry.weight, entry.color))
     return Layout(tuple(regions), *labels.shape)
 
 
 def check_color_table(table: Sequence[ColorEntry]) -> None:
-    """Raise LayoutError when the table is empty or too long, or lists one color twice."""
+    """Raise LayoutError when the table is empty or lists one color twice."""
     if not table:
         raise LayoutError("the color table is empty: give at least one color and its subject")
-    check_region_count(len(table))
     subjects: dict[RGB, str] = {}
     for entry in table:
         if entry.color in subjects:
@@ -83,39 +93,3 @@ def rgb_pixels(image: Image.Image) -> NDArray[np.uint8]:
     if (height, width) != (image.height, image.width):
         image = image.resize((width, height), Image.Resampling.NEAREST)
     return np.asarray(to_rgb(image))
-
-
-def _check_present(pixels: NDArray[np.uint8], missing: Sequence[ColorEntry], tolerance: float) -> None:
-    if not missing:
-        return
-    names = ", ".join(f'{color_name(entry.color)} ("{shown(entry.subject)}")' for entry in missing)
-    present = prominent_colors(pixels, np.ones(pixels.shape[:2], dtype=np.bool_))
-    raise LayoutError(f"the layout picture has no {names}; it has {_listed(present)} (tolerance {tolerance:g})")
-
-
-def _without_fringe(mask: NDArray[np.bool_], pixels: NDArray[np.uint8], color: RGB) -> NDArray[np.bool_]:
-    """Drop thin seams: where red meets yellow, blended pixels look like an orange region.
-
-    Thin strokes in the color itself stay; a blend may hit it too, but only here and there.
-    """
-    exact = np.zeros_like(mask)
-    exact[mask] = ((pixels[mask].astype(np.int32) - np.array(color, dtype=np.int32)) ** 2).sum(-1) <= _EXACT**2
-    strokes = exact & (_neighbors(exact) >= 2)
-    picture = Image.fromarray(mask.astype(np.uint8))
-    opened = np.asarray(picture.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))).astype(bool)
-    kept: NDArray[np.bool_] = strokes | (opened & mask)
-    return kept if kept.any() else mask
-
-
-def _neighbors(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """How many of each cell's 8 neighbors are set."""
-    padded = np.pad(mask.astype(np.uint8), 1)
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    around: NDArray[np.uint8] = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - mask
-    return around
-
-
-def _listed(colors: Sequence[tuple[RGB, float]]) -> str:
-    if not colors:
-        return "only black, white and gray"
-    return ", ".join(f"{color_name(color)} ({share:.0%})" for color, share in colors[:8])

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor
 
 from ..errors import Cones2Error
-from .files import read_limited, shown_path
 from .torch_pickle import looks_pickled, read_torch_file
 
 BARE = ""
@@ -21,34 +19,26 @@ BARE = ""
 
 @dataclass(frozen=True, eq=False)
 class TensorFile:
-    """What a file of tensors holds."""
+    """What a file of tensors holds.
+
+    container: format of the file.
+    tensors: by name, on the CPU.
+    names: all names in the file, those of values that are not read included.
+    metadata: texts of the file's header.
+    """
 
     container: Literal["safetensors", "torch.save"]
-    """Format of the file."""
     tensors: Mapping[str, Tensor]
-    """Tensors by name, on the CPU."""
     names: Sequence[str]
-    """All names in the file, those of values that are not read included."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """Texts of the file's header."""
-
-
-def read_tensors(path: Path, limit: int, what: str, suffixes: Sequence[str]) -> TensorFile:
-    """The tensors of a .safetensors file, or the bare tensor of one that torch.save wrote.
-
-    Nothing in the file is executed and no more memory than a few times its size is used. limit: bytes the
-    file may have. what, suffixes: as for `read_limited`. Raises Cones2Error naming the file and what is
-    wrong with it.
-    """
-    content = read_limited(path, limit, what, suffixes)
-    try:
-        return parse_tensors(content)
-    except Cones2Error as error:
-        raise Cones2Error(f"{shown_path(path)}: {error}") from error
 
 
 def parse_tensors(content: bytes) -> TensorFile:
-    """As `read_tensors`, from the content of a file."""
+    """The tensors of a .safetensors file, or the bare tensor of one that torch.save wrote.
+
+    Nothing in the file is executed and no more memory than a few times its size is used. Raises
+    Cones2Error saying what is wrong with it.
+    """
     if not content:
         raise Cones2Error("the file is empty")
     # a safetensors file starts with the length of its header, whose bytes may look like a pickle's

@@ -321,6 +321,6 @@ def test_missing_colors_are_reported_before_the_regions_are_cleaned(monkeypatch)
     def never(*_: object) -> None:
         raise AssertionError("cleaned a region of a picture that is refused")
 
-    monkeypatch.setattr("cones2.layout.painted._without_fringe", never)
+    monkeypatch.setattr("cones2.layout.painted.without_fringe", never)
     with pytest.raises(LayoutError, match="has no #00ff00"):
         layout_from_colors(two_rectangles(), [*TABLE, ColorEntry(GREEN, "tree")])
