@@ -82,7 +82,7 @@ def locate_subjects(
     """
     declared = _declare(prompt, subjects, tokenize)
     for each in declared:
-        _check_found(each, prompt, tokenize)
+        _check_found(each, prompt)
     return _claims(prompt, declared, share)
 
 
@@ -98,11 +98,17 @@ def locate_present(
 
 @dataclass(frozen=True, eq=False)
 class _Declared:
-    """A declared subject with its token ids and every place of its phrase in the stream."""
+    """A declared subject.
+
+    ids: token ids of its phrase.
+    places: every place of the phrase in the stream.
+    base_count: how often the part before a "#" occurs that is not followed by a number, such as in "dog#x".
+    """
 
     subject: PhraseRef
     ids: tuple[int, ...]
     places: tuple[range, ...]
+    base_count: int
 
     @property
     def is_there(self) -> bool:
@@ -132,22 +138,22 @@ class _Assignment:
 
 def _declare(prompt: PromptTokens, subjects: Sequence[PhraseRef], tokenize: Tokenize) -> list[_Declared]:
     """The subjects with their places; a phrase that several of them name is searched once."""
-    found: dict[str, tuple[tuple[int, ...], tuple[range, ...]]] = {}
+    found: dict[str, tuple[tuple[int, ...], tuple[range, ...], int]] = {}
     for phrase in dict.fromkeys(subject.phrase for subject in subjects):
         ids = phrase_ids(phrase, tokenize)
-        found[phrase] = ids, tuple(find_places(prompt, ids))
+        base = phrase_ids(phrase.rpartition("#")[0], tokenize)
+        found[phrase] = ids, tuple(find_places(prompt, ids)), len(find_places(prompt, base))
     return [_Declared(subject, *found[subject.phrase]) for subject in subjects]
 
 
-def _check_found(each: _Declared, prompt: PromptTokens, tokenize: Tokenize) -> None:
+def _check_found(each: _Declared, prompt: PromptTokens) -> None:
     subject, count = each.subject, len(each.places)
     if each.is_there:
         return
     if count:
         raise PromptError(_no_such_number(subject, subject.phrase, count))
-    base, hash_sign, _ = subject.phrase.rpartition("#")
-    if hash_sign and (places := find_places(prompt, phrase_ids(base, tokenize))):  # such as "dog#x"
-        raise PromptError(_no_such_number(subject, bare_phrase(base), len(places)))
+    if each.base_count:
+        raise PromptError(_no_such_number(subject, bare_phrase(subject.phrase.rpartition("#")[0]), each.base_count))
     raise PromptError(f'"{subject.phrase}" is not in the prompt; its words are: {listed_words(prompt)}')
 
 
