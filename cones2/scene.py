@@ -1,4 +1,4 @@
-"""From a prompt, residuals and a layout to what a sampler needs."""
+"""From a prompt, concepts and a layout to what a sampler needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from .concepts.residual import PlacedResidual, Residual, add_residuals, check_width
+from .concepts.concept import Concept, PlacedConcept, changed
 from .guidance.heat_maps import Observer
 from .guidance.terms import AttentionTerm
 from .layout.regions import Layout
@@ -44,11 +44,6 @@ class LatentModel(Protocol):
     @property
     def noise(self) -> Noise:
         """How it was trained to denoise."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Width d of its text conditioning."""
         ...
 
     @property
@@ -88,19 +83,19 @@ class LatentModel(Protocol):
 def compose(
     model: LatentModel,
     prompt: str,
-    residuals: Sequence[Residual] = (),
+    concepts: Sequence[Concept] = (),
     layout: Layout | None = None,
     negative: str = "",
     guidance: GuidanceSettings = DEFAULT_GUIDANCE,
     rules: Rules = OUR_RULES,
 ) -> Scene:
-    """The scene of a prompt: each residual at its subject's tokens, each region bound to its subject.
+    """The scene of a prompt: each concept at its subject's tokens, each region bound to its subject.
 
     Raises PromptError for a subject that is not in the prompt, ResidualError for a residual of another model.
     """
     positive, unprompted = model.encode_prompts(prompt, negative, format=rules.prompt_format)
-    claims = locate_subjects(positive.tokens, [residual.reference for residual in residuals], model.tokenize)
-    placed = [PlacedResidual(residual, claim.spans) for residual, claim in zip(residuals, claims, strict=True)]
+    claims = locate_subjects(positive.tokens, [concept.reference for concept in concepts], model.tokenize)
+    placed = [concept.at(claim) for concept, claim in zip(concepts, claims, strict=True)]
     return bind(model, positive, unprompted, placed, layout, guidance, rules=rules)
 
 
@@ -108,22 +103,19 @@ def bind(
     model: LatentModel,
     prompt: EncodedPrompt,
     negative: EncodedPrompt,
-    residuals: Sequence[PlacedResidual],
+    concepts: Sequence[PlacedConcept],
     layout: Layout | None,
     guidance: GuidanceSettings = DEFAULT_GUIDANCE,
     claims: Sequence[Claim] | None = None,
     rules: Rules = OUR_RULES,
 ) -> Scene:
-    """The scene of an encoded prompt whose residuals are placed already.
+    """The scene of an encoded prompt whose concepts are placed already.
 
     claims: the tokens of each region; found by the regions' phrases when not given.
     Raises ResidualError for a residual of another width, PromptError for a region whose subject is
     not in the prompt.
     """
-    for placed in residuals:
-        check_width(placed.residual, model.width)
-    embeds, pooled = prompt.conditioning
-    positive = Conditioning(add_residuals(embeds, residuals), pooled)
+    positive = changed(prompt.conditioning, concepts)
     if layout is None:
         return Scene(positive, negative.conditioning, rules=rules)
     if claims is None:

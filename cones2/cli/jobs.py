@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..concepts.residual import PlacedResidual
+from ..concepts.concept import PlacedConcept
 from ..concepts.residual_file import load_residual
 from ..errors import Cones2Error, ConfigError, LayoutError
 from ..layout.colors import parse_color
@@ -155,7 +155,7 @@ def job_scene(
     references = [flag.reference for flag in job.subjects]
     claims = locate_subjects(encoded.tokens, references, model.tokenize, share=True)
     residuals = [
-        PlacedResidual(load_residual(flag.residual, flag.phrase), claim.spans)
+        load_residual(flag.residual, flag.phrase).at(claim)
         for flag, claim in zip(job.subjects, claims, strict=True)
         if flag.residual is not None
     ]
@@ -165,10 +165,10 @@ def job_scene(
 
 def _config_residuals(
     config: GuidanceConfig, model: LatentModel, encoded: EncodedPrompt, typed_positions: bool
-) -> list[PlacedResidual]:
+) -> list[PlacedConcept]:
     placements = resolve_subjects(config, encoded.tokens, model.tokenize, typed_positions)
     return [
-        PlacedResidual(load_residual(placement.residual, placement.reference.phrase), placement.claim.spans)
+        load_residual(placement.residual, placement.reference.phrase).at(placement.claim)
         for placement in placements
         if placement.residual is not None
     ]
@@ -179,12 +179,14 @@ def _bound(
     model: LatentModel,
     encoded: EncodedPrompt,
     unprompted: EncodedPrompt,
-    residuals: Sequence[PlacedResidual],
+    concepts: Sequence[PlacedConcept],
     layout: Layout | None,
     claims: Sequence[Claim] | None,
     rules: Rules,
 ) -> Scene:
     try:
-        return bind(model, encoded, unprompted, residuals, layout, job.guidance, claims, rules)
+        return bind(model, encoded, unprompted, concepts, layout, job.guidance, claims, rules)
     except Cones2Error as error:
-        raise type(error)(f"{job.config.where}: {error}" if job.config else str(error)) from error
+        if job.config is None:
+            raise
+        raise Cones2Error(f"{job.config.where}: {error}") from error

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import ResidualError
 from ..families.family import family_of_width, width_label
-from ..prompt.claims import PhraseRef, parse_phrase
+from ..prompt.claims import Claim, PhraseRef, parse_phrase
 from ..prompt.tokens import Span
 from .phrase import subject_phrase
 
@@ -64,12 +64,31 @@ class Residual:
         """The same vectors with another factor."""
         return replace(self, strength=strength)
 
+    def at(self, claim: Claim) -> PlacedResidual:
+        """The residual at the tokens that its phrase owns in a prompt."""
+        return PlacedResidual(self, claim.spans)
+
 
 class PlacedResidual(NamedTuple):
-    """A residual at the tokens of a prompt: row i goes to the i-th token of each span."""
+    """A residual at the tokens of a prompt."""
 
     residual: Residual
-    spans: Sequence[Span]
+    spans: Sequence[Span]  # row i of the residual goes to the i-th token of each
+
+    def change_rows(self, rows: Tensor) -> None:
+        """Add the residual to the conditioning [..., L, d], float32, at its tokens, in place (equation 2).
+
+        Raises ResidualError when it has more rows than the phrase has tokens, another width, or a token
+        lies outside the conditioning.
+        """
+        residual = self.residual
+        check_width(residual, rows.shape[-1])
+        for span in self.spans:
+            _check_span(residual, span, rows.shape[-2])
+        vectors = (residual.tensor * residual.strength).to(rows.device)
+        for span in self.spans:
+            for vector, index in zip(vectors, span, strict=False):
+                rows[..., index, :] += vector
 
 
 def make_residual(subject: str, tensor: Tensor, metadata: Mapping[str, str] | None = None) -> Residual:
@@ -109,25 +128,6 @@ def check_width(residual: Residual, width: int) -> None:
             f'the residual "{residual.subject}" is {width_label(residual.width)} '
             f"but this model's text conditioning is {width_label(width)}"
         )
-
-
-def add_residuals(embeds: Tensor, placements: Sequence[PlacedResidual]) -> Tensor:
-    """A copy of the conditioning with each residual added at its tokens (equation 2).
-
-    embeds: [..., L, d]. Computed in float32.
-    Raises ResidualError when a residual has more rows than the phrase has tokens, another width,
-    or a token lies outside the conditioning.
-    """
-    result = embeds.float()
-    result = result.clone() if result is embeds else result
-    for residual, spans in placements:
-        check_width(residual, embeds.shape[-1])
-        vectors = (residual.tensor * residual.strength).to(result.device)
-        for span in spans:
-            _check_span(residual, span, embeds.shape[-2])
-            for vector, index in zip(vectors, span, strict=False):
-                result[..., index, :] += vector
-    return result.to(embeds.dtype)
 
 
 def _check_span(residual: Residual, span: Span, length: int) -> None:
