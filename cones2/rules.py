@@ -26,11 +26,16 @@ from .sampling.settings import SamplingSettings
 
 @dataclass(frozen=True)
 class GuidanceSettings:
-    """The numbers of layout guidance."""
+    """The numbers of layout guidance.
 
-    guidance_weight: float = DEFAULT_GUIDANCE_WEIGHT  # g; 0.05–0.10 recommended
-    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT  # what a subject weighs outside its region
-    outside_mode: OutsideMode = "outside"  # where outside is
+    guidance_weight: g; 0.05–0.10 recommended.
+    outside_weight: what a subject weighs outside its region.
+    outside_mode: where outside is.
+    """
+
+    guidance_weight: float = DEFAULT_GUIDANCE_WEIGHT
+    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT
+    outside_mode: OutsideMode = "outside"
 
 
 DEFAULT_GUIDANCE = GuidanceSettings()

@@ -49,14 +49,19 @@ STEPS, CFG = 16, 4.0
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One way to sample the same prompt and seeds, and what came out of it."""
+    """One way to sample the same prompt and seeds, and what came out of it.
+
+    attention: [subjects, h, w].
+    in_place: share of the subjects whose center is in their region.
+    own_colors: share of the subjects in both colors of their photos.
+    """
 
     title: str
     layout: Layout | None
     pictures: Sequence[Image.Image]
-    attention: Tensor  # [subjects, h, w]
-    in_place: float  # share of the subjects whose center is in their region
-    own_colors: float  # share of the subjects in both colors of their photos
+    attention: Tensor
+    in_place: float
+    own_colors: float
 
 
 def main() -> None:

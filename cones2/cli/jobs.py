@@ -28,11 +28,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SubjectFlag:
-    """`--subject "PHRASE=FILE@WEIGHT:COLOR"`: file, weight and color are optional."""
+    """`--subject "PHRASE=FILE@WEIGHT:COLOR"`: file, weight and color are optional.
+
+    entry: its line in the color table.
+    """
 
     phrase: str
     residual: Path | None
-    entry: ColorEntry | None  # its line in the color table
+    entry: ColorEntry | None
 
     @property
     def reference(self) -> PhraseRef:

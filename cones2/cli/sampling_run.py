@@ -34,9 +34,17 @@ DTYPES = ("bfloat16", "float16", "float32")
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """What `cones2 sample` was asked for; None leaves a number to the config or the model."""
+    """What `cones2 sample` was asked for; None leaves a number to the config or the model.
 
-    model: Path  # a diffusers folder or a checkpoint file
+    model: a diffusers folder or a checkpoint file.
+    tolerance: RGB distance, 0–442.
+    typed_positions: use the config's token positions as they are.
+    seed: of the first picture.
+    num_images: per prompt.
+    size: height, width in pixels.
+    """
+
+    model: Path
     tokenizer: Path | None
     prediction_type: Prediction | None
     config: Path | None
@@ -44,8 +52,8 @@ class SampleOptions:
     negative_prompt: str
     subjects: tuple[SubjectFlag, ...]
     layout: Path | None
-    tolerance: float  # RGB distance, 0–442
-    typed_positions: bool  # use the config's token positions as they are
+    tolerance: float
+    typed_positions: bool
     rules: Rules
     guided_steps: int | None
     guidance_weight: float | None
@@ -55,9 +63,9 @@ class SampleOptions:
     steps: int
     cfg: float
     dynamic_cfg: bool
-    seed: int  # of the first picture
-    num_images: int  # per prompt
-    size: tuple[int, int] | None  # height, width in pixels
+    seed: int
+    num_images: int
+    size: tuple[int, int] | None
     device: str
     dtype: str
     out: Path

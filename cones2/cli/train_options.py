@@ -12,48 +12,50 @@ from ..training.model import Precision
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """The recipe, the photos, the model, and what becomes of the result."""
+    """The recipe, the photos, the model, and what becomes of the result.
+
+    config: the recipe; its precision is replaced by `precision` or the device's own.
+    model: a diffusers folder or a checkpoint file.
+    images: folder of the photos.
+    name: name of the run's files, without ending.
+    masks: folder of masks, named as the photos.
+    out: folder of the run's files.
+    resolution: side of the training pictures in pixels; None: the model's own.
+    buckets: keep the photos' proportions instead of cropping squares.
+    crops: random crops per oblong photo; 1: the center.
+    flip: add mirrored photos.
+    overwrite: replace a residual of this name.
+    restart: ignore the checkpoint of an interrupted run.
+    preview_every: updates between sampled pictures, 0 for none.
+    preview_prompt: their prompt; empty: "a photo of a" and the subject.
+    tensorboard: also write TensorBoard files.
+    device: where to train; None: on cuda where there is one, else on the CPU.
+    precision: number format of the frozen networks; None: float16 on cuda, else float32.
+    gradient_checkpointing: recompute activations: less memory, slower.
+    tokenizer: folder of the CLIP tokenizer of a checkpoint file.
+    prediction_type: overrides what the model says.
+    """
 
     config: TrainingConfig
-    """The recipe; its precision is replaced by `precision` or the device's own."""
     model: Path
-    """A diffusers folder or a checkpoint file."""
     images: Path
-    """Folder of the photos."""
     name: str
-    """Name of the run's files, without ending."""
     masks: Path | None = None
-    """Folder of masks, named as the photos."""
     out: Path = Path("residuals")
-    """Folder of the run's files."""
     resolution: int | None = None
-    """Side of the training pictures in pixels; None: the model's own."""
     buckets: bool = False
-    """Keep the photos' proportions instead of cropping squares."""
     crops: int = 4
-    """Random crops per oblong photo; 1: the center."""
     flip: bool = False
-    """Add mirrored photos."""
     overwrite: bool = False
-    """Replace a residual of this name."""
     restart: bool = False
-    """Ignore the checkpoint of an interrupted run."""
     preview_every: int = 0
-    """Updates between sampled pictures, 0 for none."""
     preview_prompt: str = ""
-    """Their prompt; empty: "a photo of a" and the subject."""
     tensorboard: bool = False
-    """Also write TensorBoard files."""
     device: str | None = None
-    """Where to train; None: on cuda where there is one, else on the CPU."""
     precision: Precision | None = None
-    """Number format of the frozen networks; None: float16 on cuda, else float32."""
     gradient_checkpointing: bool = False
-    """Recompute activations: less memory, slower."""
     tokenizer: Path | None = None
-    """Folder of the CLIP tokenizer of a checkpoint file."""
     prediction_type: Literal["epsilon", "v_prediction"] | None = None
-    """Overrides what the model says."""
 
     def inside(self, folder: Path) -> TrainOptions:
         """The same with relative paths taken from a folder."""

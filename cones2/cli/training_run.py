@@ -37,18 +37,20 @@ _PREVIEW_STEPS = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """How a run ended.
+
+    status: exit status.
+    state: one word for the table of `train-all`.
+    message: one sentence for the user.
+    path: the residual, if one was saved.
+    result: what training gave.
+    """
 
     status: int
-    """Exit status."""
     state: str
-    """One word for the table of `train-all`."""
     message: str = ""
-    """One sentence for the user."""
     path: Path | None = None
-    """The residual, if one was saved."""
     result: TrainingResult | None = None
-    """What training gave."""
 
 
 @dataclass

@@ -70,10 +70,13 @@ class Residual:
 
 
 class PlacedResidual(NamedTuple):
-    """A residual at the tokens of a prompt."""
+    """A residual at the tokens of a prompt.
+
+    spans: row i of the residual goes to the i-th token of each.
+    """
 
     residual: Residual
-    spans: Sequence[Span]  # row i of the residual goes to the i-th token of each
+    spans: Sequence[Span]
 
     def change_rows(self, rows: Tensor) -> None:
         """Add the residual to the conditioning [..., L, d], float32, at its tokens, in place (equation 2).

@@ -14,21 +14,32 @@ AttentionKind = Literal["cross"]
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """One text encoder of a family."""
+    """One text encoder of a family.
 
-    key: str  # what ComfyUI calls it among a CLIP's encoders
-    width: int  # columns of its output
-    layer: int  # the hidden layer that is read, counted from the end of the whole encoder; -1 is the last
+    key: what ComfyUI calls it among a CLIP's encoders.
+    width: columns of its output.
+    layer: the hidden layer that is read, counted from the end of the whole encoder; -1 is the last.
+    """
+
+    key: str
+    width: int
+    layer: int
 
 
 @dataclass(frozen=True)
 class ModelFamily:
-    """Models that read the same text conditioning."""
+    """Models that read the same text conditioning.
 
-    key: str  # how files name it
-    label: str  # how people name it
-    encoders: tuple[TextEncoder, ...]  # their outputs stand side by side, in this order
-    predictions: tuple[Prediction, ...]  # what its base models predict
+    key: how files name it.
+    label: how people name it.
+    encoders: their outputs stand side by side, in this order.
+    predictions: what its base models predict.
+    """
+
+    key: str
+    label: str
+    encoders: tuple[TextEncoder, ...]
+    predictions: tuple[Prediction, ...]
     attention: AttentionKind = "cross"
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,7 +67,7 @@ def labeled(picture: Image.Image, caption: str) -> Image.Image:
 def grid(pictures: Sequence[Image.Image], columns: int | None = None) -> Image.Image:
     """Pictures of one size side by side on white, row by row."""
     columns = columns or min(len(pictures), 4)
-    rows = -(-len(pictures) // columns)
+    rows = math.ceil(len(pictures) / columns)
     width, height = pictures[0].size
     out = Image.new("RGB", (columns * (width + _GAP) - _GAP, rows * (height + _GAP) - _GAP), (255, 255, 255))
     for index, picture in enumerate(pictures):

@@ -35,7 +35,10 @@ MAX_ENTRIES = 200
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """One entry of a guidance config; files are resolved and exist."""
+    """One entry of a guidance config; files are resolved and exist.
+
+    entry: its number in the file, from 1.
+    """
 
     prompt: str
     subjects: tuple[ConfigSubject, ...]
@@ -44,7 +47,7 @@ class GuidanceConfig:
     guidance: GuidanceSettings
     layout: Path | None
     source: Path
-    entry: int  # its number in the file, from 1
+    entry: int
 
     @property
     def where(self) -> str:

@@ -8,15 +8,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """The numbers of a sampling run; the defaults are the published ones."""
+    """The numbers of a sampling run; the defaults are the published ones.
 
-    steps: int = 50  # outer steps
-    guided_steps: int | None = None  # how many of them, from the first on, follow the layout; None or too many: all
-    cfg: float = 7.5  # classifier-free guidance scale
-    dynamic_cfg: bool = False  # scale cfg by 1 + σ/σ_max, as the derived multi-concept project does
-    recurrence: bool = True  # do each guided step again after renoising
-    seeds: Sequence[int] = (0,)  # one per image
-    height: int = 768  # pixels, a multiple of the VAE's scale factor
+    steps: outer steps.
+    guided_steps: how many of them, from the first on, follow the layout; None or too many: all.
+    cfg: classifier-free guidance scale.
+    dynamic_cfg: scale cfg by 1 + σ/σ_max, as the derived multi-concept project does.
+    recurrence: do each guided step again after renoising.
+    seeds: one per image.
+    height, width: pixels, multiples of the VAE's scale factor.
+    """
+
+    steps: int = 50
+    guided_steps: int | None = None
+    cfg: float = 7.5
+    dynamic_cfg: bool = False
+    recurrence: bool = True
+    seeds: Sequence[int] = (0,)
+    height: int = 768
     width: int = 768
 
     @property

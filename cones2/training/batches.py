@@ -52,7 +52,7 @@ def encode_views(model: TrainingModel, views: Sequence[View]) -> list[LatentView
         if not (torch.isfinite(posterior.mean).all() and torch.isfinite(posterior.std).all()):
             raise ModelError(f"the VAE encodes {view.name} to NaN or infinite values: load it in float32")
         mask = None if view.mask is None else _latent_mask(view.mask, posterior.mean)
-        encoded.append(LatentView(posterior.mean, posterior.std, mask, view.size))
+        encoded.append(LatentView(posterior.mean, posterior.std, mask, view.time_ids))
     return encoded
 
 
@@ -93,7 +93,7 @@ class LatentBatches:
         return [(len(group) / config.batch_size, _stack(group, self.device)) for group in _by_shape(slots)]
 
     def held_out(self) -> list[tuple[float, Batch]]:
-        """The fixed batches that a residual is judged on; no training step draws from their generator."""
+        """The fixed batches for validation; no training step draws from their generator."""
         config, count = self.config, self.config.held_out
         if not count:
             return []

@@ -19,64 +19,66 @@ class TrainingConfig:
     """Everything that decides a run's numbers; make one with `default_config`.
 
     Raises ConfigError naming the field for a value out of range.
+
+    subject: the phrase, such as "dog", as `subject_phrase` leaves it.
+    method: how the residual is learned.
+    steps: optimizer updates at most.
+    learning_rate: learning rate after the warm-up.
+    batch_size: samples per forward pass and process.
+    schedule: course of the learning rate after `warmup_steps`.
+    weight_decay: AdamW's weight decay.
+    stratified: spread an update's timesteps evenly over their range.
+    held_out: number of fixed (noise, timestep) pairs for validation, 0 for none.
+    average: decay of the residual's exponential moving average (direct only), 0 to 0.9999; 0 for none.
+    patience: stop after so many validations without an improvement of `min_gain`, 0 for never.
+    token_num: how many of the phrase's tokens get a vector of the residual; None: all.
+    accumulation: forward passes per update.
+    warmup_steps: updates over which the learning rate rises to its value.
+    betas: AdamW's decays of the gradient's mean and square.
+    epsilon: AdamW's epsilon.
+    max_grad_norm: gradients are clipped at this L2 norm, 0 for never.
+    drift_first: λ1, weight of the start token's drift (paper only).
+    drift_rest: λ2, weight of the drift of the tokens after the subject (paper only).
+    preservation: weight of the prediction's squared change outside the masks, or everywhere without masks
+    (direct only).
+    norm_penalty: weight of the vectors' mean squared L2 norm (direct only).
+    max_norm: largest L2 norm of a vector, 0 for no limit (direct only).
+    timesteps: range of training timesteps, as fractions of the schedule.
+    evaluate_every: updates between validations.
+    min_gain: the least relative fall of the validation error that counts as an improvement.
+    precision: number format of the frozen networks; float16 scales the loss.
+    seed: decides everything random.
+    checkpoint_every: updates between checkpoints, 0 for none but at an interrupt.
     """
 
     subject: str
-    """The phrase, such as "dog", as `subject_phrase` leaves it."""
     method: MethodName
-    """How the residual is learned."""
     steps: int
-    """Optimizer updates at most."""
     learning_rate: float
-    """Learning rate after the warm-up."""
     batch_size: int
-    """Samples per forward pass and process."""
     schedule: LearningRateSchedule
-    """Course of the learning rate after `warmup_steps`."""
     weight_decay: float
-    """AdamW's weight decay."""
     stratified: bool
-    """Spread an update's timesteps evenly over their range."""
     held_out: int
-    """Number of fixed (noise, timestep) pairs for validation, 0 for none."""
     average: float = 0.0
-    """Direct: decay of the residual's exponential moving average, 0 to 0.9999; 0 for none."""
     patience: int = 0
-    """Stop after so many validations without an improvement of `min_gain`, 0 for never."""
     token_num: int | None = None
-    """How many of the phrase's tokens get a row of the residual; None: all."""
     accumulation: int = 1
-    """Forward passes per update."""
     warmup_steps: int = 0
-    """Updates over which the learning rate rises to its value."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's decays of the gradient's mean and square."""
     epsilon: float = 1e-8
-    """AdamW's epsilon."""
     max_grad_norm: float = 1.0
-    """Gradients are clipped at this L2 norm, 0 for never."""
     drift_first: float = 1e-2
-    """Paper: λ1, weight of the drift of row 0."""
     drift_rest: float = 1e-3
-    """Paper: λ2, weight of the drift of the rows after the subject."""
     preservation: float = 0.0
-    """Direct: weight of the squared change of the prediction outside the masks (everywhere without masks)."""
     norm_penalty: float = 0.0
-    """Direct: weight of the rows' mean squared L2 norm."""
     max_norm: float = 0.0
-    """Direct: largest L2 norm of a row, 0 for no limit."""
     timesteps: tuple[float, float] = (0.0, 1.0)
-    """Range of training timesteps, as fractions of the schedule."""
     evaluate_every: int = 25
-    """Updates between validations."""
     min_gain: float = 1e-3
-    """The least relative fall of the validation error that counts as an improvement."""
     precision: Precision = "float32"
-    """Number format of the frozen networks; float16 scales the loss."""
     seed: int = 0
-    """Decides everything random."""
     checkpoint_every: int = 250
-    """Updates between checkpoints, 0 for none but at an interrupt."""
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

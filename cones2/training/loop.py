@@ -32,16 +32,18 @@ _SMALLEST_LOSS_SCALE = 2.0**-14
 
 @dataclass(frozen=True)
 class Parallel:
-    """How several processes train together; the default is one process."""
+    """How several processes train together; the default is one process.
+
+    rank: this process, from 0; process 0 writes the files.
+    world: number of processes.
+    wrap: makes the method average its gradients over the processes.
+    mean: mean of a tensor over the processes.
+    """
 
     rank: int = 0
-    """This process, from 0; process 0 writes the files."""
     world: int = 1
-    """Number of processes."""
     wrap: Callable[[nn.Module], nn.Module] = lambda module: module
-    """Makes the method average its gradients over the processes."""
     mean: Callable[[Tensor], Tensor] = lambda value: value
-    """Mean of a tensor over the processes."""
 
 
 SINGLE = Parallel()
@@ -49,18 +51,20 @@ SINGLE = Parallel()
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """What a run ended with."""
+    """What a run ended with.
+
+    residual: [token_num, d] float32 on the CPU: the best one of the validations, or the last one without them.
+    steps: updates done.
+    reason: why the run ended; "diverged" is a NaN or infinite loss or gradient, and the residual the last good one.
+    held_out: validation error of the residual, None without a held-out set.
+    history: one record per update.
+    """
 
     residual: Tensor
-    """[token_num, d] float32 on the CPU: the best one of the validations, or the last one without them."""
     steps: int
-    """Updates done."""
     reason: Reason
-    """Why the run ended; "diverged" is a NaN or infinite loss or gradient, and the residual the last good one."""
     held_out: float | None
-    """Validation error of the residual, None without a held-out set."""
     history: Sequence[Record]
-    """One record per update."""
 
 
 @dataclass

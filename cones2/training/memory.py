@@ -21,14 +21,16 @@ _OPTIMIZER_COPIES = 3  # gradient and Adam's two moments, in the weights' float3
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes a run needs on top of the loaded model."""
+    """Bytes a run needs on top of the loaded model.
+
+    activations: what the UNet keeps for the backward pass of one micro-batch.
+    trainable: gradients and optimizer state.
+    captions: the frozen conditioning.
+    """
 
     activations: int
-    """What the UNet keeps for the backward pass of one micro-batch."""
     trainable: int
-    """Gradients and optimizer state."""
     captions: int
-    """The frozen conditioning."""
 
     @property
     def total(self) -> int:

@@ -30,20 +30,22 @@ _MAX_ASPECT = 2.0  # of the buckets
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """How photos become views. Raises ConfigError for a resolution or number of crops out of range."""
+    """How photos become views. Raises ConfigError for a resolution or number of crops out of range.
+
+    resolution: side of the square, or √area of the aspect buckets, in pixels.
+    buckets: keep each photo's proportions (up to 2:1) instead of cropping a square.
+    crops: random crops per photo that does not fit exactly, 1 to 64; 1 takes the center.
+    flip: add each view mirrored.
+    multiple: sides are multiples of this many pixels.
+    seed: decides the random crops.
+    """
 
     resolution: int
-    """Side of the square, or √area of the aspect buckets, in pixels."""
     buckets: bool = False
-    """Keep each photo's proportions (up to 2:1) instead of cropping a square."""
     crops: int = 4
-    """Random crops per photo that does not fit exactly, 1 to 64; 1 takes the center."""
     flip: bool = False
-    """Add each view mirrored."""
     multiple: int = 64
-    """Sides are multiples of this many pixels."""
     seed: int = 0
-    """Decides the random crops."""
 
     def __post_init__(self) -> None:
         if self.resolution < self.multiple or self.resolution % self.multiple:
@@ -54,28 +56,32 @@ class ViewSettings:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo and, optionally, where its subject is."""
+    """A photo and, optionally, where its subject is.
+
+    name: file name, for messages; it also seeds the crops.
+    picture: upright, mode "RGB".
+    mask: mode "L", size of the picture, white on the subject; None: the whole picture is the subject.
+    """
 
     name: str
-    """File name, for messages; it also seeds the crops."""
     picture: Image.Image
-    """Upright, mode "RGB"."""
     mask: Image.Image | None = None
-    """Mode "L", size of the picture, white on the subject; None: the whole picture is the subject."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One training picture."""
+    """One training picture.
+
+    name: name of its photo.
+    pixels: [3, H, W] in −1 … 1.
+    mask: [H, W] in 0 … 1, or None.
+    time_ids: [6] float32: the photo's height and width, crop top and left, H and W.
+    """
 
     name: str
-    """Name of its photo."""
     pixels: Tensor
-    """[3, H, W] in −1 … 1."""
     mask: Tensor | None
-    """[H, W] in 0 … 1, or None."""
-    size: Tensor
-    """SDXL's time ids [6]: the photo's height and width, crop top and left, H and W."""
+    time_ids: Tensor
 
 
 class _Crop(NamedTuple):
@@ -204,8 +210,8 @@ def _view(photo: Photo, picture: Image.Image, mask: Image.Image | None, crop: _C
     inside = None if mask is None else torch.from_numpy(_cut_out(mask, crop)) / 255
     # a mirrored view is a crop of the mirrored photo
     left = picture.width - crop.left - crop.width if crop.mirrored else crop.left
-    size = (photo.picture.height, photo.picture.width, crop.top, left, crop.height, crop.width)
-    return View(photo.name, pixels.contiguous(), inside, torch.tensor(size, dtype=torch.float32))
+    time_ids = (photo.picture.height, photo.picture.width, crop.top, left, crop.height, crop.width)
+    return View(photo.name, pixels.contiguous(), inside, torch.tensor(time_ids, dtype=torch.float32))
 
 
 def _cut_out(picture: Image.Image, crop: _Crop) -> NDArray[np.float32]:

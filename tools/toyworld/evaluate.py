@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ def contact_sheet(pictures: torch.Tensor, columns: int = 8, gap: int = 2) -> Ima
     """Pictures [N, 3, h, w] in [0, 1] side by side on white."""
     pixels = (pictures.permute(0, 2, 3, 1) * 255).round().byte().numpy()
     height, width = pixels.shape[1] + gap, pixels.shape[2] + gap
-    rows = -(-len(pixels) // columns)
+    rows = math.ceil(len(pixels) / columns)
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
     for index, picture in enumerate(pixels):
         sheet.paste(Image.fromarray(picture), (index % columns * width, index // columns * height))

@@ -75,7 +75,7 @@ def test_no_usable_photo_is_an_error(tmp_path):
 def test_a_square_view_covers_and_crops():
     (view,) = make_views([photo(0, (200, 100))], ViewSettings(64, crops=1))
     assert view.pixels.shape == (3, 64, 64)
-    assert view.size.tolist() == [100, 200, 0, 32, 64, 64]
+    assert view.time_ids.tolist() == [100, 200, 0, 32, 64, 64]
     assert -1 <= float(view.pixels.min()) < float(view.pixels.max()) <= 1
 
 
@@ -83,8 +83,8 @@ def test_crops_are_seeded_and_a_fitting_photo_has_one():
     wide = [photo(0, (200, 100))]
     first, again, other = (make_views(wide, ViewSettings(64, crops=4, seed=seed)) for seed in (1, 1, 2))
     assert 1 < len(first) <= 4  # equal corners are taken once
-    assert [view.size.tolist() for view in first] == [view.size.tolist() for view in again]
-    assert [view.size.tolist() for view in first] != [view.size.tolist() for view in other]
+    assert [view.time_ids.tolist() for view in first] == [view.time_ids.tolist() for view in again]
+    assert [view.time_ids.tolist() for view in first] != [view.time_ids.tolist() for view in other]
     assert len(make_views([photo(0, (100, 100))], ViewSettings(64, crops=4))) == 1
 
 
@@ -93,7 +93,7 @@ def test_flip_mirrors_pixels_mask_and_crop():
     mask.paste(255, (0, 0, 90, 100))
     plain, mirrored = make_views([photo(0, (200, 100), mask)], ViewSettings(64, crops=1, flip=True))
     assert torch.equal(mirrored.pixels, plain.pixels.flip(-1)) and torch.equal(mirrored.mask, plain.mask.flip(-1))
-    assert plain.size[3] + mirrored.size[3] + 64 == 128
+    assert plain.time_ids[3] + mirrored.time_ids[3] + 64 == 128
 
 
 @settings(max_examples=200, deadline=None)
