@@ -11,7 +11,7 @@ MAX_BYTES = 200
 """Bytes of a name in UTF-8: file systems allow 255, and endings such as "_preview_000000.png" are added."""
 
 _FORBIDDEN = '<>:"/\\|?*'
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
 
 
 def check_file_name(name: str, kind: type[Cones2Error]) -> str:
@@ -40,6 +40,10 @@ def check_file_name(name: str, kind: type[Cones2Error]) -> str:
 
 
 def file_name_for(phrase: str) -> str:
-    """A file name made of a phrase: "hot_dog" for "hot dog"; "subject" where nothing of it is left."""
+    """A file name made of a phrase, which `check_file_name` accepts.
+
+    "hot_dog" for "hot dog"; "subject" where nothing of it is left, "con_subject" for what Windows reserves.
+    """
     words = re.sub(r"\W+", "_", phrase).strip("_")
-    return words.encode()[:MAX_BYTES].decode(errors="ignore") or "subject"
+    name = words.encode()[:MAX_BYTES].decode(errors="ignore") or "subject"
+    return f"{name}_subject" if _RESERVED.fullmatch(name) else name
