@@ -25,6 +25,7 @@ from cones2.diffusers_models.loading import load_model
 from cones2.errors import Cones2Error, ModelError
 from cones2.layout.drawing import read_settings
 from tests.support.sd2_model import WIDTH, write_sd2_model
+from tests.support.signals import default_signals
 
 FAST = ["--steps", "2", "--size", "64x64"]
 
@@ -280,7 +281,7 @@ def test_a_residual_of_another_model_names_both(model: Path, folder: Path, capsy
 def test_a_single_file_needs_a_tokenizer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cones2.pipelines.loading._host_candidates", lambda: [])
+    monkeypatch.setattr("cones2.diffusers_models.loading._host_candidates", lambda: [])
     (tmp_path / "model.safetensors").write_bytes(b"")
     status = main(["sample", "--model", str(tmp_path / "model.safetensors"), "--prompt", "a dog"])
     assert status == 1 and "--tokenizer" in capsys.readouterr().err
@@ -312,12 +313,9 @@ def test_bad_subject_flags(text: str) -> None:
 
 def test_interrupting_keeps_finished_pictures(model: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "cones2", "sample", "--model", str(model), *FAST, "--num-images", "500"]
-    process = subprocess.Popen(
-        [*command, "--config", str(folder / "guidance_config.json"), "--out", str(folder / "out")],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command += ["--config", str(folder / "guidance_config.json"), "--out", str(folder / "out")]
+    with default_signals():
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list((folder / "out").glob("*seed1.png")) and time.monotonic() < deadline:
         time.sleep(0.1)

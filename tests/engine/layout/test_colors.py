@@ -10,6 +10,7 @@ from PIL import Image
 
 from cones2.errors import LayoutError
 from cones2.layout.colors import color_name, nearest_color, parse_color, prominent_colors, to_rgb
+from cones2.messages import shown
 
 CHANNEL = st.integers(0, 255)
 COLOR = st.tuples(CHANNEL, CHANNEL, CHANNEL)
@@ -56,7 +57,7 @@ def test_any_text_is_a_color_or_one_clear_error(text):
     try:
         assert all(0 <= channel <= 255 for channel in parse_color(text))
     except LayoutError as error:
-        assert text in str(error)
+        assert shown(text) in str(error)
 
 
 def published_parse(text: str) -> tuple[int, ...]:
