@@ -59,7 +59,7 @@ class TracedGuidance(LayoutBias):
 
     trace: Trace = field(default_factory=Trace)
 
-    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float) -> Tensor:
+    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float | Tensor) -> Tensor:
         self.trace.sigmas[self.trace.forwards] = math.sqrt(math.expm1(growth))
         return super().bias(q, k, grid, growth)
 
@@ -233,7 +233,7 @@ def _unet_call(
         step = 0 if settings.guided else call // 2
         timestep = linear_schedule(model.alphas_cumprod, settings.steps).timesteps[step].float()
         with torch.inference_mode():
-            return model.unet(trace.inputs[call // 2], timestep, encoder_hidden_states=scene.negative).sample  # type: ignore[no-any-return]
+            return model.unet(trace.inputs[call // 2], timestep, encoder_hidden_states=scene.negative).sample
     return halves[-1:] if call % 2 == 0 else halves[:1]
 
 

@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from cones2.diffusers_models.latent_model import SamplingSettings, StableDiffusion
 from cones2.layout.regions import Layout
+from cones2.sampling.noise import Prediction
 from cones2.sampling.schedule import scaled_linear_alphas
 from tests.support import small_tokenizer
 
@@ -44,7 +45,7 @@ class SmallTokenizer:
         return {}
 
 
-def tiny_model(prediction_type: str = "v_prediction") -> StableDiffusion:
+def tiny_model(prediction_type: Prediction = "v_prediction") -> StableDiffusion:
     """Random weights, three grids, d = 16, one latent cell = 2 × 2 pixels; attention strong enough to see."""
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
@@ -81,8 +82,9 @@ def tiny_model(prediction_type: str = "v_prediction") -> StableDiffusion:
             pad_token_id=PAD,
         )
     )
-    parts = (part.eval().requires_grad_(False) for part in (text, unet, vae))
-    return StableDiffusion(SmallTokenizer(), *parts, scaled_linear_alphas(), prediction_type)
+    for part in (text, unet, vae):
+        part.eval().requires_grad_(False)
+    return StableDiffusion(SmallTokenizer(), text, unet, vae, scaled_linear_alphas(), prediction_type)
 
 
 class NaiveAttention:
@@ -93,10 +95,10 @@ class NaiveAttention:
         self.sigma: float | None = None
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: Any) -> Tensor:
-        images, positions, _ = hidden_states.shape
+        images, positions = hidden_states.shape[:2]
         out = torch.empty(images, positions, attn.to_q.out_features)
         for image in range(images):
-            q, k, v = attn.to_q(hidden_states[image]), attn.to_k(encoder_hidden_states[image]), None
+            q, k = attn.to_q(hidden_states[image]), attn.to_k(encoder_hidden_states[image])
             v = attn.to_v(encoder_hidden_states[image])
             width = q.shape[-1] // attn.heads
             heads = [slice(head * width, (head + 1) * width) for head in range(attn.heads)]
