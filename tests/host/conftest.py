@@ -18,12 +18,19 @@ from tests.host.client.workspace import make_workspace
 HERE = Path(__file__).parent
 
 
+SHARED = ("in_host", "host_server")  # one process each for the whole session
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark this folder's tests as `host`, those in a browser as `browser`."""
+    """Mark tests as `host`, those in a browser as `browser`, and keep those together that share a host."""
     for item in (item for item in items if HERE in item.path.parents):
         item.add_marker(pytest.mark.host)
-        if "browser" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "browser" in fixtures:
             item.add_marker(pytest.mark.browser)
+        for shared in SHARED:
+            if shared in fixtures:
+                item.add_marker(pytest.mark.xdist_group(shared))
 
 
 def pytest_runtest_setup() -> None:
