@@ -71,7 +71,6 @@ def _chain(node: ast.AST) -> list[str]:
 class Module:
     """A module of the checkout. path: without ".py"; a package's folder."""
 
-    root: Path
     path: Path
 
     @cached_property
@@ -124,10 +123,14 @@ class Checkout:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._modules: dict[Path, Module | None] = {}
 
     def module(self, path: Path) -> Module | None:
-        there = path.is_dir() or path.with_suffix(".py").is_file()
-        return Module(self.root, path) if there else None
+        """The module or package at a path without ".py", read once; None where there is none."""
+        if path not in self._modules:
+            there = path.is_dir() or path.with_suffix(".py").is_file()
+            self._modules[path] = Module(path) if there else None
+        return self._modules[path]
 
     def find(self, name: str) -> Found:
         """What a dotted name stands for. Raises Missing."""
