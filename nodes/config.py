@@ -9,14 +9,16 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..cones2.concepts.residual import Residual, load_residual
+from ..cones2.concepts.residual import Residual
+from ..cones2.concepts.residual_file import load_residual
 from ..cones2.errors import Cones2Error, ConfigError
 from ..cones2.layout.colors import parse_color
-from ..cones2.layout.drawing import open_layout_picture
-from ..cones2.layout.regions import ColorEntry, Layout, layout_from_colors
+from ..cones2.layout.painted import ColorEntry, layout_from_colors
+from ..cones2.layout.regions import Layout
 from ..cones2.prompt.tokens import find_phrase
 from ..cones2.published.config import GuidanceConfig, load_guidance_configs
 from ..cones2.published.placement import SubjectPlacement, resolve_subjects
+from ..cones2.storage.images import open_layout_picture
 from .host.prompt_record import PromptRecord, read_prompt
 from .host.sockets import CATEGORY, RESIDUAL_FOLDER, LayoutSocket, ResidualSocket
 

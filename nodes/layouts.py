@@ -12,7 +12,8 @@ from torch import Tensor
 from ..cones2.errors import LayoutError
 from ..cones2.layout.colors import DEFAULT_TOLERANCE
 from ..cones2.layout.drawing import layout_picture
-from ..cones2.layout.regions import DEFAULT_WEIGHT, Box, layout_from_boxes, layout_from_colors, layout_from_masks
+from ..cones2.layout.painted import layout_from_colors
+from ..cones2.layout.regions import DEFAULT_WEIGHT, Box, layout_from_boxes, layout_from_masks
 from ..cones2.layout.tables import parse_color_lines, parse_subject_lines
 from .host.sockets import CATEGORY, BoxSocket, LayoutSocket, to_image, to_picture
 

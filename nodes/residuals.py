@@ -9,7 +9,8 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..cones2.concepts.residual import Residual, load_residual, save_residual
+from ..cones2.concepts.residual import Residual
+from ..cones2.concepts.residual_file import load_residual, save_residual
 from ..cones2.errors import ResidualError
 from .host.sockets import CATEGORY, DEMO_RESIDUALS, RESIDUAL_FOLDER, ResidualSocket
 

@@ -17,8 +17,9 @@ from torch import Tensor
 from ..cones2.concepts.residual import Residual
 from ..cones2.errors import CheckpointError, ConfigError, ModelError
 from ..cones2.training.config import TrainingConfig, default_config
-from ..cones2.training.history import loss_curve
-from ..cones2.training.loop import Record, Trainer, TrainingResult
+from ..cones2.training.history import Record
+from ..cones2.training.loop import Trainer, TrainingResult
+from ..cones2.training.loss_plot import loss_curve
 from ..cones2.training.model import Conditioning, TrainingModel
 from ..cones2.training.preview import preview_latents
 from ..cones2.training.session import prepare_run, result_residual

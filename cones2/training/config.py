@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from ..concepts.phrase import subject_phrase
 from ..errors import ConfigError
 from .model import Precision
 
@@ -17,48 +18,65 @@ LearningRateSchedule = Literal["constant", "cosine"]
 class TrainingConfig:
     """Everything that decides a run's numbers; make one with `default_config`.
 
-    subject: the phrase, such as "dog". token_num: how many of its tokens get a residual row (None:
-    all). steps: optimizer updates at most. batch_size: samples per forward pass (per process).
-    accumulation: forward passes per update. schedule: the learning rate after `warmup_steps`.
-    drift_first, drift_rest: λ1 and λ2 of the paper method. average: decay of the residual's
-    exponential moving average, 0 … 1, 0 for none. preservation: weight of the squared change
-    of the prediction outside the masks (everywhere without masks). norm_penalty: weight of the
-    mean squared row norm. max_norm: largest L2 norm of a row, 0 for no limit. stratified: spread an
-    update's timesteps evenly. timesteps: range of training timesteps, as fractions of the schedule.
-    held_out: number of fixed (noise, timestep) pairs the residual is judged on, 0 for none.
-    evaluate_every: steps between judgements. patience: stop after so many without an improvement
-    of `min_gain` (relative), 0 for never. precision: number format of the frozen networks; float16
-    scales the loss. checkpoint_every: steps between checkpoints, 0 for none but at an interrupt.
+    Raises ConfigError naming the field for a value out of range.
     """
 
     subject: str
+    """The phrase, such as "dog", as `subject_phrase` leaves it."""
     method: MethodName
+    """How the residual is learned."""
     steps: int
+    """Optimizer updates at most."""
     learning_rate: float
+    """Learning rate after the warm-up."""
     batch_size: int
+    """Samples per forward pass and process."""
     schedule: LearningRateSchedule
+    """Course of the learning rate after `warmup_steps`."""
     weight_decay: float
+    """AdamW's weight decay."""
     stratified: bool
+    """Spread an update's timesteps evenly over their range."""
     held_out: int
+    """Number of fixed (noise, timestep) pairs for validation, 0 for none."""
     average: float = 0.0
+    """Direct: decay of the residual's exponential moving average, 0 to 0.9999; 0 for none."""
     patience: int = 0
+    """Stop after so many validations without an improvement of `min_gain`, 0 for never."""
     token_num: int | None = None
+    """How many of the phrase's tokens get a row of the residual; None: all."""
     accumulation: int = 1
+    """Forward passes per update."""
     warmup_steps: int = 0
+    """Updates over which the learning rate rises to its value."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decays of the gradient's mean and square."""
     epsilon: float = 1e-8
+    """AdamW's epsilon."""
     max_grad_norm: float = 1.0
+    """Gradients are clipped at this L2 norm, 0 for never."""
     drift_first: float = 1e-2
+    """Paper: λ1, weight of the drift of row 0."""
     drift_rest: float = 1e-3
+    """Paper: λ2, weight of the drift of the rows after the subject."""
     preservation: float = 0.0
+    """Direct: weight of the squared change of the prediction outside the masks (everywhere without masks)."""
     norm_penalty: float = 0.0
+    """Direct: weight of the rows' mean squared L2 norm."""
     max_norm: float = 0.0
+    """Direct: largest L2 norm of a row, 0 for no limit."""
     timesteps: tuple[float, float] = (0.0, 1.0)
+    """Range of training timesteps, as fractions of the schedule."""
     evaluate_every: int = 25
+    """Updates between validations."""
     min_gain: float = 1e-3
+    """The least relative fall of the validation error that counts as an improvement."""
     precision: Precision = "float32"
+    """Number format of the frozen networks; float16 scales the loss."""
     seed: int = 0
+    """Decides everything random."""
     checkpoint_every: int = 250
+    """Updates between checkpoints, 0 for none but at an interrupt."""
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -66,8 +84,7 @@ class TrainingConfig:
         for name, choices in _CHOICES:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}: choose {' or '.join(choices)}")
-        if not self.subject.strip():
-            raise ConfigError("the subject is empty: name the kind of thing in the photos, such as dog")
+        object.__setattr__(self, "subject", subject_phrase(self.subject, ConfigError))
         if not 0 <= self.timesteps[0] < self.timesteps[1] <= 1:
             raise ConfigError(f"timesteps are {self.timesteps}: two rising fractions between 0 and 1 are needed")
 

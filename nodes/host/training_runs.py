@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from ...cones2.concepts.fingerprint import encoder_fingerprint
-from ...cones2.concepts.residual import Residual, load_residual, save_residual
+from ...cones2.concepts.residual import Residual
+from ...cones2.concepts.residual_file import load_residual, save_residual
 from ...cones2.errors import ResidualError
 from ...cones2.training.config import TrainingConfig
-from ...cones2.training.history import CsvLog, read_log
-from ...cones2.training.loop import Record
+from ...cones2.training.history import CsvLog, Record, read_log
 from ...cones2.training.views import Photo, ViewSettings
 from .training_model import prediction_type
 

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cones2.assets import TOYWORLD
-from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.evaluation.toyworld.captions import PLACE, joined
 from cones2.evaluation.toyworld.detector import Detector, Found, detect, load_detector
@@ -39,7 +39,7 @@ Measurement = Callable[[], Mapping[str, Any]]
 class Bench:
     """What measurements share. `sheets` is where contact sheets go, if anywhere."""
 
-    model: StableDiffusion
+    model: DiffusersModel
     detector: Detector
     recipe: Recipe = field(default_factory=Recipe)
     sheets: Path | None = None
@@ -213,7 +213,7 @@ def _fidelity_arm(
         pictures.append(made)
         looks = [f[look.kind].look for f in found if look.kind in f]
         exact += sum(seen == look for seen in looks)
-        colors += sum({seen.color, seen.stripes} == {look.color, look.stripes} for seen in looks)
+        colors += sum(seen.colors == look.colors for seen in looks)
     bench.keep(f"fidelity_{subject}_{arm}", pictures)
     return {f"{arm}_exact": exact / count, f"{arm}_both_colors": colors / count}
 
