@@ -54,7 +54,7 @@ def checkpoints(host: Host) -> Checkpoints:
 
 @pytest.fixture(scope="session")
 def in_host(host: Host, checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostWorker]:
-    """Calls functions of tests/host/drivers inside one host process that has loaded the pack."""
+    """Calls functions of tests/host/in_host/drivers inside one host process that has loaded the pack."""
     base = make_workspace(tmp_path_factory.mktemp("worker"), checkpoints.folder)
     worker = HostWorker(host, base, checkpoints)
     yield worker
