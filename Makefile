@@ -1,28 +1,33 @@
 # make demo      pictures in demo/
-# make test      lint, types and the tests that fit into minutes
+# make test      style, types and the tests that fit into minutes
 # make test-all  every test
 # Each makes .venv by itself (Python 3.11 or newer); a second start finds it ready.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# The tests' tensors are tiny: threads would only wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
+# The tests' tensors are tiny: threads would only wait for each other. Two processes share the tests, and
+# tests that share a ComfyUI stay together (loadgroup).
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --durations=10
 READY := .venv/.ready
 
-.PHONY: demo test test-all lint venv
+.PHONY: demo test test-all lint style types venv
 
 demo: $(READY)
 	$(BIN)/python -m tools.demo
 
-# The script, not `python -m pytest`: that would put this folder, and so nodes/, on sys.path.
 test: lint
 	$(PYTEST) -m "not slow"
 
 test-all: lint
 	$(PYTEST)
 
-lint: $(READY)
+lint: style types
+
+style: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
 	$(BIN)/mypy
 
 venv: $(READY)

@@ -86,7 +86,10 @@ class Run:
 
     def reaches_fidelity(self, goal: Judgement) -> float:
         """Seconds from which on the fidelity is at least the goal's; infinite: never, or nothing measures it."""
-        return self._from_when(lambda one: None not in (one.fidelity, goal.fidelity) and one.fidelity >= goal.fidelity)
+        wanted = goal.fidelity
+        if wanted is None:
+            return math.inf
+        return self._from_when(lambda one: one.fidelity is not None and one.fidelity >= wanted)
 
     def _from_when(self, good: Callable[[Judgement], bool]) -> float:
         """A score that was good once by luck does not count: it must stay good."""

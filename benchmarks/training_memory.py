@@ -100,7 +100,7 @@ class _FusedAttention(torch.autograd.Function):
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
-    return _FusedAttention.apply(query, key, value)  # type: ignore[no-any-return]
+    return _FusedAttention.apply(query, key, value)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from cones2.diffusers_models.loading import load_model
 from cones2.errors import Cones2Error, ModelError
 from cones2.storage.png import read_settings
 from tests.support.sd2_model import WIDTH, write_sd2_model
+from tests.support.signals import default_signals
 
 RED = (255, 0, 0)
 FAST = ["--steps", "2", "--size", "64x64"]
@@ -315,12 +316,9 @@ def test_bad_subject_flags(text: str) -> None:
 
 def test_interrupting_keeps_finished_pictures(model: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "cones2", "sample", "--model", str(model), *FAST, "--num-images", "500"]
-    process = subprocess.Popen(
-        [*command, "--config", str(folder / "guidance_config.json"), "--out", str(folder / "out")],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command += ["--config", str(folder / "guidance_config.json"), "--out", str(folder / "out")]
+    with default_signals():
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list((folder / "out").glob("*seed1.png")) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -18,12 +18,19 @@ from tests.host.client.workspace import make_workspace
 HERE = Path(__file__).parent
 
 
+SHARED = ("in_host", "host_server")  # one process each for the whole session
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark this folder's tests as `host`, those in a browser as `browser`."""
+    """Mark tests as `host`, those in a browser as `browser`, and keep those together that share a host."""
     for item in (item for item in items if HERE in item.path.parents):
         item.add_marker(pytest.mark.host)
-        if "browser" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "browser" in fixtures:
             item.add_marker(pytest.mark.browser)
+        for shared in SHARED:
+            if shared in fixtures:
+                item.add_marker(pytest.mark.xdist_group(shared))
 
 
 def pytest_runtest_setup() -> None:
@@ -47,7 +54,7 @@ def checkpoints(host: Host) -> Checkpoints:
 
 @pytest.fixture(scope="session")
 def in_host(host: Host, checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostWorker]:
-    """Calls functions of tests/host/drivers inside one host process that has loaded the pack."""
+    """Calls functions of tests/host/in_host/drivers inside one host process that has loaded the pack."""
     base = make_workspace(tmp_path_factory.mktemp("worker"), checkpoints.folder)
     worker = HostWorker(host, base, checkpoints)
     yield worker

@@ -145,6 +145,6 @@ def test_stock_nodes_work_on_it(in_host: HostWorker) -> None:
 @pytest.mark.parametrize(
     "hidden", ["unet/config.json", "tokenizer/merges.txt", "vae/diffusion_pytorch_model.safetensors"]
 )
-def test_an_absent_file_is_named(in_fresh_host: HostWorker, hidden: str) -> None:
+def test_an_absent_file_is_named(in_host: HostWorker, hidden: str) -> None:
     with pytest.raises(HostError, match=f"ModelError: the demo model in .* lacks {hidden}: install the pack anew"):
-        in_fresh_host.demo_model.incomplete(hidden=hidden)
+        in_host.demo_model.incomplete(hidden=hidden)

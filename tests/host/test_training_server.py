@@ -1,21 +1,19 @@
 """Training in a running server: a dataset loader's photos, re-queues, the interrupt button."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.host.client.checkpoints import Checkpoints
 from tests.host.client.server import HostServer
 
 PHOTOS = Path(__file__).resolve().parents[1] / "photos" / "dog"
 
 
 @pytest.fixture(scope="module")
-def prompt(host_server: HostServer, checkpoints: Checkpoints) -> Iterator[dict[str, Any]]:
+def prompt(host_server: HostServer) -> dict[str, Any]:
     """API prompt: a folder of photos of different sizes → Train Residual → the host's loss graph."""
     folder = host_server.base / "input" / "dog photos"
     folder.mkdir()
@@ -27,8 +25,8 @@ def prompt(host_server: HostServer, checkpoints: Checkpoints) -> Iterator[dict[s
         "subject": "dog", "method": "direct", "steps": 3, "learning_rate": 0.0, "resolution": 64, "batch_size": 8,
         "accumulation": 1, "seed": 0, "save_name": "served", "gradient_checkpointing": False, "preview_every": 0,
     }  # fmt: skip
-    yield {
-        "model": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": checkpoints.make("sd15")}},
+    return {
+        "model": {"class_type": "Cones2LoadDemoModel", "inputs": {}},
         "photos": {"class_type": "LoadImageDataSetFromFolder", "inputs": {"folder": folder.name}},
         "train": {"class_type": "Cones2TrainResidual", "inputs": train},
         "graph": {"class_type": "LossGraphNode", "inputs": {"loss": ["train", 1], "filename_prefix": "loss"}},

@@ -33,7 +33,8 @@ class ReferenceModels:
         """The engine's model with the case's prediction type, noise schedule and token ids."""
         kind = case.data["prediction_type"]
         parts = self.parts()
-        text = ClipText([RecordedTokenizer(case, self._references)], nn.ModuleList([parts["text_encoder"]]))
+        tokenizer: Any = RecordedTokenizer(case, self._references)
+        text = ClipText([tokenizer], nn.ModuleList([parts["text_encoder"]]))
         return DiffusersModel(text, parts["unet"], parts["vae"], make_noise(kind, self._alphas(kind)))
 
     def parts(self) -> dict[str, Any]:

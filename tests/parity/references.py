@@ -86,14 +86,16 @@ class References:
         name = case.data.get("layout")
         if not name:
             return None
-        with Image.open(self._layout_file(name, case)) as picture:
-            picture.load()
         size = layout_size(case.data)
+        with Image.open(self._layout_file(name, case, size)) as picture:
+            picture.load()
         return picture if size is None or picture.size == size else picture.resize(size)
 
-    def _layout_file(self, name: str, case: Case) -> Path:
+    def _layout_file(self, name: str, case: Case, size: tuple[int, int] | None) -> Path:
+        """The picture in the recorded size where it is at hand: versions of Pillow resize a little differently."""
         stem = Path(name).stem.removeprefix("layout_")
-        for candidate in (name, f"layouts/{stem}.resized768.png"):
+        resized = (f"layouts/{stem}.resized{size[0]}x{size[1]}.png",) if size else ()
+        for candidate in (*resized, name, f"layouts/{stem}.resized768.png"):
             try:
                 return self.find(candidate, case.path.parent)
             except ParityError:

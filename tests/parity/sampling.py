@@ -15,6 +15,7 @@ from torch import Tensor
 from cones2.concepts.residual import PlacedResidual, make_residual
 from cones2.diffusers_models.latent_model import DiffusersModel, to_images
 from cones2.guidance.cross_attention import LayoutBias
+from cones2.guidance.terms import AttentionTerm
 from cones2.layout.colors import parse_color
 from cones2.layout.painted import ColorEntry
 from cones2.published.rules import PUBLISHED_RULES
@@ -60,7 +61,7 @@ class TracedBias(LayoutBias):
 
     trace: Trace = field(default_factory=Trace)
 
-    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float) -> Tensor:
+    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float | Tensor) -> Tensor:
         self.trace.sigmas[self.trace.forwards] = math.sqrt(math.expm1(growth))
         return super().bias(q, k, grid, growth)
 
@@ -141,7 +142,10 @@ def _scene(case: Case, references: References, model: DiffusersModel, picture: I
 
 def _traced_run(model: DiffusersModel, scene: Scene, settings: SamplingSettings) -> tuple[Trace, Tensor]:
     trace = Trace()
-    terms = [TracedBias(term.maps, term.guidance_weight, term.joint_batch, trace) for term in scene.terms]
+    terms: list[AttentionTerm] = []
+    for term in scene.terms:
+        assert isinstance(term, LayoutBias)
+        terms.append(TracedBias(term.maps, term.guidance_weight, term.joint_batch, trace))
     hook = model.unet.register_forward_hook(trace.unet_hook)
     try:
         latents = model.sample(replace(scene, terms=tuple(terms)), settings, callback=trace.after_step)
@@ -234,7 +238,7 @@ def _unet_call(
         step = 0 if settings.guided_count else call // 2
         timestep = model.noise.schedule(settings.steps).timesteps[step].float()
         with torch.inference_mode():
-            return model.unet(trace.inputs[call // 2], timestep, encoder_hidden_states=scene.negative.embeds).sample  # type: ignore[no-any-return]
+            return model.unet(trace.inputs[call // 2], timestep, encoder_hidden_states=scene.negative.embeds).sample
     return halves[-1:] if call % 2 == 0 else halves[:1]
 
 

@@ -52,7 +52,7 @@ def _files() -> dict[str, bytes]:
     package = importlib.util.find_spec("open_clip")
     if package is not None and package.origin is not None:
         return _files_from_merges(Path(package.origin).with_name("bpe_simple_vocab_16e6.txt.gz"))
-    for checkout in filter(None, (os.environ.get("COMFYUI_PATH"), Path.home() / "comfy" / "ComfyUI")):
+    for checkout in (os.environ.get("COMFYUI_PATH", ""), Path.home() / "comfy" / "ComfyUI"):
         folder = Path(checkout) / "comfy" / "sd1_tokenizer"
         if folder.is_dir():
             return {name: (folder / name).read_bytes() for name in _SHA256}

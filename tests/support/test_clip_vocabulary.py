@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from transformers import CLIPTokenizer
 
@@ -17,5 +18,5 @@ def test_known_ids(tmp_path: Path) -> None:
     text = "a mug and a dog on the beach"
     assert CLIPTokenizer.from_pretrained(folder)(text).input_ids == IDS
     vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    merges = [tuple(line.split()) for line in (folder / "merges.txt").read_text(encoding="utf-8").splitlines()[1:]]
+    merges: Any = [tuple(line.split()) for line in (folder / "merges.txt").read_text(encoding="utf-8").splitlines()[1:]]
     assert CLIPTokenizer(vocab=vocabulary, merges=merges)(text).input_ids == IDS

@@ -85,7 +85,8 @@ def tiny_model(prediction_type: str = "v_prediction") -> DiffusersModel:
     )
     for part in (text, unet, vae):
         part.eval().requires_grad_(False)
-    encoder = ClipText([SmallTokenizer()], nn.ModuleList([text]))
+    tokenizer: Any = SmallTokenizer()
+    encoder = ClipText([tokenizer], nn.ModuleList([text]))
     return DiffusersModel(encoder, unet, vae, make_noise(prediction_type, scaled_linear_alphas()))
 
 
@@ -97,10 +98,10 @@ class NaiveAttention:
         self.sigma: float | None = None
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: Any) -> Tensor:
-        images, positions, _ = hidden_states.shape
+        images, positions = hidden_states.shape[:2]
         out = torch.empty(images, positions, attn.to_q.out_features)
         for image in range(images):
-            q, k, v = attn.to_q(hidden_states[image]), attn.to_k(encoder_hidden_states[image]), None
+            q, k = attn.to_q(hidden_states[image]), attn.to_k(encoder_hidden_states[image])
             v = attn.to_v(encoder_hidden_states[image])
             width = q.shape[-1] // attn.heads
             heads = [slice(head * width, (head + 1) * width) for head in range(attn.heads)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -88,9 +89,9 @@ def detector_table(scores: Mapping[str, Row]) -> str:
     )
 
 
-def figures(scores: Mapping) -> str:
+def figures(scores: Mapping[str, Any]) -> str:
     """The part of the card between the markers."""
-    sections = {
+    sections: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "The detector": detector_table,
         "Presence without guidance": presence_table,
         "A noun carries its object": removal_table,

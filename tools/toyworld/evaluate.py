@@ -8,7 +8,9 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -30,6 +32,8 @@ HALVES = (Box(0.04, 0.15, 0.44, 0.7), Box(0.52, 0.15, 0.44, 0.7))
 THIRDS = (Box(0.03, 0.04, 0.45, 0.45), Box(0.52, 0.04, 0.45, 0.45), Box(0.27, 0.51, 0.45, 0.45))
 PAIRS = (("mug", "house"), ("mug", "ball"), ("star", "tree"), ("dog", "fish"), ("flower", "ball"), ("dog", "house"))
 TRIPLES = (("mug", "house", "dog"), ("star", "ball", "fish"), ("flower", "tree", "mug"))
+Subjects = dict[str, torch.Tensor]  # word → residual [d]
+Measurement = Callable[[], Mapping[str, Any]]
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Bench:
     sheets: Path | None = None
     residuals: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
-    def seen(self, text: str, seeds: range, **options) -> tuple[torch.Tensor, list[dict[str, Found]]]:
+    def seen(self, text: str, seeds: range, **options: Any) -> tuple[torch.Tensor, list[dict[str, Found]]]:
         """Pictures of one prompt and what the detector sees in each."""
         pictures = sample(self.model, text, seeds, self.recipe, **options)
         return pictures, detect(self.detector, pictures)
@@ -78,7 +82,8 @@ def random_prompts(count: int, objects: int, seed: int) -> list[tuple[list[str],
 
 def detector_accuracy(bench: Bench, count: int = 512, seed: int = 4711) -> dict[str, float]:
     """The judge on fresh renderings, clean and after the autoencoder."""
-    rng, result = random.Random(seed), {}
+    rng = random.Random(seed)
+    result: dict[str, float] = {}
     scenes = [random_scene(rng) for _ in range(count)]
     clean, _ = render(scenes)
     for name, pictures in (("clean", clean), ("decoded", through(bench.model.vae, clean))):
@@ -144,7 +149,7 @@ def overlap(found: Found | None, box: Box) -> float:
 
 
 def layout_score(
-    bench: Bench, name: str, boxes: BoxTable, guided: bool, count: int, seed: int, **options
+    bench: Bench, name: str, boxes: BoxTable, guided: bool, count: int, seed: int, **options: Any
 ) -> dict[str, float]:
     """How often the objects sit in their boxes, guided or not."""
     each = every = present = 0
@@ -187,7 +192,7 @@ def fidelity(bench: Bench, count: int = 48, seed: int = 5000) -> dict[str, dict[
     for subject, look in SUBJECTS.items():
         described = f"{look.stripes} striped {look.color} {look.kind}"
         residual = {look.kind: bench.residuals[subject]} if subject in bench.residuals else None
-        arms = {"class_word": (look.kind, None), "described": (described, None)}
+        arms: dict[str, tuple[str, Subjects | None]] = {"class_word": (look.kind, None), "described": (described, None)}
         if residual:
             arms["residual"] = (look.kind, residual)
         row = {"n": float(count)}
@@ -197,7 +202,9 @@ def fidelity(bench: Bench, count: int = 48, seed: int = 5000) -> dict[str, dict[
     return result
 
 
-def _fidelity_arm(bench, subject: str, arm: str, phrase: str, residuals, count: int, seed: int) -> dict[str, float]:
+def _fidelity_arm(
+    bench: Bench, subject: str, arm: str, phrase: str, residuals: Subjects | None, count: int, seed: int
+) -> dict[str, float]:
     look, pictures, exact, colors = SUBJECTS[subject], [], 0, 0
     places = list(PLACE)
     for index in range(count // SEEDS_PER_PROMPT):
@@ -219,9 +226,9 @@ def open_bench(assets: Path = TOYWORLD, sheets: Path | None = None) -> Bench:
     return Bench(load_model(assets), detector, sheets=sheets, residuals=residuals)
 
 
-def measurements(bench: Bench, count: int, pair_count: int, subject_count: int) -> dict[str, Callable[[], dict]]:
+def measurements(bench: Bench, count: int, pair_count: int, subject_count: int) -> dict[str, Measurement]:
     """All measurements by name."""
-    table: dict[str, Callable[[], dict]] = {
+    table: dict[str, Measurement] = {
         "detector": lambda: detector_accuracy(bench),
         "presence_1": lambda: presence(bench, 1, count),
         "presence_2": lambda: presence(bench, 2, count),
@@ -230,7 +237,7 @@ def measurements(bench: Bench, count: int, pair_count: int, subject_count: int) 
         "fidelity": lambda: fidelity(bench, subject_count),
     }
     for words in (*PAIRS, *TRIPLES):
-        table["layout_" + "_".join(words)] = lambda words=words: layout(bench, words, pair_count)
+        table["layout_" + "_".join(words)] = partial(layout, bench, words, pair_count)
     return table
 
 

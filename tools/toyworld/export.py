@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -24,9 +25,9 @@ COMPONENTS = {
 ABSENT = ("safety_checker", "feature_extractor", "image_encoder")
 
 
-def model_index() -> dict:
+def model_index() -> dict[str, Any]:
     """What `StableDiffusionPipeline.from_pretrained` reads first."""
-    index: dict = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
+    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
     return index | {name: [None, None] for name in ABSENT} | COMPONENTS
 
 

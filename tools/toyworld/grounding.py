@@ -8,6 +8,7 @@ object, squared; we use the same token-level term.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,14 +29,20 @@ class RecordingProcessor:
         """Forget the maps kept so far and keep those of these rows from now on."""
         self.picked, self.kept = picked, []
 
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
-        crossing = encoder_hidden_states is not None
-        source = encoder_hidden_states if crossing else hidden_states
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: None = None,
+        temb: None = None,
+    ) -> torch.Tensor:
+        source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         q, k, v = attn.to_q(hidden_states), attn.to_k(source), attn.to_v(source)
         q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v))
         # Written out: the backward pass of the fused attention is slow on a CPU.
         weights = (q @ k.transpose(-1, -2) * attn.scale).softmax(-1)
-        if crossing and self.picked is not None:
+        if encoder_hidden_states is not None and self.picked is not None:
             rows = self.picked[:, None, :].expand(-1, weights.shape[2], -1)
             self.kept.append(weights.mean(1).gather(2, rows).transpose(1, 2).float())
         out = weights.to(v.dtype) @ v

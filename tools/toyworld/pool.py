@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 
 from cones2.evaluation.toyworld.world import CLASSES, SIZE, Scene, random_scene, render
 
@@ -41,7 +43,7 @@ def class_masks(scenes: list[Scene], owners: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def encode_scenes(vae, scenes: list[Scene]) -> tuple[torch.Tensor, torch.Tensor]:
+def encode_scenes(vae: AutoencoderKL, scenes: list[Scene]) -> tuple[torch.Tensor, torch.Tensor]:
     """Scaled mean latents (half precision) and class masks of the scenes."""
     pictures, owners = render(scenes)
     posterior = vae.encode((pictures * 2 - 1).to(vae.device)).latent_dist
@@ -49,7 +51,7 @@ def encode_scenes(vae, scenes: list[Scene]) -> tuple[torch.Tensor, torch.Tensor]
     return latents.half(), class_masks(scenes, owners)
 
 
-def make_shard(vae, seed: int) -> dict:
+def make_shard(vae: AutoencoderKL, seed: int) -> dict[str, Any]:
     """One shard of scenes; the seed decides its content."""
     rng = random.Random(seed)
     scenes = [random_scene(rng) for _ in range(SHARD)]
@@ -57,7 +59,7 @@ def make_shard(vae, seed: int) -> dict:
     return {"seed": seed, "latents": torch.cat([p[0] for p in parts]), "masks": torch.cat([p[1] for p in parts])}
 
 
-def write_shards(vae, folder: Path, seeds: range) -> None:
+def write_shards(vae: AutoencoderKL, folder: Path, seeds: range) -> None:
     """Write the missing shards, each atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:

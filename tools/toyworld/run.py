@@ -84,7 +84,8 @@ class Trainer:
         self.path = options.work / f"{name}.pt"
         self.optimizer = torch.optim.AdamW(module.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=0.01)
         self.average = Averaged(module.parameters(), decay)
-        self.step, self.spent, self.smooth = 0, 0.0, {}
+        self.step, self.spent = 0, 0.0
+        self.smooth: dict[str, float] = {}
         self._saved = self._tick = time.monotonic()
         if self.path.exists():
             self._resume()
@@ -136,7 +137,7 @@ class Trainer:
                 raise FloatingPointError(f"{self.name}: {key} is {number} at step {self.step}")
             self.smooth[key] = 0.98 * self.smooth.get(key, number) + 0.02 * number
         if self.step % LOG_EVERY == 0:
-            row = {"step": self.step, "seconds": round(self.spent)}
+            row: dict[str, float] = {"step": self.step, "seconds": round(self.spent)}
             row |= {k: round(v, 5) for k, v in self.smooth.items()}
             with (self.options.work / f"{self.name}.log").open("a") as log:
                 log.write(json.dumps(row) + "\n")

@@ -54,7 +54,8 @@ def said_about(words: list[str]) -> dict[str, int]:
 
 def noun_targets(text: str) -> list[dict[str, int]]:
     """For each noun of a caption, in order, its class and what was said about it."""
-    targets, since = [], []
+    targets: list[dict[str, int]] = []
+    since: list[str] = []
     for word in text.replace(",", " ,").split():
         if word in CLASSES:
             targets.append({"kind": CLASSES.index(word), **said_about(since)})
@@ -71,8 +72,8 @@ class Exam(nn.Module):
         super().__init__()
         width = encoder.config.hidden_size
         self.encoder = encoder
-        sizes = {"kind": len(CLASSES), "color": len(COLORS) + 1, "pattern": 3, "stripes": len(COLORS) + 1}
-        self.nouns = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
+        self.sizes = {"kind": len(CLASSES), "color": len(COLORS) + 1, "pattern": 3, "stripes": len(COLORS) + 1}
+        self.nouns = nn.ModuleDict({name: nn.Linear(width, size) for name, size in self.sizes.items()})
         self.place = nn.Linear(width, len(BACKGROUNDS) + 1)
         self.named = nn.Linear(width, len(CLASSES))
 
@@ -82,7 +83,7 @@ class Exam(nn.Module):
         nouns = rows[kinds > 0]
         losses = []
         for name, reader in self.nouns.items():
-            last = reader.out_features - 1  # the answer "nothing was said"
+            last = self.sizes[name] - 1  # the answer "nothing was said"
             answers = [t[name] if t[name] != UNSAID else last for t in targets]
             losses.append(F.cross_entropy(reader(nouns), torch.tensor(answers, device=ids.device)))
         final = rows[torch.arange(len(ids)), (ids == end).int().argmax(1)]

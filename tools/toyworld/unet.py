@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -58,7 +59,7 @@ class Batches:
         work = options.work
         self.options = options
         self.words = Words(CLIPTokenizer.from_pretrained(work / "tokenizer"))
-        encoder = CLIPTextModel.from_pretrained(work / "text_encoder", torch_dtype=torch.float32)
+        encoder: Any = CLIPTextModel.from_pretrained(work / "text_encoder", torch_dtype=torch.float32)
         self.text_encoder = encoder.to(options.device).eval().requires_grad_(False)
         self.signal = DDIMScheduler(**SCHEDULE).alphas_cumprod
         self.pool: Pool = read_pool(work / "pool")
@@ -105,12 +106,16 @@ class Batches:
         return order, named > 0, masks.gather(1, index)
 
 
-def recorded_forward(unet: UNet2DConditionModel, options: Options) -> Callable[..., tuple]:
+def recorded_forward(
+    unet: UNet2DConditionModel, options: Options
+) -> Callable[..., tuple[torch.Tensor, tuple[torch.Tensor, ...]]]:
     """(noisy, time, context, picked) -> velocity and the attention maps of the picked rows."""
     recorder = attach(unet)
     kind = torch.device(options.device).type
 
-    def forward(noisy, time, context, picked) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    def forward(
+        noisy: torch.Tensor, time: torch.Tensor, context: torch.Tensor, picked: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         recorder.listen(picked)
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.fast):
             guess = unet(noisy, time, context, return_dict=False)[0]

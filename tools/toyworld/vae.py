@@ -115,8 +115,10 @@ def tune_decoder(options: Options) -> None:
     kind = torch.device(options.device).type
     loss_of = torch.compile(decoder_loss, dynamic=False) if options.fast else decoder_loss
     while trainer.running():
+        x, weight, latents = pictures.draw(trainer.step)
+        assert latents is not None
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.fast):
-            loss = loss_of(vae, *pictures.draw(trainer.step))
+            loss = loss_of(vae, x, weight, latents)
         trainer.apply(loss)
     trainer.average.copy_to(vae.decoder)
     vae.save_pretrained(options.work / "vae")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from cones2.evaluation.toyworld.world import CLASSES, COLORS
 
@@ -48,13 +48,20 @@ class Words:
 
 
 @torch.no_grad()
-def context(text_encoder, ids: torch.Tensor) -> torch.Tensor:
+def context(text_encoder: CLIPTextModel, ids: torch.Tensor) -> torch.Tensor:
     """Text conditioning [B, L, d]."""
     return text_encoder(ids).last_hidden_state
 
 
 @torch.no_grad()
-def decoy_context(text_encoder, words: Words, ids, kinds, chosen, generator) -> torch.Tensor:
+def decoy_context(
+    text_encoder: CLIPTextModel,
+    words: Words,
+    ids: torch.Tensor,
+    kinds: torch.Tensor,
+    chosen: torch.Tensor,
+    generator: torch.Generator,
+) -> torch.Tensor:
     """Conditioning whose nouns tell the truth; where `chosen` [B], all other rows come from decoys.
 
     The text encoder spreads the content of a caption over all later rows. A denoiser trained on

@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.host.client.browser import NO_BROWSER, Browser, find_chromium, install_playwright
 from tests.host.client.checkpoints import open_checkpoints
@@ -21,8 +22,8 @@ from tests.host.client.server import HostServer
 from tests.host.client.workflows import supply_files
 from tests.host.client.workspace import make_workspace
 
-from .graphs import GRAPHS, SD15_NAME, SD21_NAME
-from .parts import Graph
+from .graphs import GRAPHS, SD21_NAME
+from .parts import SD15_NAME, Graph
 
 HERE = Path(__file__).resolve().parent
 PACK = HERE.parents[1]
@@ -30,6 +31,7 @@ PACK = HERE.parents[1]
 SETTINGS = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False, "Comfy.Graph.CanvasMenu": False}
 README_GRAPH = "two_subjects_color_layout"
 KEPT_PROPERTIES = ("Node name for S&R", "models")
+IDS = "https://github.com/cones2/ComfyUI-Cones2/workflows/"  # a name space, not an address: ids never change
 
 
 @contextlib.contextmanager
@@ -59,9 +61,9 @@ def supply_checkpoints(base: Path) -> None:
         (base / "models" / "checkpoints" / name).touch()
 
 
-def tidy(workflow: dict, name: str) -> dict:
+def tidy(workflow: dict[str, Any], name: str) -> dict[str, Any]:
     """Without what differs from run to run."""
-    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"https://github.com/cones2/ComfyUI-Cones2/workflows/{name}"))
+    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, IDS + name))
     workflow["extra"] = {}
     for node in workflow["nodes"]:
         node["pos"], node["size"] = [list(map(round, node[key])) for key in ("pos", "size")]

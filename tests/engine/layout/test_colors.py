@@ -115,11 +115,11 @@ def test_prominent_colors_are_largest_first_without_grays():
 
 
 def test_a_noisy_picture_is_measured_in_bounded_memory() -> None:
-    """Every pixel its own color: the distances to all colors at once would take 40 bytes each per color."""
+    """Every pixel its own color: the distances to all colors at once would take 40 bytes each per color, 240 a pixel."""
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     tracemalloc.start()
     nearest_color(pixels, [(40 * index, 255 - 30 * index, 7 * index) for index in range(6)], 442)
     prominent_colors(pixels, np.ones((512, 512), dtype=np.bool_))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 64 * pixels.shape[0] * pixels.shape[1]
+    assert peak < 120 * pixels.shape[0] * pixels.shape[1]

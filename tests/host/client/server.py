@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.host.client.discovery import Host
 from tests.host.client.messages import Messages
+from tests.support.signals import default_signals
 
 START_SECONDS = 120
 ARGUMENTS = (
@@ -72,7 +73,7 @@ class HostServer:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = start_command(host, base, "--listen", "127.0.0.1", "--port", str(port))
-        with open(self.log, "w") as log:
+        with open(self.log, "w") as log, default_signals():
             self._process = subprocess.Popen(
                 command, cwd=base, env=host.environment(), stdout=log, stderr=subprocess.STDOUT
             )
