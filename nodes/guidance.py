@@ -15,9 +15,6 @@ from .host.bound_layout import GUIDE_KEY, Window, bind_layout
 from .host.prompt_record import check_known, prompt_record
 from .host.sockets import CATEGORY, LayoutSocket
 
-Conditioning = list[tuple[Tensor, dict[str, Any]]]
-
-
 class Cones2ApplyLayoutGuidance(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -96,60 +93,6 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
         window = Window(start_percent, end_percent, None if guided_steps < 0 else guided_steps)
         guided = guide_conditioning(conditioning, layout, guidance_weight, window, negative_mode, outside_weight)
         return io.NodeOutput(install(model), guided)
-
-
-def guide_conditioning(
-    conditioning: Conditioning,
-    layout: Layout,
-    guidance_weight: float,
-    window: Window,
-    outside_mode: OutsideMode,
-    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
-) -> list[Any]:
-    """The conditioning with the layout bound to the words of its prompts; an earlier layout is replaced.
-
-    Each subject must stand in at least one of the combined prompts, else PromptError is raised.
-    """
-    records = [prompt_record(options) for _, options in conditioning]
-    check_known(records, layout.subjects)
-    guides = [bind_layout(layout, record, guidance_weight, window, outside_mode, outside_weight) for record in records]
-    return [[cond, {**options, GUIDE_KEY: guide}] for (cond, options), guide in zip(conditioning, guides, strict=True)]
-
-
-def guidance_weight_input() -> io.Float.Input:
-    return io.Float.Input(
-        "guidance_weight",
-        default=DEFAULT_GUIDANCE_WEIGHT,
-        min=0.0,
-        max=10.0,
-        step=0.01,
-        round=0.001,
-        tooltip="How strongly the layout steers: 0.05 to 0.10 is recommended, 0 turns it off.",
-    )
-
-
-def outside_mode_input() -> io.Combo.Input:
-    return io.Combo.Input(
-        "negative_mode",
-        options=["outside", "others"],
-        default="outside",
-        tooltip="Where a subject is kept out: everywhere outside its own region, or only inside the regions of "
-        "others (the background stays free).",
-    )
-
-
-def outside_weight_input() -> io.Float.Input:
-    return io.Float.Input(
-        "outside_weight",
-        optional=True,
-        default=DEFAULT_OUTSIDE_WEIGHT,
-        min=-1e9,
-        max=0.0,
-        step=0.1,
-        tooltip="Weight where a subject is kept out. The published -100000000 excludes it completely; small values "
-        "only discourage it.",
-        extra_dict={"advanced": True},
-    )
 
 
 NODES = [Cones2ApplyLayoutGuidance]

@@ -112,24 +112,6 @@ class Cones2SaveResidual(io.ComfyNode):
         return io.NodeOutput(ui=ui.PreviewText(f"Saved {saved}"))
 
 
-def residual_path(name: str) -> Path:
-    """Where a name is saved: inside the first residual folder, always .safetensors."""
-    root = Path(folder_paths.get_folder_paths(RESIDUAL_FOLDER)[0]).resolve()
-    stem = name.strip().removesuffix(".safetensors")
-    path = (root / f"{stem}.safetensors").resolve()
-    if not stem or stem.endswith(("/", "\\")) or not path.is_relative_to(root):
-        raise ResidualError(f'"{name}" is not a name inside {root}: write for example "rex" or "pets/rex"')
-    return path
-
-
-def _missing(file: str) -> str:
-    """The sentence for an absent file; the demo model's residuals are everybody's and not listed."""
-    shipped = {path.name for path in DEMO_RESIDUALS.glob("*")}
-    own = [name for name in folder_paths.get_filename_list(RESIDUAL_FOLDER) if name not in shipped]
-    roots = [root for root in folder_paths.get_folder_paths(RESIDUAL_FOLDER) if Path(root) != DEMO_RESIDUALS]
-    return f'there is no residual "{file}" in {", ".join(roots)}; found: {", ".join(own) or "no files"}'
-
-
 def _names(residuals: tuple[Residual, ...]) -> str:
     return ", ".join(f'"{residual.subject}"' for residual in residuals)
 

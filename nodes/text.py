@@ -27,9 +27,6 @@ from .host.sockets import CATEGORY, ResidualSocket
 
 log = logging.getLogger(__name__)
 
-Entry = tuple[Tensor, dict[str, Any]]
-
-
 class Cones2TextEncode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -115,58 +112,6 @@ class Cones2ApplyResidualToConditioning(io.ComfyNode):
                 _apply(cond, options, record, [residual for residual in wanted if knows(record, residual.subject)])
                 for (cond, options), record in zip(conditioning, records, strict=True)
             ]
-        )
-
-
-def _record(cond: Tensor, options: dict[str, Any], clip: Any, text: str) -> PromptRecord:
-    if PROMPT_KEY in options or clip is None or not text.strip():
-        return prompt_record(options)
-    record, _ = read_prompt(clip, text)
-    if record.tokens.length > cond.shape[1]:
-        raise PromptError(
-            f"the text has {record.tokens.length} rows but the conditioning only {cond.shape[1]}: repeat the text it "
-            f"was encoded from"
-        )
-    return record
-
-
-def _apply(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: list[Residual]) -> list[Any]:
-    """The entry with all its residuals, old and new, placed as if they had been added together."""
-    for residual in residuals:
-        check_width(residual, cond.shape[-1])
-        _warn_of_other_encoder(residual, cond, record)
-    together = [placed.residual for placed in record.placed] + residuals
-    claims = locate_subjects(record.tokens, [residual.subject for residual in together], record.tokenize)
-    placed = [Placed(residual, claim.spans) for residual, claim in zip(together, claims, strict=True)]
-    return [add_residuals(cond, _changes(record.placed, placed)), {**options, PROMPT_KEY: record.with_placed(placed)}]
-
-
-def _changes(before: Sequence[Placed], after: Sequence[Placed]) -> list[tuple[Residual, list[tuple[int, ...]]]]:
-    """What to add so that `before` becomes `after`; a place that moved is taken back where it was."""
-    changes = [(new.residual, list(new.spans)) for new in after[len(before) :]]
-    for old, new in zip(before, after, strict=False):
-        gone = [rows for rows in old.spans if rows not in new.spans]
-        come = [rows for rows in new.spans if rows not in old.spans]
-        changes += [(old.residual.with_strength(-old.residual.strength), gone), (old.residual, come)]
-    return [(residual, rows) for residual, rows in changes if rows]
-
-
-def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecord) -> None:
-    other = from_other_encoder(residual, cond)
-    if other:
-        log.warning(
-            'the residual "%s" was trained with another text encoder or CLIP skip than this conditioning (its base '
-            "model: %s)",
-            residual.subject,
-            residual.metadata.get("base_model", "not stated"),
-        )
-    elif other is None and record.layer != usual_layer(record.family):
-        log.warning(
-            '"%s" is added to a conditioning of text-encoder layer %d (CLIP skip); '
-            "residuals are usually trained on layer %d",
-            residual.subject,
-            record.layer,
-            usual_layer(record.family),
         )
 
 

@@ -36,30 +36,6 @@ _WEIGHTS = {
 _TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json")
 
 
-class Cones2LoadDemoModel(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="Cones2LoadDemoModel",
-            display_name="Load Demo Model (Cones 2)",
-            category=CATEGORY,
-            description="A miniature Stable Diffusion that comes with the pack: it draws eight toy things at 64 x 64 "
-            "pixels in seconds, on any computer, with nothing to download.",
-            search_aliases=["toy model", "example", "test model", "tiny stable diffusion", "checkpoint"],
-            inputs=[],
-            outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="The denoiser (v-prediction)."),
-                io.Clip.Output(display_name="CLIP", tooltip="The text encoder: 128 numbers per token."),
-                io.Vae.Output(display_name="VAE", tooltip="The autoencoder: 4 pixels per latent cell."),
-            ],
-        )
-
-    @classmethod
-    def execute(cls) -> io.NodeOutput:
-        _check_files()
-        return io.NodeOutput(_load_model(), _load_clip(), _load_vae())
-
-
 class _Latents(comfy.latent_formats.LatentFormat):
     """Half as coarse as Stable Diffusion's: hosts size empty latents by this number."""
 
@@ -207,6 +183,3 @@ def _check_files() -> None:
     missing = [name for name in wanted if not Path(TOYWORLD, name).is_file()]
     if missing:
         raise ModelError(f"the demo model in {TOYWORLD} lacks {', '.join(missing)}: install the pack anew")
-
-
-NODES = [Cones2LoadDemoModel]

@@ -1,0 +1,114 @@
+"""Train a residual inside the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..cones2.training.history import loss_curve
+from .host.images import to_image
+from .host.sockets import CATEGORY, ResidualSocket
+from .host.train import learn, photos_of
+
+
+class Cones2TrainResidual(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Cones2TrainResidual",
+            display_name="Train Residual (Cones 2)",
+            category=CATEGORY,
+            description="Learns a subject from 3-6 photos of it: a few kilobytes that turn a word of the prompt into "
+            "your dog, mug or vase.",
+            search_aliases=["train concept", "learn subject", "personalize", "dreambooth", "textual inversion"],
+            is_input_list=True,
+            is_output_node=True,  # it saves a file
+            inputs=_inputs(),
+            outputs=[
+                ResidualSocket.Output("residual", tooltip="The subject. Connect it to Apply Residual to Conditioning."),
+                io.Custom("LOSS_MAP").Output(
+                    "loss_map", tooltip="The loss of every step, for the host's Plot Loss Graph."
+                ),
+                io.Image.Output("loss_curve", tooltip="The loss and the held-out error as a picture."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, images: list[Tensor], **inputs: list[Any]) -> io.NodeOutput:
+        masks = inputs.pop("masks", None)
+        values = {name: value[0] for name, value in inputs.items()}
+        residual, history = _learn(_photos(images, masks), **values)
+        losses = [record["loss"] for record in history]
+        title = f"{residual.subject}, {values['method']}"
+        return io.NodeOutput((residual,), {"loss": losses}, to_image([loss_curve(history, title)]))
+
+
+def _inputs() -> list[Any]:
+    return [
+        io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL model. It stays as it is."),
+        io.Clip.Input("clip", tooltip="Its text encoder. It stays as it is."),
+        io.Vae.Input("vae", tooltip="Its VAE."),
+        io.Image.Input("images", tooltip="3-6 photos of the subject: a batch, or the list of a dataset loader."),
+        io.String.Input(
+            "subject",
+            default="dog",
+            tooltip='The kind of thing in the photos, in the words that prompts will use: "dog", "pet cat".',
+        ),
+        io.Combo.Input(
+            "method",
+            options=["direct", "paper"],
+            default="direct",
+            tooltip="direct: learn the vectors themselves (fast). paper: tune a copy of the text encoder as published "
+            "(slow).",
+        ),
+        io.Int.Input(
+            "steps",
+            default=0,
+            min=0,
+            max=100000,
+            tooltip="Updates at most; direct stops when it is done. 0: as many as the method's own recipe has.",
+        ),
+        io.Float.Input(
+            "learning_rate",
+            default=0.0,
+            min=0.0,
+            max=10.0,
+            step=1e-7,
+            round=1e-7,
+            tooltip="0: the one of the method's own recipe.",
+        ),
+        io.Int.Input(
+            "resolution", default=512, min=64, max=2048, step=64, tooltip="Side of the training pictures in pixels."
+        ),
+        io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Photos per forward pass; more need more memory."),
+        io.Int.Input(
+            "accumulation",
+            default=0,
+            min=0,
+            max=64,
+            tooltip="Forward passes per update. 0: as many as the method's own recipe needs at this batch size.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF >> 1,
+            control_after_generate=io.ControlAfterGenerate.fixed,
+            tooltip="Decides everything random. Another seed is another training.",
+        ),
+        io.String.Input(
+            "save_name",
+            default="",
+            tooltip="File name in models/residuals; numbered where another residual has it. Empty: not saved.",
+        ),
+        io.Boolean.Input("gradient_checkpointing", default=False, tooltip="Much less memory, slower."),
+        io.Int.Input(
+            "preview_every", default=50, min=0, max=100000, tooltip="Show a quick sample every so many steps; 0: never."
+        ),
+        io.Mask.Input("masks", optional=True, tooltip="White where the subject is: one mask, or one per photo."),
+    ]
+
+
+NODES = [Cones2TrainResidual]
