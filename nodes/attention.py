@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import comfy.samplers
 from comfy_api.latest import io
 
 from .host.conditioning import Conditioning
+from .host.heat_maps import chosen_steps, heat_maps, heat_pictures, phrases_to_observe
+from .host.images import to_image
 from .host.sockets import CATEGORY
+from .inputs import scheduler_input, seed_input, steps_input
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
 
 
 class Cones2SubjectAttention(io.ComfyNode):
@@ -19,8 +24,7 @@ class Cones2SubjectAttention(io.ComfyNode):
             display_name="Subject Attention (Cones 2)",
             category=CATEGORY,
             description="Shows where a finished picture attends to each subject. The picture is noised again to each "
-            "chosen step "
-            "and the model looks at it once, so it works after any sampler.",
+            "chosen step and the model looks at it once, so it works after any sampler.",
             search_aliases=["attention map", "heat map", "DAAM", "debug layout"],
             inputs=[
                 io.Model.Input(
@@ -38,20 +42,12 @@ class Cones2SubjectAttention(io.ComfyNode):
                     "subjects",
                     multiline=True,
                     default="",
-                    tooltip="One word or phrase of the prompt per line. Empty: the subjects of the layout, or the "
-                    "residuals in the prompt.",
+                    tooltip="One word or phrase of the prompt per line. "
+                    "Empty: the subjects of the layout, or the residuals in the prompt.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    tooltip="The seed of the noise that is added again, best the sampler's.",
-                ),
-                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of steps of the run."),
-                io.Combo.Input(
-                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="The scheduler of the run."
-                ),
+                seed_input("The seed of the noise that is added again, best the sampler's."),
+                steps_input("The number of steps of the run."),
+                scheduler_input("The scheduler of the run."),
                 io.Int.Input("first_step", default=0, min=0, max=9999, tooltip="The first step to look at."),
                 io.Int.Input(
                     "last_step",
@@ -71,7 +67,7 @@ class Cones2SubjectAttention(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Any,
+        model: ModelPatcher,
         conditioning: Conditioning,
         latent: dict[str, Any],
         subjects: str,
@@ -81,20 +77,11 @@ class Cones2SubjectAttention(io.ComfyNode):
         first_step: int,
         last_step: int,
     ) -> io.NodeOutput:
-        cond, options = conditioning[0]
-        record, guide = prompt_record(options), options.get(GUIDE_KEY)
-        phrases = _phrases(subjects, record, guide)
-        claims = locate_subjects(record.tokens, phrases, record.tokenize, share=True)
-        samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"][:1])
-        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
-        chosen = range(len(sigmas) - 1)[first_step:last_step]
-        if not chosen:
-            raise Cones2Error(
-                f"no step lies between first_step {first_step} and last_step {last_step} of {len(sigmas) - 1} steps"
-            )
-        recorder = AttentionRecorder([sum(claim.spans, ()) for claim in claims], tuple(samples.shape[-2:]))
-        _look(_observed(model, recorder), [[cond, _whole_picture(options)]], samples, seed, sigmas, chosen)
-        return io.NodeOutput(to_image(_pictures(recorder.heat_maps(), phrases, guide)))
+        entry = conditioning[0]
+        phrases = phrases_to_observe(subjects, entry[1])
+        chosen = chosen_steps(model, scheduler, steps, first_step, last_step)
+        maps = heat_maps(model, entry, phrases, latent["samples"][:1], seed, chosen)
+        return io.NodeOutput(to_image(heat_pictures(maps, phrases, entry[1])))
 
 
 NODES = [Cones2SubjectAttention]

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..cones2.errors import ConfigError
 from ..cones2.published.placement import resolve_subjects
+from .host.guidance_config import (
+    config_files,
+    config_path,
+    file_stamps,
+    layout_of,
+    missing_config,
+    read_entry,
+    residual_of,
+)
 from .host.prompt_record import read_prompt
 from .host.sockets import CATEGORY, LayoutSocket, ResidualSocket
+
+if TYPE_CHECKING:
+    from comfy.sd import CLIP
 
 
 class Cones2LoadGuidanceConfig(io.ComfyNode):
@@ -25,14 +36,14 @@ class Cones2LoadGuidanceConfig(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "config",
-                    options=_config_files(),
+                    options=config_files(),
                     tooltip="A guidance config in ComfyUI's input folder. The upload button takes the config, its "
                     "layout and its residuals together.",
                 ),
                 io.Int.Input("entry", default=1, min=1, max=1000, tooltip="Which entry of the file, from 1."),
                 io.Clip.Input(
                     "clip",
-                    tooltip="The text encoder the prompt will be encoded with: it tells which words the config's "
+                    tooltip="The text encoder the prompt will be encoded with: it decides which words the config's "
                     "positions mean.",
                 ),
             ],
@@ -51,32 +62,21 @@ class Cones2LoadGuidanceConfig(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, config: str | None = None) -> bool | str:
         """True when `config` exists or comes from another node (None), else the message."""
-        return True if config is None or _config_path(config) else _missing(config)
+        return True if config is None or config_path(config) else missing_config(config)
 
     @classmethod
-    def fingerprint_inputs(cls, config: str = "", **_: Any) -> list[tuple[str, int, int]]:
-        path = _config_path(config)
-        if path is None:
-            return []
-        return [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in [path, *_files_named(path)]]
+    def fingerprint_inputs(cls, config: str = "", entry: int | None = None, **_: Any) -> list[tuple[str, int, int]]:
+        return file_stamps(config, entry)
 
     @classmethod
-    def execute(cls, config: str, entry: int, clip: Any) -> io.NodeOutput:
-        path = _config_path(config)
-        if path is None:
-            raise ConfigError(_missing(config))
-        chosen = _entry(path, entry)
+    def execute(cls, config: str, entry: int, clip: CLIP) -> io.NodeOutput:
+        chosen = read_entry(config, entry)
         record, _ = read_prompt(clip, chosen.prompt)
-        placements = resolve_subjects(chosen, record.tokens, record.tokenize)
-        residuals = tuple(_residual(placement, record) for placement in placements)
-        return io.NodeOutput(
-            chosen.prompt,
-            residuals,
-            _layout(chosen),
-            chosen.guidance_weight,
-            chosen.guidance_steps,
-            chosen.weight_negative,
+        residuals = tuple(
+            residual_of(placement, record) for placement in resolve_subjects(chosen, record.tokens, record.tokenize)
         )
+        numbers = (chosen.guidance_weight, chosen.guidance_steps, chosen.weight_negative)
+        return io.NodeOutput(chosen.prompt, residuals, layout_of(chosen), *numbers)
 
 
 NODES = [Cones2LoadGuidanceConfig]

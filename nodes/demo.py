@@ -28,8 +28,8 @@ class Cones2LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        _check_files()
-        return io.NodeOutput(_load_model(), _load_clip(), _load_vae())
+        check_files()
+        return io.NodeOutput(load_model(), load_clip(), load_vae())
 
 
 NODES = [Cones2LoadDemoModel]

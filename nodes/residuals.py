@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io, ui
 
 from ..cones2.concepts.residual import Residual, load_residual, save_residual
 from ..cones2.errors import ResidualError
-from .host.sockets import CATEGORY, DEMO_RESIDUALS, RESIDUAL_FOLDER, ResidualSocket
+from .host.folders import find_residual, missing_residual, residual_files, residual_path
+from .host.sockets import CATEGORY, ResidualSocket
+from .inputs import check_numbers
 
 
 class Cones2LoadResidual(io.ComfyNode):
@@ -27,7 +26,7 @@ class Cones2LoadResidual(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=folder_paths.get_filename_list(RESIDUAL_FOLDER),
+                    options=residual_files(),
                     tooltip="A .safetensors or .pt residual in models/residuals (subfolders and "
                     "extra_model_paths.yaml included).",
                 ),
@@ -35,8 +34,7 @@ class Cones2LoadResidual(io.ComfyNode):
                     "subject",
                     default="",
                     tooltip='The word or phrase of the prompt that becomes this subject, such as "dog"; "dog#2" is '
-                    "the second dog. "
-                    "Empty: the phrase stored in the file, or its file name.",
+                    "the second dog. Empty: the phrase stored in the file, or its file name.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -56,19 +54,20 @@ class Cones2LoadResidual(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         """True when `file` exists or comes from another node (None), else the message."""
-        return True if file is None or folder_paths.get_full_path(RESIDUAL_FOLDER, file) else _missing(file)
+        return True if file is None or find_residual(file) else missing_residual(file)
 
     @classmethod
     def fingerprint_inputs(cls, file: str = "", **_: Any) -> str:
-        path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
-        status = os.stat(path) if path else None
+        path = find_residual(file)
+        status = path.stat() if path else None
         return f"{file} {status.st_mtime_ns} {status.st_size}" if status else file
 
     @classmethod
     def execute(cls, file: str, subject: str, strength: float) -> io.NodeOutput:
-        path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
+        check_numbers(strength=strength)
+        path = find_residual(file)
         if path is None:
-            raise ResidualError(_missing(file))
+            raise ResidualError(missing_residual(file))
         residual = load_residual(path, subject.strip() or None)
         return io.NodeOutput((residual.with_strength(strength),))
 
@@ -104,11 +103,9 @@ class Cones2SaveResidual(io.ComfyNode):
         if len(residual) != 1:
             raise ResidualError(
                 f"{len(residual)} residuals are connected ({_names(residual)}): Save Residual stores one subject per "
-                f"file"
+                "file"
             )
-        path = residual_path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        saved = save_residual(residual[0], path, overwrite=overwrite)
+        saved = save_residual(residual[0], residual_path(name), overwrite=overwrite)
         return io.NodeOutput(ui=ui.PreviewText(f"Saved {saved}"))
 
 

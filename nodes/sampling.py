@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.samplers
-from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 
 import nodes as host_nodes
 
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ..cones2.layout.regions import Layout
-from .host.attention.hooks import KEY, install
+from .host.attention.hooks import install
 from .host.bound_layout import Window
 from .host.conditioning import Conditioning, guide_conditioning
-from .host.recurrence import recurrent, sample_recurrent
-from .host.sockets import CATEGORY, LayoutSocket
-from .inputs import guidance_weight_input, outside_mode_input, outside_weight_input
+from .host.recurrence import make_recurrent, recurrent
+from .host.sockets import CATEGORY
+from .inputs import (
+    check_numbers,
+    guidance_weight_input,
+    guided_steps_input,
+    layout_input,
+    model_input,
+    outside_mode_input,
+    outside_weight_input,
+    positive_input,
+    scheduler_input,
+    seed_input,
+    steps_input,
+)
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
 
 
 class Cones2SelfRecurrence(io.ComfyNode):
@@ -45,7 +59,7 @@ class Cones2SelfRecurrence(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, sampler: Any) -> io.NodeOutput:
+    def execute(cls, sampler: comfy.samplers.Sampler) -> io.NodeOutput:
         return io.NodeOutput(recurrent(sampler))
 
 
@@ -56,21 +70,12 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
             node_id="Cones2LayoutGuidedKSampler",
             display_name="Layout Guided KSampler (Cones 2)",
             category=CATEGORY,
-            description="KSampler that draws each subject of the positive prompt into its place.",
+            description="KSampler that keeps each subject of the positive prompt in its region.",
             search_aliases=["ksampler", "regional prompting", "layout", "sampler"],
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="An SD 1.x, SD 2.x or SDXL model, with or without LoRAs and other patches."
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="The random seed of the noise.",
-                ),
-                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of denoising steps."),
+                model_input(),
+                seed_input("The random seed of the noise.", control_after_generate=True),
+                steps_input("The number of denoising steps."),
                 io.Float.Input(
                     "cfg",
                     default=7.5,
@@ -85,14 +90,8 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                     options=comfy.samplers.KSampler.SAMPLERS,
                     tooltip="The sampler. With recurrence, guided steps run as Euler and the sampler does the rest.",
                 ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=comfy.samplers.KSampler.SCHEDULERS,
-                    tooltip="How the noise falls from step to step.",
-                ),
-                io.Conditioning.Input(
-                    "positive", tooltip="The positive prompt from Text Encode or Apply Residual (Cones 2)."
-                ),
+                scheduler_input("How the noise falls from step to step."),
+                positive_input("positive"),
                 io.Conditioning.Input("negative", tooltip="What the picture should not show. No layout applies to it."),
                 io.Latent.Input(
                     "latent_image", tooltip="The latents to denoise: empty, or an encoded picture with denoise below 1."
@@ -105,16 +104,10 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="How much of the latents is replaced; below 1 their structure stays.",
                 ),
-                LayoutSocket.Input(
-                    "layout", tooltip="Which subject belongs where. It is fitted to the size of the picture."
-                ),
+                layout_input(),
                 guidance_weight_input(),
-                io.Int.Input(
-                    "guided_steps",
-                    default=-1,
-                    min=-1,
-                    max=10000,
-                    tooltip="How many steps, from the first, follow the layout. -1: all. 0: none, a plain KSampler.",
+                guided_steps_input(
+                    "How many steps, from the first, follow the layout. -1: all. 0: none, a plain KSampler."
                 ),
                 io.Boolean.Input(
                     "recurrence",
@@ -131,7 +124,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Any,
+        model: ModelPatcher,
         seed: int,
         steps: int,
         cfg: float,
@@ -148,11 +141,12 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         negative_mode: OutsideMode,
         outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
     ) -> io.NodeOutput:
+        check_numbers(cfg=cfg, denoise=denoise, guidance_weight=guidance_weight, outside_weight=outside_weight)
         window = Window(steps=None if guided_steps < 0 else guided_steps)
         positive = guide_conditioning(positive, layout, guidance_weight, window, negative_mode, outside_weight)
         model = install(model)
         if recurrence:
-            model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _sample_recurrent)
+            make_recurrent(model)
         (latent,) = host_nodes.common_ksampler(
             model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise
         )

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..cones2.concepts.fingerprint import from_other_encoder
-from ..cones2.concepts.residual import Residual, add_residuals, check_width
+from ..cones2.concepts.residual import Residual
 from ..cones2.errors import PromptError
-from ..cones2.prompt.tokens import locate_subjects
-from .host.prompt_record import (
-    PROMPT_KEY,
-    Placed,
-    PromptRecord,
-    check_known,
-    knows,
-    prompt_record,
-    read_prompt,
-    usual_layer,
-)
+from .host.conditioning import Conditioning, place_residuals
+from .host.prompt_record import PROMPT_KEY, read_prompt
 from .host.sockets import CATEGORY, ResidualSocket
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from comfy.sd import CLIP
+
 
 class Cones2TextEncode(io.ComfyNode):
     @classmethod
@@ -51,7 +40,7 @@ class Cones2TextEncode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip: Any, text: str) -> io.NodeOutput:
+    def execute(cls, clip: CLIP | None, text: str) -> io.NodeOutput:
         if clip is None:
             raise PromptError(
                 "the CLIP input is empty: the checkpoint holds no text encoder, so load one with a CLIP loader"
@@ -64,7 +53,7 @@ class Cones2ApplyResidualToConditioning(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         template = io.Autogrow.TemplatePrefix(
-            ResidualSocket.Input("residual", tooltip="A subject; its phrase must stand in the prompt."),
+            ResidualSocket.Input("residual", tooltip="A subject; its phrase must occur in the prompt."),
             prefix="residual",
             min=1,
             max=16,
@@ -102,17 +91,14 @@ class Cones2ApplyResidualToConditioning(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, conditioning: list[Entry], residuals: dict[str, tuple[Residual, ...]], clip: Any = None, text: str = ""
+        cls,
+        conditioning: Conditioning,
+        residuals: dict[str, tuple[Residual, ...]],
+        clip: CLIP | None = None,
+        text: str = "",
     ) -> io.NodeOutput:
-        wanted = [residual for group in residuals.values() if group is not None for residual in group]
-        records = [_record(cond, options, clip, text) for cond, options in conditioning]
-        check_known(records, [residual.subject for residual in wanted])
-        return io.NodeOutput(
-            [
-                _apply(cond, options, record, [residual for residual in wanted if knows(record, residual.subject)])
-                for (cond, options), record in zip(conditioning, records, strict=True)
-            ]
-        )
+        subjects = [residual for group in residuals.values() if group is not None for residual in group]
+        return io.NodeOutput(place_residuals(conditioning, subjects, clip, text))
 
 
 NODES = [Cones2TextEncode, Cones2ApplyResidualToConditioning]

@@ -39,7 +39,7 @@ class Cones2TrainResidual(io.ComfyNode):
     def execute(cls, images: list[Tensor], **inputs: list[Any]) -> io.NodeOutput:
         masks = inputs.pop("masks", None)
         values = {name: value[0] for name, value in inputs.items()}
-        residual, history = _learn(_photos(images, masks), **values)
+        residual, history = learn(photos_of(images, masks), **values)
         losses = [record["loss"] for record in history]
         title = f"{residual.subject}, {values['method']}"
         return io.NodeOutput((residual,), {"loss": losses}, to_image([loss_curve(history, title)]))
@@ -60,8 +60,8 @@ def _inputs() -> list[Any]:
             "method",
             options=["direct", "paper"],
             default="direct",
-            tooltip="direct: learn the vectors themselves (fast). paper: tune a copy of the text encoder as published "
-            "(slow).",
+            tooltip="direct: learn the vectors themselves (fast). "
+            "paper: tune a copy of the text encoder as published (slow).",
         ),
         io.Int.Input(
             "steps",

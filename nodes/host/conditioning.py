@@ -1,36 +1,42 @@
-"""Text nodes: encode a prompt that knows its tokens, and add subjects to it."""
+"""Adds to a conditioning what changes it: the layout it carries, and the residuals in its tokens."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
+import torch
 from torch import Tensor
 
-from ..cones2.concepts.fingerprint import from_other_encoder
-from ..cones2.concepts.residual import Residual, add_residuals, check_width
-from ..cones2.errors import PromptError
-from ..cones2.prompt.tokens import locate_subjects
-from .host.prompt_record import (
+from ...cones2.concepts.fingerprint import from_other_encoder
+from ...cones2.concepts.residual import Residual, add_residuals, check_width
+from ...cones2.errors import PromptError
+from ...cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
+from ...cones2.layout.regions import Layout
+from ...cones2.prompt.tokens import locate_subjects
+from .bound_layout import GUIDE_KEY, Window, bind_layout
+from .prompt_record import (
     PROMPT_KEY,
     Placed,
     PromptRecord,
     check_known,
-    knows,
+    occurs,
     prompt_record,
     read_prompt,
     usual_layer,
 )
-from .host.sockets import CATEGORY, ResidualSocket
+
+if TYPE_CHECKING:
+    from comfy.sd import CLIP
 
 log = logging.getLogger(__name__)
 
 Entry = tuple[Tensor, dict[str, Any]]
+"""An encoded prompt [B, L, d] and its options."""
 
-
-Conditioning = list[tuple[Tensor, dict[str, Any]]]
+Conditioning = Sequence[Entry]
+"""The host's CONDITIONING: the prompts that sample together. The host itself writes each as a list of two."""
 
 
 def guide_conditioning(
@@ -40,48 +46,78 @@ def guide_conditioning(
     window: Window,
     outside_mode: OutsideMode,
     outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
-) -> list[Any]:
+) -> Conditioning:
     """The conditioning with the layout bound to the words of its prompts; an earlier layout is replaced.
 
-    Each subject must stand in at least one of the combined prompts, else PromptError is raised.
+    Raises PromptError for a subject that occurs in none of the combined prompts.
     """
     records = [prompt_record(options) for _, options in conditioning]
     check_known(records, layout.subjects)
     guides = [bind_layout(layout, record, guidance_weight, window, outside_mode, outside_weight) for record in records]
-    return [[cond, {**options, GUIDE_KEY: guide}] for (cond, options), guide in zip(conditioning, guides, strict=True)]
+    return [
+        _entry(cond, options, GUIDE_KEY, guide) for (cond, options), guide in zip(conditioning, guides, strict=True)
+    ]
 
 
-def _record(cond: Tensor, options: dict[str, Any], clip: Any, text: str) -> PromptRecord:
+def place_residuals(
+    conditioning: Conditioning, residuals: Sequence[Residual], clip: CLIP | None = None, text: str = ""
+) -> Conditioning:
+    """The conditioning with each residual added wherever its phrase occurs.
+
+    clip, text: what a conditioning that does not remember its prompt was encoded from.
+    Raises PromptError for a phrase that occurs in none of the combined prompts, ResidualError for a residual of
+    another width.
+    """
+    records = [_record(cond, options, clip, text) for cond, options in conditioning]
+    check_known(records, [residual.subject for residual in residuals])
+    return [
+        _place(cond, options, record, [residual for residual in residuals if occurs(record, residual.subject)])
+        for (cond, options), record in zip(conditioning, records, strict=True)
+    ]
+
+
+def _record(cond: Tensor, options: dict[str, Any], clip: CLIP | None, text: str) -> PromptRecord:
     if PROMPT_KEY in options or clip is None or not text.strip():
         return prompt_record(options)
     record, _ = read_prompt(clip, text)
     if record.tokens.length > cond.shape[1]:
         raise PromptError(
-            f"the text has {record.tokens.length} rows but the conditioning only {cond.shape[1]}: repeat the text it "
-            f"was encoded from"
+            f"the text has {record.tokens.length} tokens with padding but the conditioning only {cond.shape[1]}: "
+            "repeat the text it was encoded from"
         )
     return record
 
 
-def _apply(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: list[Residual]) -> list[Any]:
-    """The entry with all its residuals, old and new, placed as if they had been added together."""
+def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: Sequence[Residual]) -> Entry:
+    """The entry with all its residuals, earlier and new, as if they had been added together."""
     for residual in residuals:
         check_width(residual, cond.shape[-1])
         _warn_of_other_encoder(residual, cond, record)
-    together = [placed.residual for placed in record.placed] + residuals
+    together = [placed.residual for placed in record.placed] + list(residuals)
     claims = locate_subjects(record.tokens, [residual.subject for residual in together], record.tokenize)
     placed = [Placed(residual, claim.spans) for residual, claim in zip(together, claims, strict=True)]
-    return [add_residuals(cond, _changes(record.placed, placed)), {**options, PROMPT_KEY: record.with_placed(placed)}]
+    clean = cond if record.clean is None else record.clean
+    changed = _moved(cond, _with_residuals(clean, record.placed), _with_residuals(clean, placed))
+    return _entry(changed, options, PROMPT_KEY, record.with_placed(placed, clean))
 
 
-def _changes(before: Sequence[Placed], after: Sequence[Placed]) -> list[tuple[Residual, list[tuple[int, ...]]]]:
-    """What to add so that `before` becomes `after`; a place that moved is taken back where it was."""
-    changes = [(new.residual, list(new.spans)) for new in after[len(before) :]]
-    for old, new in zip(before, after, strict=False):
-        gone = [rows for rows in old.spans if rows not in new.spans]
-        come = [rows for rows in new.spans if rows not in old.spans]
-        changes += [(old.residual.with_strength(-old.residual.strength), gone), (old.residual, come)]
-    return [(residual, rows) for residual, rows in changes if rows]
+def _with_residuals(clean: Tensor, placed: Sequence[Placed]) -> Tensor:
+    return add_residuals(clean, [(item.residual, item.spans) for item in placed])
+
+
+def _moved(cond: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The conditioning [..., L, d] after the change from `before` to `after`.
+
+    Other nodes may have altered or lengthened it since: what is no longer `before` is moved by the difference.
+    """
+    length = min(cond.shape[-2], before.shape[-2])
+    own, before, after = cond[..., :length, :], before[..., :length, :], after[..., :length, :]
+    own = torch.where(own == before, after, own + (after - before))
+    return torch.cat([own, cond[..., length:, :]], dim=-2)
+
+
+def _entry(cond: Tensor, options: dict[str, Any], key: str, value: object) -> Any:
+    return [cond, {**options, key: value}]
 
 
 def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecord) -> None:

@@ -1,4 +1,4 @@
-"""The demo model: the miniature Stable Diffusion that comes with the pack, in the host's own classes."""
+"""The demo model in the host's own classes: the miniature Stable Diffusion that comes with the pack."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ import comfy.supported_models_base
 import comfy.utils
 import folder_paths
 import torch
-from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.assets import TOYWORLD
-from ..cones2.errors import ModelError
-from .host.sockets import CATEGORY
+from ...cones2.assets import TOYWORLD
+from ...cones2.errors import ModelError
 
 _WEIGHTS = {
     "unet": "diffusion_pytorch_model.safetensors",
@@ -61,7 +59,7 @@ class _TextModel(comfy.clip_model.CLIPTextModel):
         self.set_input_embeddings(words)
 
 
-def _load_model() -> Any:
+def load_model() -> comfy.model_patcher.ModelPatcher:
     """MODEL in float32, 17 MB: float16 would move the velocity by up to 0.004, bfloat16 by 0.04."""
     unet_config = _unet_config(_config("unet"))
     names = comfy.utils.unet_to_diffusers(unet_config)
@@ -103,7 +101,7 @@ def _unet_config(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _load_clip() -> Any:
+def load_clip() -> comfy.sd.CLIP:
     """CLIP: the last layer after the final norm, as SD 1.x is conditioned."""
     config = _config("text_encoder")
     encoder = partial(
@@ -134,7 +132,7 @@ def _load_clip() -> Any:
     )
 
 
-def _load_vae() -> Any:
+def load_vae() -> comfy.sd.VAE:
     """VAE in float32: bfloat16, the host's choice on many GPUs, moves pixels by up to 3.5 of 255."""
     config = _config("vae")
     channels = config["block_out_channels"]
@@ -176,7 +174,7 @@ def _weights(part: str) -> dict[str, Tensor]:
     return {key: tensor.float() for key, tensor in stored.items()}
 
 
-def _check_files() -> None:
+def check_files() -> None:
     """Raise ModelError naming the files of the demo model that are not there."""
     wanted = [f"{part}/{name}" for part, weights in _WEIGHTS.items() for name in ("config.json", weights)]
     wanted += [f"tokenizer/{name}" for name in _TOKENIZER]

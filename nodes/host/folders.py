@@ -1,18 +1,25 @@
-"""The model folder of residuals."""
+"""The model folder of residuals: which folders it consists of, what is in them, and names to save under."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import re
+import unicodedata
+from pathlib import Path, PurePosixPath
 
 import folder_paths
 
 from ...cones2.assets import TOYWORLD
 from ...cones2.errors import ResidualError
+from ...cones2.messages import MESSAGE_LIMIT, shown
 
 RESIDUAL_FOLDER = "residuals"
 RESIDUAL_EXTENSIONS = {".safetensors", ".pt"}
 DEMO_RESIDUALS = TOYWORLD / "residuals"
+
+_LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary files and numbers add some
+_FORBIDDEN = '<>:"|?*'
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 
 
 def add_residual_folder() -> None:
@@ -25,19 +32,62 @@ def add_residual_folder() -> None:
     folder_paths.folder_names_and_paths[RESIDUAL_FOLDER][1].update(RESIDUAL_EXTENSIONS)
 
 
+def residual_folders() -> list[Path]:
+    """All folders that residuals are loaded from; they are saved in the first."""
+    return [Path(folder) for folder in folder_paths.get_folder_paths(RESIDUAL_FOLDER)]
+
+
+def residual_files() -> list[str]:
+    """The residuals of all folders, as names inside them."""
+    names: list[str] = folder_paths.get_filename_list(RESIDUAL_FOLDER)
+    return names
+
+
+def find_residual(file: str) -> Path | None:
+    """The path of a name that `residual_files` lists, or of a file added since; None when there is none."""
+    path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
+    return None if path is None else Path(path)
+
+
+def missing_residual(file: str) -> str:
+    """The sentence for an absent file. The demo model's residuals come with every install and are not listed."""
+    shipped = {path.name for path in DEMO_RESIDUALS.glob("*")}
+    own = ", ".join(name for name in residual_files() if name not in shipped) or "no files"
+    roots = ", ".join(str(folder) for folder in residual_folders() if folder != DEMO_RESIDUALS)
+    return shown(f'there is no residual "{shown(file)}" in {roots}; found: {own}', MESSAGE_LIMIT)
+
+
 def residual_path(name: str) -> Path:
-    """Where a name is saved: inside the first residual folder, always .safetensors."""
-    root = Path(folder_paths.get_folder_paths(RESIDUAL_FOLDER)[0]).resolve()
-    stem = name.strip().removesuffix(".safetensors")
-    path = (root / f"{stem}.safetensors").resolve()
-    if not stem or stem.endswith(("/", "\\")) or not path.is_relative_to(root):
-        raise ResidualError(f'"{name}" is not a name inside {root}: write for example "rex" or "pets/rex"')
+    """Where a name is saved: inside the first residual folder, always as .safetensors.
+
+    Folders that are links are followed, as they are when residuals are loaded. Raises ResidualError for a name
+    that leads out of the folder or through a file, or that some operating system cannot store.
+    """
+    root = residual_folders()[0]
+    stem = name.strip().removesuffix(".safetensors").replace("\\", "/")
+    inside = PurePosixPath(stem)
+    if not inside.parts or inside.is_absolute() or ".." in inside.parts or stem.endswith("/"):
+        raise ResidualError(f'"{shown(name)}" is not a name inside {root}: write for example "rex" or "pets/rex"')
+    for part in inside.parts:
+        if fault := _fault_of(part):
+            raise ResidualError(f'"{shown(name)}" cannot be a file name: {fault}')
+    path = root.joinpath(*inside.parent.parts, f"{inside.name}.safetensors")
+    for folder in path.parents[: len(inside.parts) - 1]:
+        if os.path.isfile(folder):
+            raise ResidualError(f'nothing can be saved as "{shown(name)}": {folder} is a file, not a folder')
     return path
 
 
-def _missing(file: str) -> str:
-    """The sentence for an absent file; the demo model's residuals are everybody's and not listed."""
-    shipped = {path.name for path in DEMO_RESIDUALS.glob("*")}
-    own = [name for name in folder_paths.get_filename_list(RESIDUAL_FOLDER) if name not in shipped]
-    roots = [root for root in folder_paths.get_folder_paths(RESIDUAL_FOLDER) if Path(root) != DEMO_RESIDUALS]
-    return f'there is no residual "{file}" in {", ".join(roots)}; found: {", ".join(own) or "no files"}'
+def _fault_of(part: str) -> str:
+    """Why a file or folder cannot have this name on some operating system; "" when it can."""
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in part):
+        return "it holds characters that cannot be printed"
+    if found := [character for character in _FORBIDDEN if character in part]:
+        return f"it holds {found[0]}"
+    if part.endswith((".", " ")):
+        return f'"{shown(part)}" ends with a dot or a space'
+    if _DEVICE.match(part):
+        return f'Windows reserves "{part}" for a device'
+    if len(part.encode()) > _LONGEST_NAME:
+        return f"it is longer than {_LONGEST_NAME} bytes"
+    return ""

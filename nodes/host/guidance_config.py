@@ -1,42 +1,66 @@
-"""Open a published guidance config."""
+"""Published guidance configs in ComfyUI's input folder: finding, reading, and noticing when their files change."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import folder_paths
-from comfy_api.latest import io
 
-from ..cones2.concepts.residual import Residual, load_residual
-from ..cones2.errors import Cones2Error, ConfigError
-from ..cones2.layout.colors import parse_color
-from ..cones2.layout.drawing import open_layout_picture
-from ..cones2.layout.regions import ColorEntry, Layout, layout_from_colors
-from ..cones2.prompt.tokens import find_phrase
-from ..cones2.published.config import GuidanceConfig, load_guidance_configs
-from ..cones2.published.placement import SubjectPlacement, resolve_subjects
-from .host.prompt_record import PromptRecord, read_prompt
-from .host.sockets import CATEGORY, RESIDUAL_FOLDER, LayoutSocket, ResidualSocket
-
-
-def _entry(path: Path, number: int) -> GuidanceConfig:
-    configs = _load(path)
-    if number > len(configs):
-        raise ConfigError(
-            f"{path.name} has {len(configs)} {'entry' if len(configs) == 1 else 'entries'}: entry {number} does not "
-            f"exist"
-        )
-    return configs[number - 1]
+from ...cones2.concepts.residual import Residual, load_residual
+from ...cones2.errors import ConfigError
+from ...cones2.layout.colors import parse_color
+from ...cones2.layout.drawing import open_layout_picture
+from ...cones2.layout.regions import ColorEntry, Layout, layout_from_colors
+from ...cones2.messages import MESSAGE_LIMIT, shown
+from ...cones2.prompt.tokens import find_phrase
+from ...cones2.published.config import GuidanceConfig, load_guidance_configs, read_configs
+from ...cones2.published.placement import SubjectPlacement
+from .folders import residual_folders
+from .prompt_record import PromptRecord
 
 
-def _load(path: Path) -> list[GuidanceConfig]:
-    folders = [Path(folder) for folder in folder_paths.get_folder_paths(RESIDUAL_FOLDER)]
-    return load_guidance_configs(path, confine_to=Path(folder_paths.get_input_directory()), residual_folders=folders)
+def config_files() -> list[str]:
+    """All .json files of the input folder, as names inside it."""
+    root = _input_folder()
+    found = [
+        Path(folder) / name for folder, _, names in os.walk(root) for name in names if name.lower().endswith(".json")
+    ]
+    return sorted(path.relative_to(root).as_posix() for path in found)
 
 
-def _residual(placement: SubjectPlacement, record: PromptRecord) -> Residual:
+def config_path(config: str) -> Path | None:
+    """The file inside the input folder; None when it is not there."""
+    root = _input_folder().resolve()
+    try:
+        path = (root / config).resolve()
+        return path if path.is_relative_to(root) and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or a loop of links
+        return None
+
+
+def missing_config(config: str) -> str:
+    """The sentence for an absent config."""
+    found = ", ".join(config_files()) or "no .json files"
+    return shown(f'there is no guidance config "{shown(config)}" in the input folder; found: {found}', MESSAGE_LIMIT)
+
+
+def read_entry(config: str, number: int) -> GuidanceConfig:
+    """Entry `number`, from 1, of a config in the input folder.
+
+    Raises ConfigError for an absent or faulty config or entry.
+    """
+    path = config_path(config)
+    if path is None:
+        raise ConfigError(missing_config(config))
+    entries = load_guidance_configs(path, confine_to=_input_folder(), residual_folders=residual_folders())
+    if not 1 <= number <= len(entries):
+        count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+        raise ConfigError(f"{path.name} has {count}: entry {number} does not exist")
+    return entries[number - 1]
+
+
+def residual_of(placement: SubjectPlacement, record: PromptRecord) -> Residual:
     """The residual under the phrase it belongs to; one of several places is selected with "#2"."""
     places = find_phrase(record.tokens, placement.phrase, record.tokenize)
     chosen = placement.spans
@@ -44,39 +68,35 @@ def _residual(placement: SubjectPlacement, record: PromptRecord) -> Residual:
     return load_residual(placement.residual, placement.phrase + number)
 
 
-def _layout(config: GuidanceConfig) -> Layout:
+def layout_of(config: GuidanceConfig) -> Layout:
+    """The layout that an entry names. Raises ConfigError when it names none."""
     if config.layout is None or not config.colors:
         raise ConfigError(f"{config.where}: it names no layout picture and colors, which this node needs")
     table = [ColorEntry(parse_color(text), subject, weight) for text, subject, weight in config.colors]
     return layout_from_colors(open_layout_picture(config.layout), table)
 
 
-def _files_named(path: Path) -> list[Path]:
-    try:
-        configs = _load(path)
-    except Cones2Error:
+def file_stamps(config: str, number: int | None) -> list[tuple[str, int, int]]:
+    """Path, modification time and size of a config and of the files that its entry names.
+
+    number: the entry, from 1; None for all. Nothing is opened but the config, within the limits of loading it.
+    """
+    path = config_path(config)
+    if path is None:
         return []
-    files = [config.layout for config in configs] + [
-        subject.residual for config in configs for subject in config.subjects
-    ]
-    return [file for file in files if file is not None]
+    entries, _ = read_configs(path, confine_to=_input_folder(), residual_folders=residual_folders())
+    chosen = [entry for entry in entries if number in (None, entry.entry)]
+    named = [file for entry in chosen for file in (entry.layout, *(subject.residual for subject in entry.subjects))]
+    return [stamp for file in (path, *named) if file is not None and (stamp := _stamp(file))]
 
 
-def _config_path(config: str) -> Path | None:
-    """The file inside the input folder; None when it is not there."""
-    root = Path(folder_paths.get_input_directory()).resolve()
-    path = (root / config).resolve()
-    return path if path.is_relative_to(root) and path.is_file() else None
+def _stamp(file: Path) -> tuple[str, int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:  # it was there a moment ago
+        return None
+    return str(file), status.st_mtime_ns, status.st_size
 
 
-def _config_files() -> list[str]:
-    root = Path(folder_paths.get_input_directory())
-    found = [
-        Path(folder) / name for folder, _, names in os.walk(root) for name in names if name.lower().endswith(".json")
-    ]
-    return sorted(path.relative_to(root).as_posix() for path in found)
-
-
-def _missing(config: str) -> str:
-    found = ", ".join(_config_files()) or "no .json files"
-    return f'there is no guidance config "{config}" in the input folder; found: {found}'
+def _input_folder() -> Path:
+    return Path(folder_paths.get_input_directory())

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 
 from ...cones2.concepts.residual import Residual
 from ...cones2.errors import ModelError, PromptError
+from ...cones2.messages import shown
 from ...cones2.prompt.tokens import PromptTokens, Span, Token, locate_subjects
+
+if TYPE_CHECKING:
+    from comfy.sd import CLIP
+    from comfy.sd1_clip import SD1Tokenizer
 
 PROMPT_KEY = "cones2_prompt"
 """Key of a conditioning's dict that holds its PromptRecord."""
 
 _EMBEDDING_ID = -1  # no vocabulary uses it
 
-# what CLIP.tokenize returns tells the family of the text encoder
+# the names of the text encoders in what CLIP.tokenize returns identify the family
 _FAMILIES = {("l",): "sd1", ("h",): "sd2", ("g", "l"): "sdxl"}
 _OUTPUT_LAYER = {"sd1": -1, "sd2": -2, "sdxl": -2}
 
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A residual that was added to a conditioning, and the rows of each place."""
+    """A residual that was added to a conditioning.
+
+    spans: the token indices of each place it was added at.
+    """
 
     residual: Residual
     spans: tuple[Span, ...]
@@ -32,9 +41,14 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class PromptRecord:
-    """The prompt of one conditioning: its tokens, how to tokenize a phrase, and who encoded it.
+    """The prompt of one conditioning.
 
-    layer: text-encoder layer the conditioning comes from (-1 is the last). placed: the residuals in it.
+    tokens: its tokens and how many the conditioning has.
+    tokenize: the tokenizer it was encoded with.
+    family: sd1, sd2 or sdxl.
+    layer: text-encoder layer the conditioning comes from; -1 is the last.
+    placed: the residuals that were added to it.
+    clean: the conditioning [..., L, d] before the first of them; None while there are none.
     """
 
     tokens: PromptTokens
@@ -42,16 +56,18 @@ class PromptRecord:
     family: str
     layer: int
     placed: tuple[Placed, ...] = ()
+    clean: Tensor | None = None
 
-    def with_placed(self, placed: Sequence[Placed]) -> PromptRecord:
-        return replace(self, placed=tuple(placed))
+    def with_placed(self, placed: Sequence[Placed], clean: Tensor) -> PromptRecord:
+        """The record after residuals were added to `clean`."""
+        return replace(self, placed=tuple(placed), clean=clean)
 
 
 @dataclass(frozen=True, eq=False)
 class LiveTokenizer:
     """A CLIP's tokenizer as a function: phrase → (id, BPE piece) pairs without start, end and pad tokens."""
 
-    tokenizer: Any
+    tokenizer: SD1Tokenizer
 
     def __call__(self, phrase: str) -> list[tuple[int, str]]:
         encoders = self.tokenizer.tokenize_with_weights(phrase, return_word_ids=True, disable_weights=True)
@@ -60,42 +76,39 @@ class LiveTokenizer:
         return [(id, self.piece(id)) for id in ids]
 
     def piece(self, id: int) -> str:
-        return self.tokenizer.untokenize([(id, 1.0)])[0][1]
+        """The BPE piece of a token id."""
+        return cast(str, self.tokenizer.untokenize([(id, 1.0)])[0][1])
 
     def width(self, encoder: str) -> int:
-        """Width of an encoder's token embeddings; others are skipped by the host."""
-        return getattr(self.tokenizer, f"clip_{encoder}").embedding_size
+        """Width of an encoder's token embeddings; the host drops embeddings of another width."""
+        return cast(int, getattr(self.tokenizer, f"clip_{encoder}").embedding_size)
 
 
-def read_prompt(clip: Any, text: str) -> tuple[PromptRecord, dict[str, Any]]:
+def read_prompt(clip: CLIP, text: str) -> tuple[PromptRecord, dict[str, Any]]:
     """The record of a prompt and its tokens the way CLIP.encode_from_tokens takes them.
 
     Raises ModelError for a text encoder that is not SD 1.x, SD 2.x or SDXL's, PromptError when the
-    two SDXL encoders place the prompt's words in different rows.
+    two SDXL encoders have the prompt's words at different token indices.
     """
     encoders = clip.tokenize(text, return_word_ids=True)
     family = _FAMILIES.get(tuple(sorted(encoders)))
     if family is None:
         raise ModelError(
-            f"this CLIP has the text encoders {', '.join(sorted(encoders))}: subjects need the CLIP of an SD 1.x, SD "
-            f"2.x or SDXL model"
+            f"this CLIP has the text encoders {', '.join(sorted(encoders))}: subjects need the CLIP of an SD 1.x, "
+            "SD 2.x or SDXL model"
         )
     tokenize = LiveTokenizer(clip.tokenizer)
     streams = [_real_tokens(chunks, tokenize, tokenize.width(name)) for name, chunks in encoders.items()]
-    if any([token.row for token in stream] != [token.row for token in streams[0]] for stream in streams):
-        raise PromptError(
-            f'the embeddings in "{text}" fit only one of the two text encoders of SDXL: its words would stand in '
-            f"different rows"
-        )
+    _check_same_indices(streams, text)
     length = sum(len(chunk) for chunk in encoders[_leading(encoders)])
     layer = _OUTPUT_LAYER[family] if clip.layer_idx is None else clip.layer_idx
     record = PromptRecord(PromptTokens(text, tuple(streams[0]), length), tokenize, family, layer)
-    return record, {name: [[pair[:2] for pair in chunk] for chunk in chunks] for name, chunks in encoders.items()}
+    return record, _without_word_ids(encoders)
 
 
 def prompt_record(options: dict[str, Any]) -> PromptRecord:
     """What a conditioning's dict remembers. Raises PromptError when it was encoded by another node."""
-    record = options.get(PROMPT_KEY)
+    record: PromptRecord | None = options.get(PROMPT_KEY)
     if record is None:
         raise PromptError(
             "this conditioning does not know its words: encode the prompt with Text Encode (Cones 2), "
@@ -104,8 +117,8 @@ def prompt_record(options: dict[str, Any]) -> PromptRecord:
     return record
 
 
-def knows(record: PromptRecord, phrase: str) -> bool:
-    """Whether the phrase stands in the prompt."""
+def occurs(record: PromptRecord, phrase: str) -> bool:
+    """Whether the phrase occurs in the prompt."""
     try:
         return bool(locate_subjects(record.tokens, [phrase], record.tokenize))
     except PromptError:
@@ -113,9 +126,9 @@ def knows(record: PromptRecord, phrase: str) -> bool:
 
 
 def check_known(records: Sequence[PromptRecord], phrases: Sequence[str]) -> None:
-    """Raise PromptError for a phrase that stands in none of several combined prompts."""
+    """Raise PromptError for a phrase that occurs in none of several combined prompts."""
     for phrase in phrases:
-        if not any(knows(record, phrase) for record in records):
+        if not any(occurs(record, phrase) for record in records):
             locate_subjects(records[0].tokens, [phrase], records[0].tokenize)
 
 
@@ -125,22 +138,35 @@ def usual_layer(family: str) -> int:
 
 
 def _real_tokens(chunks: Sequence[Sequence[Any]], tokenize: LiveTokenizer, width: int) -> list[Token]:
-    """Tokens with their rows. An embedding of another width is dropped by the host: what follows moves up."""
+    """The tokens of one encoder. The host drops an embedding of another width, so what follows moves up."""
     tokens: list[Token] = []
     start = 0
     for chunk in chunks:
-        row = start
+        index = start
         for id, _, word in chunk:
             if torch.is_tensor(id):
                 if id.shape[-1] != width:
                     continue
-                tokens.append(Token(_EMBEDDING_ID, row, ""))
+                tokens.append(Token(_EMBEDDING_ID, index, ""))
             elif word:
-                tokens.append(Token(id, row, tokenize.piece(id)))
-            row += 1
+                tokens.append(Token(id, index, tokenize.piece(id)))
+            index += 1
         start += len(chunk)
     return tokens
 
 
+def _check_same_indices(streams: Sequence[Sequence[Token]], text: str) -> None:
+    if any([token.row for token in stream] != [token.row for token in streams[0]] for stream in streams):
+        raise PromptError(
+            f'the embeddings in "{shown(text)}" fit only one of the two text encoders of SDXL: its words would be at '
+            "different token indices"
+        )
+
+
+def _without_word_ids(encoders: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: [[token[:2] for token in chunk] for chunk in chunks] for name, chunks in encoders.items()}
+
+
 def _leading(encoders: Mapping[str, Any]) -> str:
+    """The encoder whose tokens stand for all; their indices are the same."""
     return "l" if "l" in encoders else next(iter(encoders))

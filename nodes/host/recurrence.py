@@ -1,62 +1,80 @@
-"""Sampling nodes: self-recurrence for any sampler, and a KSampler with a layout."""
+"""Self-recurrence around any sampler of the host: guided steps run as Euler steps and are done twice."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import comfy.samplers
 from comfy.patcher_extension import WrappersMP
-from comfy_api.latest import io
 from torch import Tensor
 
-import nodes as host_nodes
+from ...cones2.errors import ModelError
+from ...cones2.sampling.euler import sample_euler
+from ...cones2.sampling.picture_noise import PictureNoise
+from .attention.hooks import KEY, follows_layouts, run_guides
+from .bound_layout import guided_steps
 
-from ..cones2.errors import ModelError
-from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
-from ..cones2.layout.regions import Layout
-from ..cones2.sampling.euler import SeededNoise, StepInfo, sample_euler
-from .guidance import Conditioning, guidance_weight_input, guide_conditioning, outside_mode_input, outside_weight_input
-from .host.attention.hooks import KEY, install, run_guides
-from .host.bound_layout import Window, guided_intervals
-from .host.sockets import CATEGORY, LayoutSocket
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+    from comfy.patcher_extension import WrapperExecutor
 
 log = logging.getLogger(__name__)
 
 Callback = Callable[[dict[str, Any]], None]
 
 
-def _sample_recurrent(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    """SAMPLER_SAMPLE wrapper: puts the recurrent sampler in the place of the one that the host built."""
-    executor.original = recurrent(executor.class_obj).sample
-    return executor(*args, **kwargs)
-
-
-def recurrent(sampler: Any) -> Any:
+def recurrent(sampler: comfy.samplers.Sampler) -> RecurrentSampler:
     """The sampler with self-recurrence on the steps that a layout guides.
 
     Those run as Euler steps, since stepping another sampler twice would break its history; the
     sampler itself runs once over the steps before and once over the steps after them.
-    Raises ModelError for a sampler that is no KSAMPLER.
+    Raises ModelError for a sampler that is not a KSAMPLER.
     """
     if not isinstance(sampler, comfy.samplers.KSAMPLER):
         raise ModelError(
             f"{type(sampler).__name__} steps in its own way and cannot be wrapped: use a sampler such as "
-            f"KSamplerSelect's"
+            "KSamplerSelect's"
         )
-    return comfy.samplers.KSAMPLER(
-        _RecurrentFunction(sampler.sampler_function), sampler.extra_options, sampler.inpaint_options
-    )
+    return RecurrentSampler(sampler.sampler_function, sampler.extra_options, sampler.inpaint_options)
+
+
+def make_recurrent(model: ModelPatcher) -> None:
+    """Let any sampler run with self-recurrence on this model."""
+    model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _sample_recurrent)
+
+
+def _sample_recurrent(executor: WrapperExecutor, *args: Any, **kwargs: Any) -> Any:
+    """SAMPLER_SAMPLE hook: puts the recurrent sampler in the place of the one that the host built."""
+    executor.original = recurrent(executor.class_obj).sample
+    return executor(*args, **kwargs)
+
+
+class RecurrentSampler(comfy.samplers.KSAMPLER):
+    """A KSAMPLER that knows the starting noise, from which the noise of repeated steps follows."""
+
+    def sample(
+        self, model_wrap: Any, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, noise: Tensor, *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:  # fmt: skip
+        function = _RecurrentFunction(self.sampler_function, PictureNoise(noise, extra_args.get("seed") or 0))
+        inner = comfy.samplers.KSAMPLER(function, self.extra_options, self.inpaint_options)
+        samples: Tensor = inner.sample(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
+        return samples
 
 
 @dataclass(frozen=True, eq=False)
 class _RecurrentFunction:
-    """A sampler function (model, x, sigmas, ...) → x around another one."""
+    """A sampler function (model, x, sigmas, ...) → x around another one.
+
+    noise: unit noise for repeated steps.
+    """
 
     function: Callable[..., Tensor]
+    noise: Callable[[], Tensor]
 
     def __call__(
         self,
@@ -68,63 +86,51 @@ class _RecurrentFunction:
         disable: bool | None = None,
         **options: Any,
     ) -> Tensor:
-        guider = model.inner_model
-        guided = guided_intervals(run_guides(guider), sigmas, guider.inner_model.model_sampling)
-        extra_args = extra_args or {}
+        guided, extra_args = _guided_steps(model.inner_model, sigmas), extra_args or {}
 
         def run(x: Tensor, first: int, last: int) -> Tensor:
             if first >= last:
                 return x
-            return self.function(
-                model,
-                x,
-                sigmas[first : last + 1],
-                extra_args=extra_args,
-                callback=_shifted(callback, first),
-                disable=disable,
-                **options,
-            )
+            part, report = sigmas[first : last + 1], _shifted(callback, first)
+            return self.function(model, x, part, extra_args=extra_args, callback=report, disable=disable, **options)
 
         if not guided:
             return run(x, 0, len(sigmas) - 1)
         if len(guided) == len(sigmas) - 1:
             log.info("all steps are guided with recurrence and run as Euler: the chosen sampler has none to do")
         x = run(x, 0, guided.start)
-        x = _euler(model, x, sigmas[guided.start : guided.stop + 1], extra_args, _shifted(callback, guided.start))
+        for step in guided:
+            x = self._euler_step(model, x, sigmas[step : step + 2], extra_args, _shifted(callback, step))
         return run(x, guided.stop, len(sigmas) - 1)
 
+    def _euler_step(
+        self, model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback: Callback
+    ) -> Tensor:
+        """The Euler step from sigmas[0] to sigmas[1], done twice where σ falls. Each call can be interrupted."""
+        denoised = x
 
-def _euler(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback: Callback) -> Tensor:
-    """All steps as Euler steps with recurrence; each of their calls can be interrupted."""
-    denoised = x
+        def denoise(x: Tensor, step: int, guided: bool) -> Tensor:
+            nonlocal denoised
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            denoised = model(x, sigmas[0] * x.new_ones(x.shape[0]), **extra_args)
+            return denoised
 
-    def denoise(x: Tensor, step: int, guided: bool) -> Tensor:
-        nonlocal denoised
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        denoised = model(x, sigmas[step] * x.new_ones(x.shape[0]), **extra_args)
-        return denoised
+        falls = bool(sigmas[1] < sigmas[0])
+        x = sample_euler(denoise, x, sigmas, 1, lambda: self.noise().to(x), recurrence=falls)
+        callback({"i": 0, "x": x, "sigma": sigmas[0], "sigma_hat": sigmas[0], "denoised": denoised})
+        return x
 
-    def report(info: StepInfo) -> None:
-        callback(
-            {
-                "i": info.step,
-                "x": info.latents,
-                "sigma": sigmas[info.step],
-                "sigma_hat": sigmas[info.step],
-                "denoised": denoised,
-            }
+
+def _guided_steps(guider: comfy.samplers.CFGGuider, sigmas: Tensor) -> range:
+    """The steps that a layout guides; none on a model that does not follow layouts."""
+    guides = run_guides(guider)
+    if guides and not follows_layouts(guider.model_patcher):
+        log.warning(
+            "the conditioning carries a layout that this model does not follow, so the picture is made without: "
+            "connect the model output of Apply Layout Guidance too"
         )
-
-    return sample_euler(
-        denoise, x, sigmas, len(sigmas) - 1, _recurrence_noise(x, extra_args.get("seed")), callback=report
-    )
-
-
-def _recurrence_noise(x: Tensor, seed: int | None) -> Callable[[], Tensor]:
-    """Noise that continues the generator which drew the run's starting noise from the same seed."""
-    noise = SeededNoise([seed or 0], x.shape, x.device)
-    noise()
-    return lambda: noise()[0].to(x.dtype)
+        return range(0)
+    return guided_steps(guides, sigmas, guider.inner_model.model_sampling)
 
 
 def _shifted(callback: Callback | None, first: int) -> Callback:

@@ -1,91 +1,99 @@
-"""Train a residual inside the graph."""
+"""Trains a residual with the host's MODEL, CLIP and VAE: run files, progress bar, previews, interrupts."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import comfy.utils
 import latent_preview
 import torch
-from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.concepts.residual import Residual
-from ..cones2.errors import CheckpointError, ConfigError, ModelError
-from ..cones2.training.config import TrainingConfig, default_config
-from ..cones2.training.history import loss_curve
-from ..cones2.training.loop import Record, Trainer, TrainingResult
-from ..cones2.training.model import Conditioning, TrainingModel
-from ..cones2.training.preview import preview_latents
-from ..cones2.training.session import prepare_run, result_residual
-from ..cones2.training.views import Photo, ViewSettings, photos_from_pixels
-from .host.sockets import CATEGORY, ResidualSocket, to_image
-from .host.training_model import base_model_name, picture_grid, precision_of, trainable_model
-from .host.training_runs import RUN_KEY, Run, find_run, save_once
-from .residuals import residual_path
+from ...cones2.concepts.residual import Residual
+from ...cones2.errors import CheckpointError, ConfigError, ModelError
+from ...cones2.training.config import MethodName, TrainingConfig, default_config
+from ...cones2.training.loop import Record, Trainer, TrainingResult
+from ...cones2.training.model import Conditioning, TrainingModel
+from ...cones2.training.preview import preview_latents
+from ...cones2.training.session import prepare_run, result_residual
+from ...cones2.training.views import Photo, ViewSettings, photos_from_pixels
+from .folders import residual_path
+from .images import check_images, check_mask
+from .training_model import base_model_name, picture_grid, precision_of, trainable_model
+from .training_runs import RUN_KEY, Run, find_run, save_once
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+    from comfy.sd import CLIP, VAE
 
 log = logging.getLogger(__name__)
 
 _HIGHEST_PAPER_RATE = 1e-2
 
+Outcome = tuple[Residual, Sequence[Record]]
+"""A residual and the history of its training."""
 
-def _photos(images: Sequence[Tensor], masks: Sequence[Tensor] | None) -> list[Photo]:
-    """All photos of a batch or a list of batches; masks the same, or one mask for all."""
+
+def photos_of(images: Sequence[Tensor], masks: Sequence[Tensor] | None) -> list[Photo]:
+    """All photos of a batch [B, H, W, C] or a list of batches; masks the same, or one mask for all."""
     if masks is not None and len(masks) not in (1, len(images)):
         raise ConfigError(f"{len(masks)} masks for {len(images)} images: give one for all or one for each")
     photos: list[Photo] = []
     for index, batch in enumerate(images):
+        check_images(batch, "images", ConfigError)
         mask = None if masks is None else masks[index if len(masks) > 1 else 0]
-        if mask is not None and len(images) > 1 and len(masks) == 1 and len(mask) == len(images):
-            mask = mask[index : index + 1]
+        if mask is not None:
+            check_mask(mask, "masks", ConfigError)
+            if len(images) > 1 and masks is not None and len(masks) == 1 and len(mask) == len(images):
+                mask = mask[index : index + 1]
         photos += photos_from_pixels(batch, mask)
     return [replace(photo, name=f"image {number}") for number, photo in enumerate(photos, 1)]
 
 
-def _config(precision: str, method: Any, subject: str, batch_size: int, **numbers: Any) -> TrainingConfig:
-    """The method's recipe; numbers that are 0 stay as it says, and so do the samples of an update."""
-    recipe = default_config(method, subject)
+def recipe(precision: str, method: MethodName, subject: str, batch_size: int, **numbers: Any) -> TrainingConfig:
+    """The method's recipe. Numbers that are 0 stay as it says, and so do the samples of an update."""
+    own = default_config(method, subject)
     given = {name: value for name, value in numbers.items() if value}
-    given.setdefault("accumulation", max(1, recipe.batch_size * recipe.accumulation // batch_size))
+    given.setdefault("accumulation", max(1, own.batch_size * own.accumulation // batch_size))
     if method == "paper" and given.get("learning_rate", 0) > _HIGHEST_PAPER_RATE:
         raise ConfigError(
             f"a learning rate of {given['learning_rate']:g} is for the direct method: the published one of the paper "
-            f"method is {recipe.learning_rate:g}"
+            f"method is {own.learning_rate:g}"
         )
     return default_config(method, subject, batch_size=batch_size, precision=precision, **given)
 
 
-def _learn(
+def learn(
     photos: list[Photo],
-    model: Any,
-    clip: Any,
-    vae: Any,
+    model: ModelPatcher,
+    clip: CLIP,
+    vae: VAE,
     resolution: int,
     save_name: str,
     gradient_checkpointing: bool,
     preview_every: int,
-    **recipe: Any,
-) -> tuple[Residual, Sequence[Record]]:
+    **settings: Any,
+) -> Outcome:
     """The residual and its history, from an earlier run of the same inputs where there is one; saved under its name."""
     for name, part in (("model", model), ("clip", clip), ("vae", vae)):
         if part is None:
             raise ModelError(f"the {name} input is empty: connect all three outputs of a checkpoint loader")
     path = residual_path(save_name) if save_name.strip() else None
     multiple = picture_grid(model, clip, vae)[1]
-    config = _config(precision_of(model), **recipe)
+    config = recipe(precision_of(model), **settings)
     views = ViewSettings(resolution, multiple=multiple, seed=config.seed)
     run = find_run(config, views, photos, model, clip, vae)
     outcome = run.finished()
     if outcome is None:
         with (
             torch.inference_mode(False),
-            trainable_model(model, clip, vae, config.method, gradient_checkpointing) as seen,
+            trainable_model(model, clip, vae, config.method, gradient_checkpointing) as training_model,
         ):
-            outcome = _train(run, seen, model, photos, views, config, preview_every)
+            outcome = _train(run, training_model, model, photos, views, config, preview_every)
     else:
         log.info("these inputs were trained before: their residual is used again")
     if path is not None:
@@ -95,17 +103,17 @@ def _learn(
 
 def _train(
     run: Run,
-    seen: TrainingModel,
-    model: Any,
+    training_model: TrainingModel,
+    model: ModelPatcher,
     photos: list[Photo],
     views: ViewSettings,
     config: TrainingConfig,
     preview_every: int,
-) -> tuple[Residual, Sequence[Record]]:
+) -> Outcome:
     """Train to the end, from the checkpoint where there is one; raises the host's interrupt when stopped."""
     # the empty prompt first: encoding text later could push the UNet out of its memory
-    plain = _plain(seen) if preview_every else None
-    trainer = _prepare(run, seen, photos, views, config)
+    plain = _encode_empty(training_model) if preview_every else None
+    trainer = _prepare(run, training_model, photos, views, config)
     show = _progress(trainer, plain, model, views.resolution, preview_every)
     try:
         result = trainer.run(show, comfy.model_management.processing_interrupted)
@@ -126,18 +134,18 @@ def _train(
 
 
 def _prepare(
-    run: Run, seen: TrainingModel, photos: list[Photo], views: ViewSettings, config: TrainingConfig
+    run: Run, training_model: TrainingModel, photos: list[Photo], views: ViewSettings, config: TrainingConfig
 ) -> Trainer:
     """As `prepare_run`; a checkpoint that cannot be continued is dropped.
 
-    The run's key has identified photos and weights already: it was the VAE that gave other bits, in tiles for example.
+    The run's key has identified photos and weights already: the VAE gave other bits, in tiles for example.
     """
     try:
-        return prepare_run(seen, photos, views, config, run.checkpoint)
+        return prepare_run(training_model, photos, views, config, run.checkpoint)
     except CheckpointError as error:
         log.warning("training starts anew: %s", error)
     run.checkpoint.unlink(missing_ok=True)
-    return prepare_run(seen, photos, views, config, run.checkpoint)
+    return prepare_run(training_model, photos, views, config, run.checkpoint)
 
 
 def _out_of_memory(trainer: Trainer) -> str:
@@ -151,25 +159,25 @@ def _out_of_memory(trainer: Trainer) -> str:
 def _refuse_diverged(run: Run, config: TrainingConfig, result: TrainingResult, residual: Residual) -> None:
     if result.reason == "diverged":
         raise ModelError(
-            f"the loss is no finite number at step {result.steps + 1}: lower the learning rate "
+            f"the loss is NaN or infinite at step {result.steps + 1}: lower the learning rate "
             f"({config.learning_rate:g}); the last good residual is {run.keep_partial(residual)}"
         )
 
 
 @torch.no_grad()
-def _plain(seen: TrainingModel) -> Conditioning:
-    return seen.encode_text([""])
+def _encode_empty(training_model: TrainingModel) -> Conditioning:
+    return training_model.encode_text([""])
 
 
 def _progress(
-    trainer: Trainer, plain: Conditioning | None, model: Any, side: int, every: int
+    trainer: Trainer, plain: Conditioning | None, model: ModelPatcher, side: int, every: int
 ) -> Callable[[Record], None]:
     """A function that moves the host's progress bar, with a sample every so many steps."""
-    steps, seen, latents_of = trainer.config.steps, trainer.method.model, model.model.latent_format
+    steps, factor, latent_format = trainer.config.steps, trainer.method.model.factor, model.model.latent_format
     bar = comfy.utils.ProgressBar(steps)
     previewer = _previewer(model) if plain is not None else None
     size = torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32)
-    shape = (latents_of.latent_channels, side // seen.factor, side // seen.factor)
+    shape = (latent_format.latent_channels, side // factor, side // factor)
 
     def show(record: Record) -> None:
         step, picture = int(record["step"]), None
@@ -181,10 +189,9 @@ def _progress(
     return show
 
 
-def _previewer(model: Any) -> Any:
-    """The host's previewer; its plainest one where previews of sampling are off, as preview_every asks for them here.
-
-    None for latents of unknown colors.
+def _previewer(model: ModelPatcher) -> latent_preview.LatentPreviewer | None:
+    """The host's latent previewer; falls back to latent-to-RGB when sampling previews are disabled, because
+    preview_every asked for one. None for latents whose colors are unknown.
     """
     latents = model.model.latent_format
     chosen = latent_preview.get_previewer(model.load_device, latents)

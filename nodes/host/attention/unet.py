@@ -1,43 +1,26 @@
-"""How a model follows the layouts of its conditionings.
-
-A layout is an ordinary key of a conditioning's dict. Three wrappers on a cloned ModelPatcher read it:
-one opens a run, one sees the conditionings of a call and notes whose layout steers now, one sees
-which of them a forward pass batches and wraps whatever stands in the model's attn2 replacements.
-Nothing is stored outside a run: what a call needs travels in its own transformer_options.
-"""
+"""The cross-attention layers of ComfyUI's Stable Diffusion UNets, with terms added to their scores."""
 
 from __future__ import annotations
 
 import math
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from comfy.ldm.modules import attention as host_attention
-from comfy.patcher_extension import WrappersMP
-from torch import Tensor
+from torch import Tensor, nn
 
 from ....cones2.errors import ModelError
-from ....cones2.guidance.cross_attention import LayoutBias
-from ....cones2.guidance.weight_maps import WeightMaps
+from ....cones2.guidance.terms import total_bias
 from ....cones2.sampling.noise import log_growth
-from ..bound_layout import GUIDE_KEY, BoundLayout
-
-KEY = "cones2"
-OBSERVER_KEY = "cones2_observer"
-"""Key of transformer_options for a function that every layer calls with q, k [B, heads, N or L, d], mask
-or None, and (height, width)."""
-_RUN = "cones2_run"
-_CALL = "cones2_call"
+from .call import Guided, Observer
 
 LayerKey = tuple[str, int, int]
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
-Crop = tuple[float, float, float, float]  # top, left, height, width as fractions of the picture
 
 
-def layer_keys(diffusion_model: Any) -> list[LayerKey]:
+def layer_keys(diffusion_model: nn.Module) -> list[LayerKey]:
     """(block name, block number, index in the transformer) of each attn2 layer of an SD UNet; empty for others."""
     if not hasattr(diffusion_model, "input_blocks") or not hasattr(diffusion_model, "output_blocks"):
         return []
@@ -66,56 +49,60 @@ def with_attention(options: dict[str, Any], keys: Sequence[LayerKey], attention:
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """Attention of one forward pass over chunks of equal size, each with its own layout or none.
+    """Cross-attention of one forward pass.
 
-    sigma: noise level of each batch entry [B]. rows: length of the prompts as the host padded them.
-    observer: see OBSERVER_KEY.
+    chunks: the conditionings of the batch, in equal parts of it; None for one that is not guided.
+    sigma: noise level of each batch entry [B].
+    length: tokens of the prompts as the host padded them.
+    observer: what else wants to see each layer.
     """
 
-    chunks: Sequence[Steered | None]
+    chunks: Sequence[Guided | None]
     sigma: Tensor
-    rows: int
-    observer: Callable[[Tensor, Tensor, Tensor | None, tuple[int, int]], None] | None = None
+    length: int
+    observer: Observer | None = None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any], previous: Attention | None) -> Tensor:
         bias = self.bias(q, k, extra) if any(self.chunks) else None
         if self.observer is not None:
             self.observer(split_heads(q, extra["n_heads"]), split_heads(k, extra["n_heads"]), bias, grid_of(extra))
-        steered = attend(q, k, v, extra, bias)
+        guided = attend(q, k, v, extra, bias)
         if previous is None:
-            return steered
-        return steered + previous(q, k, v, extra) - attend(q, k, v, extra)
+            return guided
+        return guided + previous(q, k, v, extra) - attend(q, k, v, extra)
 
     def bias(self, q: Tensor, k: Tensor, extra: dict[str, Any]) -> Tensor:
-        """Attention mask [B, 1, N, L]; 0 for chunks without layout and for columns that are no prompt's."""
+        """Attention mask [B, 1, N, L]; 0 for chunks that are not guided and for columns that belong to no prompt."""
         self._check_shapes(q, k, extra)
         bias = q.new_zeros(q.shape[0], 1, q.shape[1], k.shape[1])
         size = q.shape[0] // len(self.chunks)
         for number, chunk in enumerate(self.chunks):
             if chunk is not None:
                 part = slice(number * size, (number + 1) * size)
-                bias[part, ..., : self.rows] = self._chunk_bias(chunk, q[part], k[part], self.sigma[part], extra)
+                bias[part, ..., : self.length] = self._chunk_bias(chunk, q[part], k[part], self.sigma[part], extra)
         return bias
 
     def _check_shapes(self, q: Tensor, k: Tensor, extra: dict[str, Any]) -> None:
-        """Other packs may append columns; prompts or positions that they replace cannot be told apart here."""
-        if len(q) != len(self.sigma) or q.shape[1] != math.prod(grid_of(extra)) or k.shape[1] < self.rows:
+        """Other packs may append columns. Prompts or positions that they replace cannot be identified here."""
+        if len(q) != len(self.sigma) or q.shape[1] != math.prod(grid_of(extra)) or k.shape[1] < self.length:
             raise ModelError(
                 "another node replaces the prompts or merges the positions of the cross-attention, so a layout cannot "
                 "steer it: remove attention couple, token merging or similar nodes from this model"
             )
 
-    def _chunk_bias(self, chunk: Steered, q: Tensor, k: Tensor, sigma: Tensor, extra: dict[str, Any]) -> Tensor:
-        """The prompt's own rows are judged; the host repeats a shorter prompt to the length of the longest."""
+    def _chunk_bias(self, chunk: Guided, q: Tensor, k: Tensor, sigma: Tensor, extra: dict[str, Any]) -> Tensor | float:
+        """The bias is computed for the prompt's own tokens, then tiled: ComfyUI repeats a short prompt to match
+        the longest."""
         heads = extra["n_heads"]
-        own = chunk.guidance.bias(
-            split_heads(q, heads), split_heads(k[:, : chunk.rows], heads), grid_of(extra), log_growth(sigma)
-        )
-        return own.repeat(1, 1, 1, self.rows // chunk.rows)
+        own = total_bias(
+            chunk.terms, split_heads(q, heads), split_heads(k[:, : chunk.length], heads), grid_of(extra),
+            log_growth(sigma),
+        )  # fmt: skip
+        return 0.0 if own is None else own.repeat(1, 1, 1, self.length // chunk.length)
 
 
 def grid_of(extra: dict[str, Any]) -> tuple[int, int]:
-    """(height, width) of the layer: position counts alone cannot tell 72 × 128 from 96 × 96."""
+    """(height, width) of the layer: position counts alone cannot distinguish 72 × 128 from 96 × 96."""
     height, width = extra["activations_shape"][-2:]
     return height, width
 
@@ -130,6 +117,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any], mask: Tensor 
     attention = host_attention.optimized_attention
     if mask is not None and attention in (host_attention.attention_flash, host_attention.attention_sage):
         attention = host_attention.attention_pytorch  # those two cannot take a mask on every version
-    return attention(
+    out: Tensor = attention(
         q, k, v, extra["n_heads"], mask=mask, attn_precision=extra.get("attn_precision"), transformer_options=extra
     )
+    return out

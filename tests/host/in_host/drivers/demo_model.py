@@ -192,16 +192,16 @@ def saved_parts(model: Any, clip: Any, vae: Any) -> dict[str, int]:
 
 def incomplete(hidden: list[str]) -> None:
     """Load the demo model from a folder that lacks files."""
-    demo = scenes.module("nodes.demo")
-    whole = demo.DEMO_MODEL
+    demo = scenes.module("nodes.host.demo_model")
+    whole = demo.TOYWORLD
     partial = Path(folder_paths.get_temp_directory(), "incomplete")
     for path in whole.rglob("*.*"):
         name = path.relative_to(whole)
         if path.is_file() and name.as_posix() not in hidden:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             (partial / name).symlink_to(path)
-    demo.DEMO_MODEL = partial
+    demo.TOYWORLD = partial
     try:
         load()
     finally:
-        demo.DEMO_MODEL = whole
+        demo.TOYWORLD = whole

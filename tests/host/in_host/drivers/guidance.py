@@ -1,5 +1,8 @@
 """Drivers for layout guidance: what the patched model computes."""
 
+from typing import Any
+
+import comfy.context_windows
 import comfy.utils
 import hostkit
 import scenes
@@ -188,6 +191,54 @@ def second_pass(name: str) -> dict:
             )
         )
     return {"errors": errors}
+
+
+def with_windows(model: Any, dim: int, length: int) -> Any:
+    """A clone that sees one dimension of the latents in windows side by side, as Context Windows (Manual) makes it."""
+    clone = model.clone()
+    clone.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
+        context_schedule=comfy.context_windows.get_matching_context_schedule("standard_static"),
+        fuse_method=comfy.context_windows.get_matching_fuse_method("flat"),
+        context_length=length, context_overlap=0, dim=dim, causal_window_fix=False,
+    )  # fmt: skip
+    return clone
+
+
+def spatial_windows(name: str, dim: int) -> dict:
+    """Windows over the width or height: each follows its own part of the layout."""
+    model, clip, _ = hostkit.checkpoint(name)
+    positive, negative, start = scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.noise(height=16, width=16)
+    whole = dict(dog=(0.0, 0.25, 0.75, 1.0), mug=(0.25, 0.0, 1.0, 0.75))
+    guided_model, guided = scenes.guide(model, positive, scenes.layout(**whole, height=128, width=128))
+    found = scenes.denoised(with_windows(guided_model, dim, 8), guided, negative, start)
+    parts = []
+    for part, latents in enumerate(start.chunk(2, dim)):
+        half = scenes.layout(
+            **{subject: half_of(box, dim, part) for subject, box in whole.items()},
+            height=64 if dim == 2 else 128, width=64 if dim == 3 else 128,
+        )  # fmt: skip
+        parts.append(scenes.denoised(scenes.naive_model(model, half, ROWS), positive, negative, latents))
+    return {"error": hostkit.relative_error(found, torch.cat(parts, dim))}
+
+
+def half_of(box: tuple[float, ...], dim: int, part: int) -> tuple[float, ...]:
+    """A box, in fractions of the picture, in fractions of the picture's first or second half."""
+    cut = [min(max(2 * edge - part, 0.0), 1.0) for edge in box]
+    return (cut[0], box[1], cut[2], box[3]) if dim == 2 else (box[0], cut[1], box[2], cut[3])
+
+
+def batch_windows(name: str) -> dict:
+    """Windows over the pictures of a batch, each with a prompt of its own: the layout stays whole."""
+    model, clip, _ = hostkit.checkpoint(name)
+    positive, negative = scenes.encode(clip), hostkit.encode(clip, "blurry")
+    start = scenes.noise(batch=4)
+    guided_model, guided = scenes.guide(model, positive, scenes.layout())
+    guided = [[torch.cat([cond] * 4), {key: value for key, value in options.items() if key != "pooled_output"}]
+              for cond, options in guided]  # fmt: skip
+    found = scenes.denoised(with_windows(guided_model, 0, 2), guided, negative, start)
+    expected = scenes.denoised(guided_model, guided, negative, start)
+    plain = scenes.denoised(model, guided, negative, start)
+    return {"error": hostkit.relative_error(found, expected), "effect": hostkit.relative_error(found, plain)}
 
 
 def controlled(name: str) -> dict:

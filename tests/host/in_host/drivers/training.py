@@ -149,13 +149,13 @@ def offloaded(method: str, lora: bool) -> dict:
 
 def tunable_text() -> dict:
     """How far the text encoder's copy is from the patched encoder it copies, and how far the patch moves that."""
-    trainable = scenes.module("nodes.host.training_model")
+    tunable = scenes.module("nodes.host.tunable_text")
     _, clip, _ = hostkit.checkpoint("sd15_short")
     adapted = with_lora(clip, "self_attn.q_proj.weight")
     plain = hostkit.encode(clip, "a dog")[0][0].clone()
     own = hostkit.encode(adapted, "a dog")[0][0].clone()
     with torch.inference_mode(False), torch.no_grad():
-        copied = trainable._TunableText(adapted)("a dog").rows
+        copied = tunable.TunableText(adapted)("a dog").rows
     return {"error": hostkit.relative_error(copied, own), "patch": hostkit.relative_error(plain, own)}
 
 
@@ -178,10 +178,10 @@ def number_formats() -> dict:
 
 def own_recipe(method: str) -> dict:
     """What the node asks the engine for with all numbers left at their defaults."""
-    node = scenes.module("nodes.training")
+    training = scenes.module("nodes.host.train")
     widgets = hostkit.defaults(hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"])
     names = ("steps", "learning_rate", "batch_size", "accumulation", "seed")
-    config = node._config("float32", method=method, subject="dog", **{name: widgets[name] for name in names})
+    config = training.recipe("float32", method=method, subject="dog", **{name: widgets[name] for name in names})
     recipe = scenes.module("cones2.training.config").default_config(method, "dog")
     alike = ("steps", "learning_rate", "schedule", "weight_decay", "held_out", "patience")
     return {

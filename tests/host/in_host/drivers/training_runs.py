@@ -116,7 +116,7 @@ def out_of_memory(method: str) -> dict:
 def unusable_checkpoint() -> dict:
     """Steps of the same inputs when the checkpoint of their stopped run is of other latents, and when it is damaged."""
     found = {}
-    runs = scenes.module("nodes.host.training_runs")
+    log = scenes.module("nodes.host.train").__name__
     for kind in ("other latents", "damaged"):
         interrupted_unflagged()
         path = next(runs_folder().glob("*.checkpoint.pt"))
@@ -124,7 +124,7 @@ def unusable_checkpoint() -> dict:
             path.write_bytes(os.urandom(64))
         else:
             torch.save({**torch.load(path, weights_only=True), "data": "latents of a VAE in tiles"}, path)
-        with counted_runs() as steps, hostkit.warnings_of(runs.__name__.replace(".runs", ".training")) as warnings:
+        with counted_runs() as steps, hostkit.warnings_of(log) as warnings:
             train("sd15_short", steps=4)
         found[kind] = {"steps": steps, "warned": len(warnings), "left": endings()}
     return found
