@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ Entry = tuple[Tensor, dict[str, Any]]
 """An encoded prompt [B, L, d] and its options."""
 
 Conditioning = Sequence[Entry]
-"""The host's CONDITIONING: the prompts that sample together. The host itself writes each as a list of two."""
+"""The host's CONDITIONING: the prompts that sample together."""
 
 
 def guide_conditioning(
@@ -116,8 +116,8 @@ def _moved(cond: Tensor, before: Tensor, after: Tensor) -> Tensor:
     return torch.cat([own, cond[..., length:, :]], dim=-2)
 
 
-def _entry(cond: Tensor, options: dict[str, Any], key: str, value: object) -> Any:
-    return [cond, {**options, key: value}]
+def _entry(cond: Tensor, options: dict[str, Any], key: str, value: object) -> Entry:
+    return cast(Entry, [cond, {**options, key: value}])  # lists are what the host writes
 
 
 def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecord) -> None:

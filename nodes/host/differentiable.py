@@ -12,7 +12,7 @@ from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.ops import cast_bias_weight, uncast_bias_weight
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional, grad
 from torch.utils.checkpoint import checkpoint
 
 _LAYERS = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
@@ -68,7 +68,7 @@ class _CastLayer(torch.autograd.Function):
             return gradient @ weight, None, None
         if isinstance(layer, nn.Conv2d):
             places = (layer.stride, layer.padding, layer.dilation, layer.groups)
-            return nn.grad.conv2d_input(ctx.shape, weight, gradient, *places), None, None
+            return grad.conv2d_input(ctx.shape, weight, gradient, *places), None, None  # type: ignore[no-untyped-call]
         with torch.enable_grad():
             x = ctx.saved_tensors[0].detach().requires_grad_(True)
             if isinstance(layer, nn.GroupNorm):
@@ -79,7 +79,7 @@ class _CastLayer(torch.autograd.Function):
 
 
 def _cast_again(layer: nn.Module, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda x: _CastLayer.apply(x, layer, forward)
+    return lambda x: _CastLayer.apply(x, layer, forward)  # type: ignore[no-untyped-call]
 
 
 def _recomputed(_: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:

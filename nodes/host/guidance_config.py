@@ -65,6 +65,7 @@ def residual_of(placement: SubjectPlacement, record: PromptRecord) -> Residual:
     places = find_phrase(record.tokens, placement.phrase, record.tokenize)
     chosen = placement.spans
     number = f"#{places.index(chosen[0]) + 1}" if len(chosen) == 1 < len(places) else ""
+    assert placement.residual is not None  # `read_entry` raises for an absent file
     return load_residual(placement.residual, placement.phrase + number)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import comfy.model_management
 import comfy.samplers
@@ -112,7 +112,7 @@ class _RecurrentFunction:
         def denoise(x: Tensor, step: int, guided: bool) -> Tensor:
             nonlocal denoised
             comfy.model_management.throw_exception_if_processing_interrupted()
-            denoised = model(x, sigmas[0] * x.new_ones(x.shape[0]), **extra_args)
+            denoised = cast(Tensor, model(x, sigmas[0] * x.new_ones(x.shape[0]), **extra_args))
             return denoised
 
         falls = bool(sigmas[1] < sigmas[0])

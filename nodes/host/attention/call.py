@@ -42,8 +42,13 @@ class LatentWindow(NamedTuple):
 
 @dataclass(eq=False)
 class Run:
-    """What the calls of one sampling run share: the terms of each layout for each part of the picture."""
+    """What the calls of one sampling run share.
 
+    size: (height, width) of the latents; None where the start of the run was not seen.
+    terms: those of each layout for each part of the picture.
+    """
+
+    size: tuple[int, int] | None = None
     terms: dict[tuple[BoundLayout, LatentWindow | None, Area | None], tuple[AttentionTerm, ...]] = field(
         default_factory=dict
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from comfy.context_windows import IndexListContextWindow
@@ -75,7 +75,7 @@ def start_run(executor: WrapperExecutor, noise: Tensor, *args: Any, **kwargs: An
         guide.layout.warn_if_stretched(*noise.shape[-2:])
     if not guides and OBSERVER_KEY not in options:
         log.warning("%s", _no_layout([cond for conds in guider.conds.values() for cond in conds]))
-    options[RUN_KEY] = Run()
+    options[RUN_KEY] = Run((noise.shape[-2], noise.shape[-1]))
     return executor(noise, *args, **kwargs)
 
 
@@ -84,7 +84,7 @@ def _no_layout(conds: Sequence[Cond]) -> str:
     told = "this model follows layouts, but no conditioning carries one, so the picture is made without: "
     if any(_is_joined(cond) for cond in conds):
         return told + (
-            "Conditioning Concat keeps the layout of conditioning_to only, so apply the layout to the joined prompt"
+            "Conditioning Concat keeps the layout of conditioning_to only, so connect the prompt with the layout there"
         )
     return told + "connect the conditioning output of Apply Layout Guidance to the sampler too"
 
@@ -105,7 +105,8 @@ def record_guided(
 ) -> Any:
     """CALC_COND_BATCH hook: tells the forward passes of this call which conditionings are guided."""
     options = model_options.get("transformer_options", {})
-    run, window = options.get(RUN_KEY) or Run(), _latent_window(options.get("context_window"))
+    run = options.get(RUN_KEY) or Run()
+    window = _latent_window(options.get("context_window"), run.size)
     sigma, run_sigmas = float(timestep.flatten()[0]), options.get("sample_sigmas")
     guided: dict[tuple[int, uuid.UUID], Guided] = {}
     for index, entries in enumerate(conds):
@@ -148,13 +149,14 @@ def _runs_own_prompt(cond: Cond) -> bool:
     return prompt.shape == own.shape and torch.equal(prompt, own)
 
 
-def _latent_window(window: Any) -> LatentWindow | None:
-    """The part of the latents that a context window over their height or width shows; None for any other."""
-    if not isinstance(window, IndexListContextWindow) or window.dim not in (2, 3):
+def _latent_window(window: Any, size: tuple[int, int] | None) -> LatentWindow | None:
+    """The part of latents of some size that a context window over their height or width shows; None for any other."""
+    if size is None or not isinstance(window, IndexListContextWindow) or window.dim not in (2, 3):
         return None
     before = getattr(window, "causal_anchor_index", None)  # the host puts this one in front, to cut it off later
     indices = window.index_list if before is None or before < 0 else [before, *window.index_list]
-    return LatentWindow(0 if window.dim == 2 else 1, tuple(indices), window.total_frames)
+    axis: Literal[0, 1] = 0 if window.dim == 2 else 1
+    return LatentWindow(axis, tuple(indices), size[axis])
 
 
 def _area(area: Sequence[int] | None, size: Sequence[int]) -> Area | None:

@@ -109,7 +109,7 @@ def grid_of(extra: dict[str, Any]) -> tuple[int, int]:
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """[B, N, heads · d] as [B, heads, N, d]."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any], mask: Tensor | None = None) -> Tensor:
