@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import comfy.model_management
@@ -39,7 +39,10 @@ def recurrent(sampler: comfy.samplers.Sampler) -> RecurrentSampler:
             f"{type(sampler).__name__} steps in its own way and cannot be wrapped: use a sampler such as "
             "KSamplerSelect's"
         )
-    return RecurrentSampler(sampler.sampler_function, sampler.extra_options, sampler.inpaint_options)
+    if isinstance(sampler, RecurrentSampler):
+        return sampler
+    function = _RecurrentFunction(sampler.sampler_function)
+    return RecurrentSampler(function, sampler.extra_options, sampler.inpaint_options)
 
 
 def make_recurrent(model: ModelPatcher) -> None:
@@ -54,13 +57,13 @@ def _sample_recurrent(executor: WrapperExecutor, *args: Any, **kwargs: Any) -> A
 
 
 class RecurrentSampler(comfy.samplers.KSAMPLER):
-    """A KSAMPLER that knows the starting noise, from which the noise of repeated steps follows."""
+    """A KSAMPLER that tells its recurrent function the starting noise."""
 
     def sample(
         self, model_wrap: Any, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, noise: Tensor, *args: Any,
         **kwargs: Any,
     ) -> Tensor:  # fmt: skip
-        function = _RecurrentFunction(self.sampler_function, PictureNoise(noise, extra_args.get("seed") or 0))
+        function = replace(self.sampler_function, start=noise)
         inner = comfy.samplers.KSAMPLER(function, self.extra_options, self.inpaint_options)
         samples: Tensor = inner.sample(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
         return samples
@@ -70,11 +73,11 @@ class RecurrentSampler(comfy.samplers.KSAMPLER):
 class _RecurrentFunction:
     """A sampler function (model, x, sigmas, ...) → x around another one.
 
-    noise: unit noise for repeated steps.
+    start: the starting noise [B, C, h, w], which identifies each picture; None: as the model knows it.
     """
 
     function: Callable[..., Tensor]
-    noise: Callable[[], Tensor]
+    start: Tensor | None = None
 
     def __call__(
         self,
@@ -98,27 +101,30 @@ class _RecurrentFunction:
             return run(x, 0, len(sigmas) - 1)
         if len(guided) == len(sigmas) - 1:
             log.info("all steps are guided with recurrence and run as Euler: the chosen sampler has none to do")
+        start = getattr(model, "noise", x) if self.start is None else self.start
+        noise = PictureNoise(start, extra_args.get("seed") or 0)
         x = run(x, 0, guided.start)
         for step in guided:
-            x = self._euler_step(model, x, sigmas[step : step + 2], extra_args, _shifted(callback, step))
+            x = _euler_step(model, x, sigmas[step : step + 2], noise, extra_args, _shifted(callback, step))
         return run(x, guided.stop, len(sigmas) - 1)
 
-    def _euler_step(
-        self, model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback: Callback
-    ) -> Tensor:
-        """The Euler step from sigmas[0] to sigmas[1], done twice where σ falls. Each call can be interrupted."""
-        denoised = x
 
-        def denoise(x: Tensor, step: int, guided: bool) -> Tensor:
-            nonlocal denoised
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            denoised = cast(Tensor, model(x, sigmas[0] * x.new_ones(x.shape[0]), **extra_args))
-            return denoised
+def _euler_step(
+    model: Any, x: Tensor, sigmas: Tensor, noise: PictureNoise, extra_args: dict[str, Any], callback: Callback
+) -> Tensor:
+    """The Euler step from sigmas[0] to sigmas[1], done twice where σ falls. Each call can be interrupted."""
+    denoised = x
 
-        falls = bool(sigmas[1] < sigmas[0])
-        x = sample_euler(denoise, x, sigmas, 1, lambda: self.noise().to(x), recurrence=falls)
-        callback({"i": 0, "x": x, "sigma": sigmas[0], "sigma_hat": sigmas[0], "denoised": denoised})
-        return x
+    def denoise(x: Tensor, step: int, guided: bool) -> Tensor:
+        nonlocal denoised
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        denoised = cast(Tensor, model(x, sigmas[0] * x.new_ones(x.shape[0]), **extra_args))
+        return denoised
+
+    falls = bool(sigmas[1] < sigmas[0])
+    x = sample_euler(denoise, x, sigmas, 1, lambda: noise().to(x), recurrence=falls)
+    callback({"i": 0, "x": x, "sigma": sigmas[0], "sigma_hat": sigmas[0], "denoised": denoised})
+    return x
 
 
 def _guided_steps(guider: comfy.samplers.CFGGuider, sigmas: Tensor) -> range:

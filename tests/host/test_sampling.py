@@ -43,6 +43,10 @@ def test_only_steps_whose_noise_level_falls_are_repeated(in_host: HostWorker, si
     assert (found["once"] < TOLERANCE) == (calls == len(sigmas) - 1)
 
 
+def test_a_recurrent_sampler_may_be_wrapped_again(in_host: HostWorker) -> None:
+    assert in_host.sampling.wrapped_again(needs=(SD1,), name=SD1) == {"in another pack": True, "twice": True}
+
+
 def test_the_first_steps_of_a_rising_run_are_its_first(in_host: HostWorker) -> None:
     assert in_host.sampling.first_steps_of_rising_run(needs=(SD1,), name=SD1) == [0]
 

@@ -193,38 +193,39 @@ def second_pass(name: str) -> dict:
     return {"errors": errors}
 
 
-def with_windows(model: Any, dim: int, length: int) -> Any:
+def with_windows(model: Any, dim: int, length: int, **options: Any) -> Any:
     """A clone that sees one dimension of the latents in windows side by side, as Context Windows (Manual) makes it."""
     clone = model.clone()
     clone.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
         context_schedule=comfy.context_windows.get_matching_context_schedule("standard_static"),
         fuse_method=comfy.context_windows.get_matching_fuse_method("flat"),
-        context_length=length, context_overlap=0, dim=dim, causal_window_fix=False,
+        context_length=length, context_overlap=0, dim=dim, **options,
     )  # fmt: skip
     return clone
 
 
-def spatial_windows(name: str, dim: int) -> dict:
-    """Windows over the width or height: each follows its own part of the layout."""
+def spatial_windows(name: str, dim: int, before: int) -> dict:
+    """Windows over 16 latent rows or columns: each follows its own part of the layout.
+
+    before: how many latents of the first window the second sees too, which the host cuts off again.
+    """
     model, clip, _ = hostkit.checkpoint(name)
     positive, negative, start = scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.noise(height=16, width=16)
-    whole = dict(dog=(0.0, 0.25, 0.75, 1.0), mug=(0.25, 0.0, 1.0, 0.75))
-    guided_model, guided = scenes.guide(model, positive, scenes.layout(**whole, height=128, width=128))
-    found = scenes.denoised(with_windows(guided_model, dim, 8), guided, negative, start)
+    picture = scenes.box_image({(255, 0, 0): (0, 0.1, 0.9, 1), (255, 192, 0): (0.3, 0.2, 0.6, 0.8)}, 128, 128)
+    guided_model, guided = scenes.guide(model, positive, layout_of(picture))
+    windowed = with_windows(guided_model, dim, 8, causal_window_fix=bool(before))
+    found = scenes.denoised(windowed, guided, negative, start)
     parts = []
-    for part, latents in enumerate(start.chunk(2, dim)):
-        half = scenes.layout(
-            **{subject: half_of(box, dim, part) for subject, box in whole.items()},
-            height=64 if dim == 2 else 128, width=64 if dim == 3 else 128,
-        )  # fmt: skip
-        parts.append(scenes.denoised(scenes.naive_model(model, half, ROWS), positive, negative, latents))
-    return {"error": hostkit.relative_error(found, torch.cat(parts, dim))}
+    for first, more in ((0, 0), (8, before)):
+        part = layout_of(picture.narrow(dim - 1, 8 * (first - more), 8 * (8 + more)))
+        latents = start.narrow(dim, first - more, 8 + more)
+        parts.append(scenes.denoised(scenes.naive_model(model, part, ROWS), positive, negative, latents))
+    return {"error": hostkit.relative_error(found, torch.cat([parts[0], parts[1].narrow(dim, before, 8)], dim))}
 
 
-def half_of(box: tuple[float, ...], dim: int, part: int) -> tuple[float, ...]:
-    """A box, in fractions of the picture, in fractions of the picture's first or second half."""
-    cut = [min(max(2 * edge - part, 0.0), 1.0) for edge in box]
-    return (cut[0], box[1], cut[2], box[3]) if dim == 2 else (box[0], cut[1], box[2], cut[3])
+def layout_of(picture: torch.Tensor) -> Any:
+    colors = "255,0,0 = dog\n255,192,0 = mug"
+    return hostkit.run_node("Cones2ColorLayoutToMasks", image=picture, colors=colors, tolerance=0.0)[0]
 
 
 def batch_windows(name: str) -> dict:

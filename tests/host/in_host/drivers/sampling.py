@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -81,11 +82,14 @@ def custom(
     steps: int = 3,
     denoise: float = 1.0,
     sigmas: Tensor | None = None,
+    foreign: Callable[[Any], Any] | None = None,
 ) -> Tensor:
-    """Latents of SamplerCustomAdvanced with the sampler wrapped by Self Recurrence or not."""
+    """Latents of SamplerCustomAdvanced with the sampler wrapped by Self Recurrence or not, then by `foreign`."""
     sampler = hostkit.run_node("KSamplerSelect", sampler_name=sampler_name)[0]
     if wrapped:
         sampler = hostkit.run_node("Cones2SelfRecurrence", sampler=sampler)[0]
+    if foreign:
+        sampler = foreign(sampler)
     guider = hostkit.run_node("CFGGuider", model=model, positive=positive, negative=negative, cfg=7.5)[0]
     if sigmas is None:
         sigmas = hostkit.run_node("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=denoise)[0]
@@ -169,6 +173,26 @@ def rising(name: str, sigmas: list[float]) -> dict:
     found = custom(calls.model, guided, negative, latent, True, sigmas=levels)
     once = custom(guided_model, guided, negative, latent, False, sigmas=levels)
     return {"calls": calls.count, "finite": bool(found.isfinite().all()), "once": hostkit.relative_error(found, once)}
+
+
+def wrapped_again(name: str) -> dict[str, bool]:
+    """Whether a recurrent sampler gives the same inside another pack's wrapper, and in Self Recurrence once more."""
+    model, positive, negative, layout = parts(name)
+    guided_model, guided = scenes.guide(model, positive, layout, guided_steps=2)
+    run = (guided_model, guided, negative, hostkit.empty_latent(*LATENT, batch=2), True)
+
+    def in_another_pack(sampler: Any) -> Any:
+        function = lambda *args, **options: sampler.sampler_function(*args, **options)  # noqa: E731
+        return comfy.samplers.KSAMPLER(function, sampler.extra_options, sampler.inpaint_options)
+
+    def again(sampler: Any) -> Any:
+        return hostkit.run_node("Cones2SelfRecurrence", sampler=sampler)[0]
+
+    once = custom(*run)
+    return {
+        "in another pack": hostkit.identical(custom(*run, foreign=in_another_pack), once),
+        "twice": hostkit.identical(custom(*run, foreign=again), once),
+    }
 
 
 def first_steps_of_rising_run(name: str) -> list[int]:
