@@ -34,8 +34,8 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
             node_id="Cones2ApplyLayoutGuidance",
             display_name="Apply Layout Guidance (Cones 2)",
             category=CATEGORY,
-            description="Keeps each subject of the prompt in its region, with any sampler. Connect both outputs to "
-            "the sampler.",
+            description="Keeps each subject of the prompt in its region, with any sampler. "
+            "Connect both outputs to the sampler.",
             search_aliases=["regional prompting", "attention couple", "layout", "composition"],
             inputs=[
                 model_input(),

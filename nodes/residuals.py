@@ -20,8 +20,8 @@ class Cones2LoadResidual(io.ComfyNode):
             node_id="Cones2LoadResidual",
             display_name="Load Residual (Cones 2)",
             category=CATEGORY,
-            description="Loads a trained subject: a few kilobytes that turn a word of the prompt into your dog, mug "
-            "or vase.",
+            description="Loads a trained subject: "
+            "a few kilobytes that turn a word of the prompt into your dog, mug or vase.",
             search_aliases=["load concept", "load subject", "personalization", "custom subject", "residual embedding"],
             inputs=[
                 io.Combo.Input(
@@ -33,8 +33,9 @@ class Cones2LoadResidual(io.ComfyNode):
                 io.String.Input(
                     "subject",
                     default="",
-                    tooltip='The word or phrase of the prompt that becomes this subject, such as "dog"; "dog#2" is '
-                    "the second dog. Empty: the phrase stored in the file, or its file name.",
+                    tooltip="The word or phrase of the prompt that becomes this subject, "
+                    'such as "dog"; "dog#2" is the second dog. '
+                    "Empty: the phrase stored in the file, or its file name.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -42,8 +43,8 @@ class Cones2LoadResidual(io.ComfyNode):
                     min=-10.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="How strongly the word is moved towards the subject. 1 is as trained, 0 leaves the plain "
-                    "word.",
+                    tooltip="How strongly the word is moved towards the subject. "
+                    "1 is as trained, 0 leaves the plain word.",
                 ),
             ],
             outputs=[
@@ -102,8 +103,8 @@ class Cones2SaveResidual(io.ComfyNode):
     def execute(cls, residual: tuple[Residual, ...], name: str, overwrite: bool) -> io.NodeOutput:
         if len(residual) != 1:
             raise ResidualError(
-                f"{len(residual)} residuals are connected ({_names(residual)}): Save Residual stores one subject per "
-                "file"
+                f"{len(residual)} residuals are connected ({_names(residual)}): "
+                "Save Residual stores one subject per file"
             )
         saved = save_residual(residual[0], residual_path(name), overwrite=overwrite)
         return io.NodeOutput(ui=ui.PreviewText(f"Saved {saved}"))

@@ -20,8 +20,8 @@ class Cones2TrainResidual(io.ComfyNode):
             node_id="Cones2TrainResidual",
             display_name="Train Residual (Cones 2)",
             category=CATEGORY,
-            description="Learns a subject from 3-6 photos of it: a few kilobytes that turn a word of the prompt into "
-            "your dog, mug or vase.",
+            description="Learns a subject from 3-6 photos of it: "
+            "a few kilobytes that turn a word of the prompt into your dog, mug or vase.",
             search_aliases=["train concept", "learn subject", "personalize", "dreambooth", "textual inversion"],
             is_input_list=True,
             is_output_node=True,  # it saves a file
