@@ -13,7 +13,7 @@ import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -148,13 +148,13 @@ def _measure_forward(args: argparse.Namespace, extra_seconds: float) -> None:
     latents = torch.randn(2, 4, 64, 64, device=args.device)
     text = torch.randn(2, TOKENS, 768, device=args.device)
     guidance = two_subject_guidance()
-    with guided_unet(unet, ForwardState(growth=log_growth(SIGMA), guided=slice(1, None))) as state:
+    with guided_unet(unet, ForwardState(growth=log_growth(SIGMA), positive=slice(1, None))) as state:
 
-        def run(active: LayoutBias | None) -> Tensor:
-            state.guidance = active
+        def run(active: Sequence[LayoutBias]) -> Tensor:
+            state.terms = active
             return unet(latents, torch.tensor(500.0), encoder_hidden_states=text).sample
 
-        plain, guided = _interleaved([lambda: run(None), lambda: run(guidance)], args.forwards, 1, args.device)
+        plain, guided = _interleaved([lambda: run(()), lambda: run((guidance,))], args.forwards, 1, args.device)
     measured = statistics.median(b / a for a, b in zip(plain, guided, strict=True))
     seconds = statistics.median(plain)
     print(

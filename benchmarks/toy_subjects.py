@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from cones2.assets import TOYWORLD
-from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.evaluation.toyworld.captions import PLACE
 from cones2.evaluation.toyworld.detector import detect, load_detector
@@ -21,7 +21,7 @@ PICTURES = 24  # judged per residual; 24 pictures tell shares 0.35 apart
 RECIPE = Recipe(steps=12)
 
 
-def toy_model() -> StableDiffusion:
+def toy_model() -> DiffusersModel:
     """The shipped model."""
     return load_model(TOYWORLD, device="cpu")
 
@@ -44,7 +44,7 @@ def unseen(name: str) -> list[Photo]:
     return photos_from_pixels(render(scenes)[0].permute(0, 2, 3, 1))
 
 
-def fidelity(model: StableDiffusion, name: str) -> Callable[[Tensor], float]:
+def fidelity(model: DiffusersModel, name: str) -> Callable[[Tensor], float]:
     """residual [1, d] → share of sampled pictures whose object has both colors of the subject."""
     look, detector = _look(name), load_detector(TOYWORLD / "detector.safetensors")
 
@@ -55,7 +55,7 @@ def fidelity(model: StableDiffusion, name: str) -> Callable[[Tensor], float]:
             seeds = range(7000 + index * per_place, 7000 + (index + 1) * per_place)
             pictures = sample(model, f"a photo of a {look.kind} {place}", seeds, RECIPE, {look.kind: residual[0]})
             seen = [found[look.kind].look for found in detect(detector, pictures) if look.kind in found]
-            hits += sum({one.color, one.stripes} == {look.color, look.stripes} for one in seen)
+            hits += sum(one.colors == look.colors for one in seen)
         return hits / PICTURES
 
     return judge

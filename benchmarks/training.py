@@ -30,7 +30,7 @@ from live_bytes import LiveBytes
 from torch import Tensor
 
 from cones2.diffusers_models.for_training import training_model
-from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.training.batches import LatentBatches, LatentView, encode_views
 from cones2.training.config import TrainingConfig, default_config
@@ -137,7 +137,7 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
-def _toy(model: StableDiffusion, names: Sequence[str] | None) -> Iterable[Subject]:
+def _toy(model: DiffusersModel, names: Sequence[str] | None) -> Iterable[Subject]:
     for name in names or TOY_SUBJECTS:
         phrase, fidelity = toy_subjects.phrase(name), toy_subjects.fidelity(model, name)
         yield Subject(name, phrase, toy_subjects.photos(name), toy_subjects.unseen(name), fidelity)
@@ -168,13 +168,13 @@ def _given_values(args: argparse.Namespace, method: str) -> dict[str, Any]:
     return {field: value for field, value in values.items() if value is not None}
 
 
-def _run(model: StableDiffusion, config: TrainingConfig, subject: Subject, resolution: int | None) -> Run:
+def _run(model: DiffusersModel, config: TrainingConfig, subject: Subject, resolution: int | None) -> Run:
     seen = training_model(model, config.method)
-    views = ViewSettings(resolution or model.default_size, multiple=seen.multiple, crops=1)
+    views = ViewSettings(resolution or model.default_size, multiple=seen.size_multiple, crops=1)
     method = make_method(seen, config)
     latents = encode_views(seen, make_views(subject.photos, views))
     error = _error_judge(model, method, encode_views(seen, make_views(subject.unseen, views)))
-    batches = LatentBatches(latents, config, len(method.captions), len(model.alphas_cumprod), model.device)
+    batches = LatentBatches(latents, config, len(method.captions), model.noise.train_steps, model.device)
     start = error(torch.zeros_like(method.residual()))
     trainer = Trainer(method, batches, config, batches.held_out())
     judged, times = _timed(trainer, config, error, subject.fidelity)
@@ -182,10 +182,10 @@ def _run(model: StableDiffusion, config: TrainingConfig, subject: Subject, resol
 
 
 def _error_judge(
-    model: StableDiffusion, method: ResidualMethod, unseen: Sequence[LatentView]
+    model: DiffusersModel, method: ResidualMethod, unseen: Sequence[LatentView]
 ) -> Callable[[Tensor], float]:
     config = default_config("direct", method.config.subject, held_out=JUDGED_PAIRS, batch_size=16)
-    pairs = LatentBatches(unseen, config, len(method.captions), len(model.alphas_cumprod), model.device).held_out()
+    pairs = LatentBatches(unseen, config, len(method.captions), model.noise.train_steps, model.device).held_out()
 
     @torch.no_grad()
     def judge(residual: Tensor) -> float:
@@ -223,13 +223,13 @@ def _timed(
     return judged, times
 
 
-def _peak(model: StableDiffusion, config: TrainingConfig, latents: Sequence[LatentView]) -> int:
+def _peak(model: DiffusersModel, config: TrainingConfig, latents: Sequence[LatentView]) -> int:
     """Bytes of the weights a step needs, and of all tensors alive during the second of two updates."""
     seen = training_model(model, config.method)
     short = default_config(config.method, config.subject, steps=2, held_out=0, batch_size=config.batch_size)
     with LiveBytes() as live:
         method = make_method(seen, short)
-        Trainer(method, LatentBatches(latents, short, 27, len(model.alphas_cumprod), model.device), short).run()
+        Trainer(method, LatentBatches(latents, short, 27, model.noise.train_steps, model.device), short).run()
     weights = [*model.unet.parameters(), *seen.text_weights.values()]
     return live.peak + sum(weight.numel() * weight.element_size() for weight in weights)
 

@@ -1,3 +1,64 @@
-"""Cones 2 (arXiv 2305.19327): several specific subjects in one picture, each where it was painted."""
+"""Cones 2 (arXiv 2305.19327): several specific subjects in one picture, each where it was painted.
+
+The names below are the front door; each is imported when it is first used, so that importing `cones2` is
+cheap and needs neither diffusers nor transformers.
+
+    from cones2 import Box, SamplingSettings, compose, layout_from_boxes, load_model, load_residual, to_images
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .concepts.residual import Residual as Residual
+    from .concepts.residual_file import load_residual as load_residual
+    from .concepts.residual_file import save_residual as save_residual
+    from .diffusers_models.latent_model import to_images as to_images
+    from .diffusers_models.loading import load_model as load_model
+    from .errors import Cones2Error as Cones2Error
+    from .layout.drawing import layout_picture as layout_picture
+    from .layout.painted import ColorEntry as ColorEntry
+    from .layout.painted import layout_from_colors as layout_from_colors
+    from .layout.regions import Box as Box
+    from .layout.regions import Layout as Layout
+    from .layout.regions import layout_from_boxes as layout_from_boxes
+    from .layout.regions import layout_from_masks as layout_from_masks
+    from .prompt.claims import locate_subjects as locate_subjects
+    from .rules import GuidanceSettings as GuidanceSettings
+    from .sampling.settings import SamplingSettings as SamplingSettings
+    from .scene import compose as compose
+
+_HOMES = {
+    "Box": "layout.regions",
+    "ColorEntry": "layout.painted",
+    "Cones2Error": "errors",
+    "GuidanceSettings": "rules",
+    "Layout": "layout.regions",
+    "Residual": "concepts.residual",
+    "SamplingSettings": "sampling.settings",
+    "compose": "scene",
+    "layout_from_boxes": "layout.regions",
+    "layout_from_colors": "layout.painted",
+    "layout_from_masks": "layout.regions",
+    "layout_picture": "layout.drawing",
+    "load_model": "diffusers_models.loading",
+    "load_residual": "concepts.residual_file",
+    "locate_subjects": "prompt.claims",
+    "save_residual": "concepts.residual_file",
+    "to_images": "diffusers_models.latent_model",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

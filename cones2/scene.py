@@ -1,91 +1,124 @@
-"""From a prompt, residuals and a layout to what the sampler needs: conditioning and guidance."""
+"""From a prompt, concepts and a layout to what a sampler needs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from PIL import Image
 from torch import Tensor
 
-from .concepts.residual import Residual, add_residuals, check_width
-from .diffusers_models.latent_model import EncodedPrompt, StableDiffusion
-from .guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT, LayoutBias
-from .guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode, weight_maps
-from .layout.regions import ColorEntry, Layout
-from .prompt.tokens import Claim, Span, locate_subjects
-from .published.rules import PublishedRules, PublishedSubject, published_maps
-
-PlacedResidual = tuple[Residual, Sequence[Span]]
-
-
-@dataclass(frozen=True)
-class GuidanceNumbers:
-    """guidance_weight: g (0.05–0.10 recommended). outside_weight: weight outside. outside_mode: where outside is."""
-
-    guidance_weight: float = DEFAULT_GUIDANCE_WEIGHT
-    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT
-    outside_mode: OutsideMode = "outside"
+from .concepts.concept import Concept, PlacedConcept, changed
+from .guidance.heat_maps import Observer
+from .guidance.terms import AttentionTerm
+from .layout.regions import Layout
+from .prompt.claims import Claim, locate_subjects
+from .prompt.conditioning import Conditioning, EncodedPrompt, PromptFormat
+from .prompt.tokens import Tokenize
+from .rules import DEFAULT_GUIDANCE, OUR_RULES, GuidanceSettings, Rules
+from .sampling.euler import Callback
+from .sampling.noise import Noise
+from .sampling.settings import SamplingSettings
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Ready to sample. positive, negative: conditioning [1, L, d]. claims: the layout's subjects in the prompt."""
+    """Ready to sample.
 
-    positive: Tensor
-    negative: Tensor
-    guidance: LayoutBias | None = None
+    positive, negative: conditioning of batch 1, equally long.
+    terms: what changes the attention to the positive prompt in guided steps.
+    claims: the tokens of each region of the layout.
+    rules: by which the scene was read, and is sampled.
+    """
+
+    positive: Conditioning
+    negative: Conditioning
+    terms: tuple[AttentionTerm, ...] = ()
     claims: tuple[Claim, ...] = ()
+    rules: Rules = OUR_RULES
+
+
+class LatentModel(Protocol):
+    """A text-to-image model, whoever owns its networks."""
+
+    @property
+    def noise(self) -> Noise:
+        """How it was trained to denoise."""
+        ...
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels per latent cell."""
+        ...
+
+    @property
+    def default_size(self) -> int:
+        """Side in pixels of the square pictures it was made for."""
+        ...
+
+    @property
+    def tokenize(self) -> Tokenize:
+        """Its live tokenizer."""
+        ...
+
+    def encode_prompts(self, *prompts: str, format: PromptFormat = PromptFormat.CHUNKED) -> list[EncodedPrompt]:
+        """The prompts encoded together, all with as many tokens as the longest needs."""
+        ...
+
+    def sample(
+        self,
+        scene: Scene,
+        settings: SamplingSettings,
+        callback: Callback | None = None,
+        observer: Observer | None = None,
+    ) -> Tensor:
+        """Latents [images, C, h, w] of a scene."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, h, w] to pictures [B, 3, H, W], about −1 … 1."""
+        ...
 
 
 def compose(
-    model: StableDiffusion,
+    model: LatentModel,
+    prompt: str,
+    concepts: Sequence[Concept] = (),
+    layout: Layout | None = None,
+    negative: str = "",
+    guidance: GuidanceSettings = DEFAULT_GUIDANCE,
+    rules: Rules = OUR_RULES,
+) -> Scene:
+    """The scene of a prompt: each concept at its subject's tokens, each region bound to its subject.
+
+    Raises PromptError for a subject that is not in the prompt, ResidualError for a residual of another model.
+    """
+    positive, unprompted = model.encode_prompts(prompt, negative, format=rules.prompt_format)
+    claims = locate_subjects(positive.tokens, [concept.reference for concept in concepts], model.tokenize)
+    placed = [concept.at(claim) for concept, claim in zip(concepts, claims, strict=True)]
+    return bind(model, positive, unprompted, placed, layout, guidance, rules=rules)
+
+
+def bind(
+    model: LatentModel,
     prompt: EncodedPrompt,
     negative: EncodedPrompt,
-    residuals: Sequence[PlacedResidual],
+    concepts: Sequence[PlacedConcept],
     layout: Layout | None,
-    numbers: GuidanceNumbers = GuidanceNumbers(),
+    guidance: GuidanceSettings = DEFAULT_GUIDANCE,
     claims: Sequence[Claim] | None = None,
+    rules: Rules = OUR_RULES,
 ) -> Scene:
-    """The scene of an encoded prompt: residuals added at their rows, the layout bound to its subjects.
+    """The scene of an encoded prompt whose concepts are placed already.
 
     claims: the tokens of each region; found by the regions' phrases when not given.
     Raises ResidualError for a residual of another width, PromptError for a region whose subject is
     not in the prompt.
     """
-    positive = _with_residuals(model, prompt, residuals)
+    positive = changed(prompt.conditioning, concepts)
     if layout is None:
-        return Scene(positive, negative.conditioning)
+        return Scene(positive, negative.conditioning, rules=rules)
     if claims is None:
-        claims = locate_subjects(prompt.tokens, layout.subjects, model.tokenize, share=True)
-    maps = weight_maps(layout, [claim.spans for claim in claims], numbers.outside_weight, numbers.outside_mode)
-    return Scene(positive, negative.conditioning, LayoutBias(maps, numbers.guidance_weight), tuple(claims))
-
-
-def compose_published(
-    model: StableDiffusion,
-    rules: PublishedRules,
-    prompt: str,
-    negative: str,
-    residuals: Sequence[PlacedResidual],
-    layout: tuple[Image.Image, Sequence[ColorEntry]] | None,
-    numbers: GuidanceNumbers,
-) -> Scene:
-    """The scene as the published code makes it; see `cones2.published`."""
-    encoded, unprompted = model.encode_published(rules, prompt, negative)
-    positive = _with_residuals(model, encoded, residuals)
-    if layout is None:
-        return Scene(positive, unprompted.conditioning)
-    picture, table = layout
-    subjects = [PublishedSubject(entry, tuple(id for id, _ in model.tokenize(entry.subject))) for entry in table]
-    ids = [-1] * encoded.tokens.length  # −1: start, end and pad tokens, which no phrase contains
-    for token in encoded.tokens.tokens:
-        ids[token.row] = token.id
-    maps = published_maps(picture, subjects, ids, numbers.outside_weight)
-    return Scene(positive, unprompted.conditioning, LayoutBias(maps, numbers.guidance_weight, joint_batch=True))
-
-
-def _with_residuals(model: StableDiffusion, prompt: EncodedPrompt, residuals: Sequence[PlacedResidual]) -> Tensor:
-    for residual, _ in residuals:
-        check_width(residual, model.width)
-    return add_residuals(prompt.conditioning, residuals)
+        claims = rules.claim_regions(layout, prompt.tokens, model.tokenize)
+    term = rules.layout_term(layout, claims, prompt.tokens, model.tokenize, guidance)
+    return Scene(positive, negative.conditioning, (term,), tuple(claims), rules)

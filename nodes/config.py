@@ -72,10 +72,9 @@ class Cones2LoadGuidanceConfig(io.ComfyNode):
     def execute(cls, config: str, entry: int, clip: CLIP) -> io.NodeOutput:
         chosen = read_entry(config, entry)
         record, _ = read_prompt(clip, chosen.prompt)
-        residuals = tuple(
-            residual_of(placement, record) for placement in resolve_subjects(chosen, record.tokens, record.tokenize)
-        )
-        numbers = (chosen.guidance_weight, chosen.guidance_steps, chosen.weight_negative)
+        placements = resolve_subjects(chosen, record.tokens, record.tokenize)
+        residuals = tuple(residual_of(placement, record) for placement in placements)
+        numbers = (chosen.guidance.guidance_weight, chosen.guided_steps, chosen.guidance.outside_weight)
         return io.NodeOutput(chosen.prompt, residuals, layout_of(chosen), *numbers)
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..cones2.layout.colors import DEFAULT_TOLERANCE
 from ..cones2.layout.drawing import layout_picture
-from ..cones2.layout.regions import layout_from_boxes, layout_from_colors, layout_from_masks
+from ..cones2.layout.painted import layout_from_colors
+from ..cones2.layout.regions import layout_from_boxes, layout_from_masks
 from ..cones2.layout.tables import parse_color_lines, parse_subject_lines
 from .host.boxes import to_boxes
 from .host.images import to_image, to_masks, to_picture

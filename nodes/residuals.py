@@ -6,7 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..cones2.concepts.residual import Residual, load_residual, save_residual
+from ..cones2.concepts.residual import Residual
+from ..cones2.concepts.residual_file import load_residual, save_residual
 from ..cones2.errors import ResidualError
 from .host.folders import find_residual, missing_residual, residual_files, residual_path
 from .host.sockets import CATEGORY, ResidualSocket

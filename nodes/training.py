@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.training.history import loss_curve
+from ..cones2.training.loss_plot import loss_curve
 from .host.images import to_image
 from .host.sockets import CATEGORY, ResidualSocket
 from .host.train import learn, photos_of

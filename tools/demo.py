@@ -19,18 +19,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cones2.assets import TOYWORLD
-from cones2.concepts.residual import Residual, save_residual
-from cones2.diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
+from cones2.concepts.residual import Residual
+from cones2.concepts.residual_file import save_residual
+from cones2.diffusers_models.latent_model import DiffusersModel, to_images
 from cones2.diffusers_models.loading import load_model
 from cones2.evaluation.toyworld.detector import Found, detect, load_detector
 from cones2.evaluation.toyworld.world import SUBJECTS
 from cones2.guidance.heat_maps import AttentionRecorder
 from cones2.layout.colors import parse_color
-from cones2.layout.drawing import write_png
-from cones2.layout.regions import ColorEntry, Layout, layout_from_colors
-from cones2.prompt.tokens import locate_subjects
-from cones2.scene import Scene, compose
+from cones2.layout.painted import ColorEntry, layout_from_colors
+from cones2.layout.regions import Layout
+from cones2.prompt.claims import PhraseRef, locate_subjects
+from cones2.prompt.tokens import Span
+from cones2.sampling.settings import SamplingSettings
+from cones2.scene import compose
 from cones2.storage.files import write_atomically
+from cones2.storage.png import write_png
 from cones2.training.views import load_photos
 from tools.demo_picture import Row, overview, photo_row
 
@@ -45,14 +49,19 @@ STEPS, CFG = 16, 4.0
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One way to sample the same prompt and seeds, and what came out of it."""
+    """One way to sample the same prompt and seeds, and what came out of it.
+
+    attention: [subjects, h, w].
+    in_place: share of the subjects whose center is in their region.
+    own_colors: share of the subjects in both colors of their photos.
+    """
 
     title: str
     layout: Layout | None
     pictures: Sequence[Image.Image]
-    attention: Tensor  # [subjects, h, w]
-    in_place: float  # share of the subjects whose center is in their region
-    own_colors: float  # share of the subjects in both colors of their photos
+    attention: Tensor
+    in_place: float
+    own_colors: float
 
 
 def main() -> None:
@@ -81,7 +90,7 @@ def main() -> None:
     write_overview(args.out / "demo.png", painted, arms)
 
 
-def learn(model: StableDiffusion, word: str, out: Path) -> Residual:
+def learn(model: DiffusersModel, word: str, out: Path) -> Residual:
     """Train the subject's residual on its five pictures and save it."""
     name = CAST[word]
     with tqdm(desc=f"learning {name}", unit="step") as bar:
@@ -107,7 +116,7 @@ def paint_layout(path: Path, words: Sequence[str]) -> Layout:
 
 
 def sample(
-    model: StableDiffusion,
+    model: DiffusersModel,
     title: str,
     residuals: dict[str, Residual],
     layout: Layout | None,
@@ -115,24 +124,20 @@ def sample(
     seeds: range,
 ) -> Arm:
     """Sample the prompt and judge the pictures by the regions of `judged`."""
-    scene, rows = make_scene(model, residuals, layout)
-    recorder = AttentionRecorder(rows, (model.default_size // model.vae_factor,) * 2)
+    scene = compose(model, PROMPT, list(residuals.values()), layout)
+    recorder = AttentionRecorder(subject_tokens(model), (model.default_size // model.vae_scale_factor,) * 2)
     settings = SamplingSettings(steps=STEPS, cfg=CFG, seeds=seeds, height=model.default_size, width=model.default_size)
-    latents = model.sample(scene.positive, scene.negative, scene.guidance, settings, observer=recorder.observe)
+    latents = model.sample(scene, settings, observer=recorder.observe)
     decoded = model.decode(latents)
     found = detect(load_detector(TOYWORLD / "detector.safetensors"), (decoded.float() / 2 + 0.5).clamp(0, 1))
     return Arm(title, layout, to_images(decoded), recorder.heat_maps(), *scores(found, judged))
 
 
-def make_scene(
-    model: StableDiffusion, residuals: dict[str, Residual], layout: Layout | None
-) -> tuple[Scene, list[list[int]]]:
-    """The prompt with residuals and layout, and the conditioning rows of each subject."""
-    prompt, negative = model.encode_prompts(PROMPT, "")
-    claims = locate_subjects(prompt.tokens, list(CAST), model.tokenize)
-    placed = [(residuals[claim.phrase], claim.spans) for claim in claims if claim.phrase in residuals]
-    scene = compose(model, prompt, negative, placed, layout, claims=claims if layout else None)
-    return scene, [[row for rows in claim.spans for row in rows] for claim in claims]
+def subject_tokens(model: DiffusersModel) -> list[Span]:
+    """The tokens of each subject in the prompt."""
+    (prompt,) = model.encode_prompts(PROMPT)
+    claims = locate_subjects(prompt.tokens, [PhraseRef(word) for word in CAST], model.tokenize)
+    return [claim.token_indices for claim in claims]
 
 
 def scores(found: Sequence[dict[str, Found]], layout: Layout) -> tuple[float, float]:
@@ -143,10 +148,8 @@ def scores(found: Sequence[dict[str, Found]], layout: Layout) -> tuple[float, fl
             thing = picture.get(region.subject)
             if thing is None:
                 continue
-            height, width = region.mask.shape
-            in_place += bool(region.mask[int(thing.y * height), int(thing.x * width)])
-            look = SUBJECTS[CAST[region.subject]]
-            own += {thing.look.color, thing.look.stripes} == {look.color, look.stripes}
+            in_place += thing.center_in(region.mask)
+            own += thing.look.colors == SUBJECTS[CAST[region.subject]].colors
     total = len(found) * len(layout.regions)
     return in_place / total, own / total
 

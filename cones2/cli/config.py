@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..diffusers_models.loading import host_tokenizer, load_tokenizer
-from ..diffusers_models.text import hf_tokenize
+from ..diffusers_models.text import clip_tokenize
 from ..published.check import check_guidance_configs
 
 
@@ -32,7 +32,7 @@ def add_config_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
 
 def _check(args: argparse.Namespace) -> int:
     folder = args.tokenizer or host_tokenizer()
-    tokenize = None if folder is None else hf_tokenize(load_tokenizer(folder))
+    tokenize = None if folder is None else clip_tokenize(load_tokenizer(folder))
     problems = []
     for path in args.files:
         problems += check_guidance_configs(path, tokenize)

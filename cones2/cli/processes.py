@@ -9,7 +9,7 @@ import torch
 
 from ..errors import ConfigError
 from ..training.loop import Parallel
-from .sample import usable_device
+from .sampling_run import usable_device
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..concepts.residual import ResidualFile, load_residual, read_residual_file, save_residual
+from ..concepts.residual_file import ResidualFile, load_residual, read_residual_file, save_residual
 from ..errors import ResidualError
 from ..families.family import family_of_width
+from ..messages import shown
+from ..storage.files import shown_path
 
 _COLUMNS = ("file", "subject", "tokens", "width", "family", "norm", "numbers", "format")
 
@@ -56,7 +58,7 @@ def _convert(args: argparse.Namespace) -> int:
     residual = load_residual(args.input, args.subject)
     path = save_residual(residual, args.output, args.overwrite)
     tokens = "1 token" if residual.token_num == 1 else f"{residual.token_num} tokens"
-    print(f'{path}: "{residual.subject}", {tokens}, {residual.width} wide')
+    print(f'{shown_path(path)}: "{residual.subject}", {tokens}, {residual.width} wide')
     return 0
 
 
@@ -64,7 +66,7 @@ def _row(path: Path, file: ResidualFile) -> tuple[str, ...]:
     residual = file.residual
     family = family_of_width(residual.width)
     return (
-        str(path),
+        shown(path),
         residual.subject,
         str(residual.token_num),
         str(residual.width),

@@ -8,10 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..storage.names import check_file_name, file_name_for
+from ..training.config import default_config
+from ..training.model import Precision
 from .train_all import train_all
+from .train_options import TrainOptions
 from .training_run import Models, train_one
 
-_RECIPES = "direct 200, paper 4000"
+_STEPS = "direct 200, paper 4000"
+_PRECISIONS: dict[str | None, Precision] = {
+    "float32": "float32",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "no": "float32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+}
 
 
 def add_train_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -80,7 +92,7 @@ def _add_recipe_flags(group: Any) -> None:
 
 
 _RECIPE_FLAGS: tuple[tuple[tuple[str, ...], type, str], ...] = (
-    (("--steps", "--max_train_steps"), int, f"updates at most (default: {_RECIPES})"),
+    (("--steps", "--max_train_steps"), int, f"updates at most (default: {_STEPS})"),
     (("--learning-rate", "--learning_rate"), float, "learning rate"),
     (("--batch-size", "--train_batch_size"), int, "samples per forward pass"),
     (("--accumulation", "--gradient_accumulation_steps"), int, "forward passes per update"),
@@ -94,16 +106,22 @@ _RECIPE_FLAGS: tuple[tuple[tuple[str, ...], type, str], ...] = (
     (("--norm-penalty",), float, "direct: weight of the squared norm (0)"),
     (("--max-norm",), float, "direct: largest norm of a vector (0: no limit)"),
     (("--average",), float, "direct: decay of the moving average (0: none)"),
-    (("--held-out",), int, "fixed noises and timesteps to judge on"),
-    (("--evaluate-every",), int, "updates between judgements"),
-    (("--patience",), int, "stop after so many judgements without gain; 0: never"),
+    (("--held-out",), int, "fixed pairs of noise and timestep for validation"),
+    (("--evaluate-every",), int, "updates between validations"),
+    (("--patience",), int, "stop after so many validations without gain; 0: never"),
     (("--seed",), int, "seed of everything random (0)"),
 )
+_RECIPE = (
+    *(names[0].removeprefix("--").replace("-", "_") for names, _, _ in _RECIPE_FLAGS),
+    "schedule",
+    "checkpoint_every",
+)
+"""Flags that are fields of TrainingConfig, by their names there; method and subject have a default or are required."""
 
 
 def _add_image_flags(group: Any) -> None:
     group.add_argument("--resolution", type=int, metavar="PX", help="side in pixels (default: the model's own)")
-    group.add_argument("--buckets", action="store_true", help="keep the photos' proportions, no square crops")
+    group.add_argument("--buckets", action="store_true", help="keep proportions instead of cropping squares")
     group.add_argument("--crops", type=int, default=4, metavar="N", help="random crops of oblong photos (4)")
     group.add_argument(
         "--center-crop", "--center_crop", dest="center_crop", action="store_true", help="one crop, the center"
@@ -129,7 +147,7 @@ def _add_run_flags(group: Any) -> None:
         "--dtype",
         "--mixed_precision",
         dest="dtype",
-        choices=("float32", "float16", "bfloat16", "no", "fp16", "bf16"),
+        choices=tuple(_PRECISIONS),
         help="number format of the frozen networks (default: float16 on cuda, else float32)",
     )
     group.add_argument(
@@ -143,12 +161,40 @@ def _add_run_flags(group: Any) -> None:
     group.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="overrides what the model says")
 
 
+def read_options(args: argparse.Namespace) -> TrainOptions:
+    """The options that parsed flags stand for. Raises ConfigError for a value out of range or an unusable name."""
+    recipe = {name: getattr(args, name) for name in _RECIPE if getattr(args, name) is not None}
+    config = default_config(args.method, args.subject, **recipe)
+    return TrainOptions(
+        config=config,
+        model=args.model,
+        images=args.images,
+        name=check_file_name(args.name or file_name_for(config.subject), ConfigError),
+        masks=args.masks,
+        out=args.out,
+        resolution=args.resolution,
+        buckets=args.buckets,
+        crops=1 if args.center_crop else args.crops,
+        flip=args.flip,
+        overwrite=args.overwrite,
+        restart=args.restart,
+        preview_every=args.preview_every,
+        preview_prompt=args.preview_prompt or "",
+        tensorboard=args.tensorboard,
+        device=args.device,
+        precision=_PRECISIONS.get(args.dtype),
+        gradient_checkpointing=args.gradient_checkpointing,
+        tokenizer=args.tokenizer,
+        prediction_type=args.prediction_type,
+    )
+
+
 def _train(args: argparse.Namespace) -> int:
-    return train_one(args, Models()).status
+    return train_one(read_options(args), Models()).status
 
 
 def _train_all(args: argparse.Namespace) -> int:
-    return train_all(args.config, parse_train_flags)
+    return train_all(args.config, parse_options)
 
 
 class _RaisingParser(argparse.ArgumentParser):
@@ -156,8 +202,8 @@ class _RaisingParser(argparse.ArgumentParser):
         raise ConfigError(message)
 
 
-def parse_train_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse flags of `train`; raises ConfigError instead of leaving the process."""
+def parse_options(argv: Sequence[str]) -> TrainOptions:
+    """The options that flags of `train` stand for; raises ConfigError instead of leaving the process."""
     parser = _RaisingParser(prog="train", add_help=False)
     add_train_flags(parser)
-    return parser.parse_args(argv)
+    return read_options(parser.parse_args(argv))

@@ -1,50 +1,54 @@
-"""One run of `cones2 train`: files in and out around the training engine."""
+"""One run of `cones2 train`: from options to a residual on the disk."""
 
 from __future__ import annotations
 
-import argparse
-import logging
-import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from tqdm import tqdm
 
-from ..concepts.residual import Residual, make_residual, save_residual
+from ..concepts.residual import Residual, make_residual
+from ..concepts.residual_file import save_residual
 from ..diffusers_models.for_training import training_model
-from ..diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
-from ..diffusers_models.loading import load_model_to_train
-from ..diffusers_models.sdxl import StableDiffusionXL
-from ..errors import ConfigError, ModelError
-from ..layout.drawing import write_png
-from ..prompt.tokens import find_phrase
+from ..diffusers_models.latent_model import DiffusersModel, to_images
+from ..diffusers_models.loading import load_model
+from ..errors import ConfigError, ModelError, ResidualError
+from ..messages import shown
+from ..sampling.settings import SamplingSettings
 from ..scene import compose
-from ..storage.files import write_atomically
-from ..training.config import TrainingConfig, default_config
-from ..training.history import CsvLog, loss_curve
-from ..training.loop import Record, Trainer, TrainingResult
+from ..storage.files import shown_path
+from ..training.history import Record
+from ..training.loop import Trainer, TrainingResult
+from ..training.model import Precision
+from ..training.run_files import RunFiles
 from ..training.session import prepare_run, result_residual
-from ..training.views import ViewSettings, load_photos
+from ..training.views import Photo, ViewSettings, load_photos
 from .processes import Processes, start_processes
+from .run_log import RunLog
+from .train_options import TrainOptions
 
-log = logging.getLogger(__name__)
-
-_PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
 _PREVIEW_STEPS = 20
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. status: exit status. state: one word for the table. path: the residual, if any."""
+    """How a run ended.
+
+    status: exit status.
+    state: one word for the table of `train-all`.
+    message: one sentence for the user.
+    path: the residual, if one was saved.
+    result: what training gave.
+    """
 
     status: int
     state: str
+    message: str = ""
     path: Path | None = None
     result: TrainingResult | None = None
 
@@ -54,126 +58,91 @@ class Models:
     """The model of the last run, kept for the next one when it needs the same."""
 
     key: tuple[Any, ...] = ()
-    model: StableDiffusion | None = field(default=None, repr=False)
+    model: DiffusersModel | None = field(default=None, repr=False)
 
-    def get(self, args: argparse.Namespace, device: torch.device, precision: str) -> StableDiffusion:
-        """The model that the flags name."""
-        key = (args.model, args.tokenizer, device, precision, args.prediction_type, args.gradient_checkpointing)
+    def get(self, options: TrainOptions, device: torch.device, precision: str) -> DiffusersModel:
+        """The model that the options name."""
+        checkpointing = options.gradient_checkpointing  # switched on in the model itself
+        key = (options.model, options.tokenizer, device, precision, options.prediction_type, checkpointing)
         if self.model is None or key != self.key:
             self.model = None  # free the old one first
             dtype = getattr(torch, precision)
-            self.model = load_model_to_train(args.model, args.tokenizer, device, dtype, args.prediction_type)
+            self.model = load_model(options.model, options.tokenizer, device, dtype, options.prediction_type)
             self.key = key
         return self.model
 
 
-def train_one(args: argparse.Namespace, models: Models) -> Outcome:
-    """Train as the flags say; the residual, CSV, loss curve and previews go to `args.out`.
+def train_one(options: TrainOptions, models: Models) -> Outcome:
+    """Train as the options say; the residual, CSV file, loss curve and previews go to their folder.
 
     An interrupt leaves a checkpoint and the residual so far as NAME.partial.safetensors.
+    Raises Cones2Error for whatever is wrong before the first update.
     """
-    files = _Files(args.out, args.name or re.sub(r"\W+", "_", args.subject.strip()).strip("_") or "subject")
-    if files.residual.exists() and not args.overwrite:
-        raise ConfigError(f"{files.residual} exists already: choose another --name or --out, or give --overwrite")
-    photos = load_photos(args.images, args.masks)
-    processes = start_processes(args.device)
-    precision = _precision(args, processes.device)
-    config = _config(args, precision)
-    model = models.get(args, processes.device, precision)
-    if args.preview_every and isinstance(model, StableDiffusionXL):
-        raise ConfigError("--preview-every: the command line does not sample SDXL models; leave it out")
-    trained = training_model(model, config.method, args.gradient_checkpointing)
-    views = _view_settings(args, model, trained.multiple, config.seed)
-    if args.restart:
-        files.checkpoint.unlink(missing_ok=True)
-    trainer = prepare_run(trained, photos, views, config, files.checkpoint, processes.parallel)
-    if trainer.step:
-        print(f"{files.name}: continues after step {trainer.step} of {config.steps}")
-    _unload(model, config)
-    result = _run(args, config, model, trainer, files, processes)
+    files = RunFiles(options.out, options.name)
+    if files.residual.exists() and not options.overwrite:
+        path = shown_path(files.residual)
+        raise ConfigError(f"{path} exists already: choose another --name or --out, or give --overwrite")
+    photos = load_photos(options.images, options.masks)
+    processes = start_processes(options.device)
+    options = _with_precision(options, processes.device)
+    model = models.get(options, processes.device, options.config.precision)
+    trainer, resolution = _prepare(options, model, photos, files, processes)
     if not processes.is_main:
-        return Outcome(0 if result.reason in ("finished", "converged") else 1, result.reason)
-    facts = {"resolution": str(views.resolution)}
-    residual = result_residual(trainer, result, len(photos), args.model.resolve().name, facts)
-    return _keep(files, result, residual, args.overwrite)
+        reason = _run(options, model, trainer, None).reason
+        return Outcome(0 if reason in ("finished", "converged") else 1, reason)
+    if trainer.step:
+        print(f"{shown(files.name)}: continues after step {trainer.step} of {trainer.config.steps}")
+    log = RunLog(files, trainer, options.tensorboard)
+    try:
+        result = _run(options, model, trainer, log)
+        facts = {"resolution": str(resolution)}
+        residual = result_residual(trainer, result, len(photos), options.model.resolve().name, facts)
+        outcome = _keep(files, result, residual, options.overwrite)  # before anything else that fills the disk
+    finally:
+        log.close()
+    print(outcome.message)
+    return outcome
 
 
-@dataclass(frozen=True)
-class _Files:
-    folder: Path
-    name: str
-
-    @property
-    def residual(self) -> Path:
-        return self.folder / f"{self.name}.safetensors"
-
-    @property
-    def partial(self) -> Path:
-        return self.folder / f"{self.name}.partial.safetensors"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / f"{self.name}.checkpoint.pt"
-
-    @property
-    def table(self) -> Path:
-        return self.folder / f"{self.name}.csv"
-
-    @property
-    def curve(self) -> Path:
-        return self.folder / f"{self.name}_loss.png"
-
-    def preview(self, step: int) -> Path:
-        return self.folder / f"{self.name}_preview_{step:06d}.png"
+def _with_precision(options: TrainOptions, device: torch.device) -> TrainOptions:
+    usual: Precision = "float16" if device.type == "cuda" else "float32"
+    return replace(options, config=replace(options.config, precision=options.precision or usual))
 
 
-def _config(args: argparse.Namespace, precision: str) -> TrainingConfig:
-    known = {item.name for item in fields(TrainingConfig)}
-    given = {name: value for name, value in vars(args).items() if name in known and value is not None}
-    subject, method = given.pop("subject"), given.pop("method")
-    return default_config(method, subject, **given, precision=precision)
-
-
-def _precision(args: argparse.Namespace, device: torch.device) -> str:
-    if args.dtype is None:
-        return "float16" if device.type == "cuda" else "float32"
-    return str(_PRECISIONS.get(args.dtype, args.dtype))
-
-
-def _view_settings(args: argparse.Namespace, model: StableDiffusion, multiple: int, seed: int) -> ViewSettings:
-    resolution = args.resolution or model.default_size
-    crops = 1 if args.center_crop else args.crops
-    return ViewSettings(resolution, args.buckets, crops, args.flip, multiple, seed)
-
-
-def _unload(model: StableDiffusion, config: TrainingConfig) -> None:
-    """Move what training no longer needs off the GPU; previews bring it back by themselves."""
+def _prepare(
+    options: TrainOptions, model: DiffusersModel, photos: list[Photo], files: RunFiles, processes: Processes
+) -> tuple[Trainer, int]:
+    """The run, continued from its checkpoint where there is one, and the resolution it trains at."""
+    if options.preview_every and model.is_xl:
+        raise ConfigError("--preview-every: the command line does not sample SDXL models; leave it out")
+    config = options.config
+    networks = training_model(model, config.method, options.gradient_checkpointing)
+    resolution = options.resolution or model.default_size
+    views = ViewSettings(resolution, options.buckets, options.crops, options.flip, networks.size_multiple, config.seed)
+    if options.restart:
+        files.checkpoint.unlink(missing_ok=True)
+    trainer = prepare_run(networks, photos, views, config, files.checkpoint, processes.parallel)
+    # what training no longer needs leaves the GPU; previews bring it back by themselves
     model.vae.to("cpu")
     if config.method == "direct":
-        model.text_encoder.to("cpu")
+        model.text.encoders.to("cpu")
     if model.device.type == "cuda":
         torch.cuda.empty_cache()
+    return trainer, resolution
 
 
-def _run(
-    args: argparse.Namespace,
-    config: TrainingConfig,
-    model: StableDiffusion,
-    trainer: Trainer,
-    files: _Files,
-    processes: Processes,
-) -> TrainingResult:
-    with _interrupts() as stop, _logs(args, config, trainer, files, processes) as add:
+def _run(options: TrainOptions, model: DiffusersModel, trainer: Trainer, log: RunLog | None) -> TrainingResult:
+    def on_step(record: Record) -> None:
+        if log is None:
+            return
+        log.add(record)
+        step = int(record["step"])
+        if options.preview_every and step % options.preview_every == 0:
+            log.add_preview(step, _preview(options, model, trainer))
 
-        def on_step(record: Record) -> None:
-            add(record)
-            step = int(record["step"])
-            if processes.is_main and args.preview_every and step % args.preview_every == 0:
-                picture = _preview(args, config, model, trainer)
-                _write_picture(files.preview(step), picture, {"step": step, "subject": config.subject})
-
+    with _interrupts() as received:
         try:
-            return trainer.run(on_step, lambda: bool(stop))
+            return trainer.run(on_step, lambda: bool(received))
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"out of memory at step {trainer.step + 1}: lower --resolution or --batch-size, "
@@ -199,80 +168,53 @@ def _interrupts() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _logs(
-    args: argparse.Namespace, config: TrainingConfig, trainer: Trainer, files: _Files, processes: Processes
-) -> Iterator[Any]:
-    """A function that records a step in the bar, the CSV file and TensorBoard; draws the curve at the end."""
-    if not processes.is_main:
-        yield lambda record: None
-        return
-    table = CsvLog(files.table, trainer.history)
-    board = _tensorboard(files) if args.tensorboard else None
-    bar = tqdm(total=config.steps, initial=trainer.step, desc=files.name, unit="step")
-
-    def add(record: Record) -> None:
-        table.add(record)
-        bar.update()
-        bar.set_postfix({"loss": f"{record['loss']:.4f}"} | _shown(trainer.history))
-        if board is not None:
-            for name, value in record.items():
-                board.add_scalar(name, value, int(record["step"]))
-
-    try:
-        yield add
-    finally:
-        bar.close()
-        table.close()
-        if board:
-            board.close()
-        if trainer.history:
-            _write_picture(files.curve, loss_curve(trainer.history, f"{config.subject}, {config.method}"), {})
-
-
-def _shown(history: Any) -> dict[str, str]:
-    judged = [record["held_out"] for record in history if "held_out" in record]
-    return {"held-out": f"{judged[-1]:.4f}"} if judged else {}
-
-
-def _tensorboard(files: _Files) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
-    return SummaryWriter(str(files.folder / f"{files.name}_tensorboard"))
-
-
-def _preview(args: argparse.Namespace, config: TrainingConfig, model: StableDiffusion, trainer: Trainer) -> Image.Image:
+def _preview(options: TrainOptions, model: DiffusersModel, trainer: Trainer) -> Image.Image:
     """A picture of the subject as learned so far, always from the same noise."""
+    subject = options.config.subject
     model.vae.to(model.device)
-    prompt = args.preview_prompt or f"a photo of a {config.subject}"
-    encoded, unprompted = model.encode_prompts(prompt, "")
-    residual = make_residual(config.subject, trainer.method.residual())
-    rows = find_phrase(encoded.tokens, config.subject, model.tokenize)
-    scene = compose(model, encoded, unprompted, [(residual, rows)], None)
+    residual = make_residual(subject, trainer.method.residual())
+    scene = compose(model, options.preview_prompt or f"a photo of a {subject}", [residual])
     side = model.default_size
-    settings = SamplingSettings(steps=_PREVIEW_STEPS, seeds=(config.seed,), height=side, width=side)
-    latents = model.sample(scene.positive, scene.negative, None, settings)
+    settings = SamplingSettings(steps=_PREVIEW_STEPS, seeds=(options.config.seed,), height=side, width=side)
+    latents = model.sample(scene, settings)
     return to_images(model.decode(latents))[0]
 
 
-def _write_picture(path: Path, picture: Image.Image, record: dict[str, Any]) -> None:
-    write_atomically(path, lambda stream: write_png(picture, stream, record), overwrite=True)
-
-
-def _keep(files: _Files, result: TrainingResult, residual: Residual, overwrite: bool) -> Outcome:
-    """Save the residual and say what happened."""
-    held_out = "" if result.held_out is None else f", held-out error {result.held_out:.5f}"
+def _keep(files: RunFiles, result: TrainingResult, residual: Residual, overwrite: bool) -> Outcome:
+    """Save the residual, whatever ended the run, and say what happened."""
     if result.reason in ("finished", "converged"):
+        return _keep_finished(files, result, residual, overwrite)
+    path, kept = _save_partial(files, residual)
+    if result.reason == "diverged":
+        message = f"error: the loss or its gradient is NaN or infinite at step {result.steps + 1}; {kept}"
+        return Outcome(1, "diverged", message, path, result)
+    message = f"interrupted after step {result.steps}; {kept}; {_how_to_continue(files)}"
+    return Outcome(130, "interrupted", message, path, result)
+
+
+def _keep_finished(files: RunFiles, result: TrainingResult, residual: Residual, overwrite: bool) -> Outcome:
+    try:
         path = save_residual(residual, files.residual, overwrite)
+    except ResidualError as error:
+        partial, kept = _save_partial(files, residual)
+        message = f"error: {error}; {kept}" + ("" if partial else f"; {_how_to_continue(files)}")
+        return Outcome(1, "failed", message, partial, result)
+    with suppress(OSError):
         files.checkpoint.unlink(missing_ok=True)
         files.partial.unlink(missing_ok=True)
-        print(f"{path} ({result.reason} after {result.steps} steps{held_out})")
-        return Outcome(0, result.reason, path, result)
-    path = save_residual(residual, files.partial, overwrite=True)
-    if result.reason == "diverged":
-        print(f"error: the loss is no finite number at step {result.steps + 1}; the last good residual is {path}")
-        return Outcome(1, "diverged", path, result)
-    print(f"interrupted after step {result.steps}; {path} is the residual so far; the same command continues")
-    return Outcome(130, "interrupted", path, result)
+    held_out = "" if result.held_out is None else f", held-out error {result.held_out:.5f}"
+    message = f"{shown_path(path)} ({result.reason} after {result.steps} steps{held_out})"
+    return Outcome(0, result.reason, message, path, result)
+
+
+def _save_partial(files: RunFiles, residual: Residual) -> tuple[Path | None, str]:
+    """Where the residual so far is, and a clause that says so."""
+    try:
+        path = save_residual(residual, files.partial, overwrite=True)
+    except ResidualError as error:
+        return None, f"the residual so far is lost: {error}"
+    return path, f"{shown_path(path)} is the residual so far"
+
+
+def _how_to_continue(files: RunFiles) -> str:
+    return "the same command continues" if files.checkpoint.exists() else "there is no checkpoint to continue from"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,31 +11,33 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..guidance.cross_attention import LayoutBias, guided_attention
-
-# (q, k [B, heads, N or L, d], mask or None, (height, width) of the layer), positive prompt only
-Observer = Callable[[Tensor, Tensor, Tensor | None, tuple[int, int]], None]
+from ..guidance.cross_attention import guided_attention
+from ..guidance.heat_maps import Observer
+from ..guidance.terms import AttentionTerm, total_bias
 
 
 @dataclass
 class ForwardState:
     """What the patched layers do in the current forward pass.
 
-    guidance: None for plain attention. growth: of the noise level, a number or [images].
-    guided: the batch entries of the positive prompt. observer: called by each layer with these.
+    terms: what changes the attention of the positive entries; none for plain attention.
+    growth: of the noise level, a number or [images].
+    positive: the batch entries of the positive prompt.
+    observer: called by each layer with these.
     """
 
-    guidance: LayoutBias | None = None
+    terms: Sequence[AttentionTerm] = ()
     growth: float | Tensor = 0.0
-    guided: slice = field(default_factory=lambda: slice(None))
+    positive: slice = field(default_factory=lambda: slice(None))
     observer: Observer | None = None
 
     def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int]) -> Tensor | None:
-        """Mask [B, 1, N, L] of one layer; entries that are not guided get 0. None when nothing is."""
-        if self.guidance is None:
+        """Mask [B, 1, N, L] of one layer, 0 for entries that are not positive; None without terms."""
+        total = total_bias(self.terms, q[self.positive], k[self.positive], grid, self.growth)
+        if total is None:
             return None
         bias = q.new_zeros(q.shape[0], 1, q.shape[2], k.shape[2])
-        bias[self.guided] = self.guidance.bias(q[self.guided], k[self.guided], grid, self.growth)
+        bias[self.positive] = total
         return bias
 
 
@@ -63,7 +65,7 @@ class GuidedAttnProcessor:
         v = self._split(attn.to_v(context), attn.heads)
         bias = self._state.bias(q, k, self.grid)
         if self._state.observer is not None:
-            positive = self._state.guided
+            positive = self._state.positive
             seen = None if bias is None else bias[positive]
             self._state.observer(q[positive], k[positive], seen, self.grid)
         out = guided_attention(q, k, v, bias).transpose(1, 2).flatten(2)

@@ -1,10 +1,9 @@
-"""Stable Diffusion 1.x and 2.x as diffusers components: encode, sample under a layout, decode."""
+"""A latent diffusion model of diffusers components: encode, sample a scene, decode."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,66 +11,31 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ModelError
-from ..guidance.cross_attention import LayoutBias
-from ..prompt.tokens import PromptTokens, Tokenize
-from ..published.rules import PublishedRules
+from ..guidance.heat_maps import Observer
+from ..prompt.conditioning import Conditioning, EncodedPrompt, PromptFormat
+from ..prompt.tokens import Tokenize
 from ..sampling.euler import Callback, SeededNoise, sample_euler
-from ..sampling.noise import log_growth
-from ..sampling.schedule import Schedule, linear_schedule
-from .attention import ForwardState, Observer, guided_unet
-from .text import hf_tokenize, prompt_tokens, published_ids
-
-PredictionType = Literal["epsilon", "v_prediction"]
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedPrompt:
-    """conditioning: [1, 77·chunks, d] after the final layer norm; tokens: what stands in which row."""
-
-    conditioning: Tensor
-    tokens: PromptTokens
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How to sample; the defaults are the published ones.
-
-    steps: outer steps. guidance_steps: how many of them, from the first on, follow the layout
-    (None: all; more than `steps`: all). cfg: classifier-free guidance scale. dynamic_cfg: use
-    cfg · (1 + σ/σ_max), as the derived multi-concept project does. recurrence: repeat each guided
-    step after renoising. seeds: one per image. height, width: pixels, multiples of the VAE's factor.
-    published_rules: take the bias's σ from the published second table (see `cones2.published`).
-    """
-
-    steps: int = 50
-    guidance_steps: int | None = None
-    cfg: float = 7.5
-    dynamic_cfg: bool = False
-    recurrence: bool = True
-    seeds: Sequence[int] = (0,)
-    height: int = 768
-    width: int = 768
-    published_rules: PublishedRules | None = None
-
-    @property
-    def guided(self) -> int:
-        """Number of guided steps, 0 … steps."""
-        return self.steps if self.guidance_steps is None else min(max(self.guidance_steps, 0), self.steps)
+from ..sampling.noise import Noise
+from ..sampling.settings import SamplingSettings
+from ..scene import Scene
+from .attention import ForwardState, guided_unet
+from .guided_denoiser import GuidedDenoiser
+from .text import ClipText
 
 
 @dataclass(frozen=True, eq=False)
-class StableDiffusion:
-    """The loaded components; see `cones2.pipelines.loading.load_model`.
+class DiffusersModel:
+    """Stable Diffusion 1.x, 2.x or SDXL; see `cones2.diffusers_models.loading.load_model`.
 
-    alphas_cumprod: ᾱ of the training schedule, float32 [1000].
+    text: tokenizers and text encoders.
+    unet: a UNet2DConditionModel. vae: an AutoencoderKL or AutoencoderTiny.
+    noise: what the UNet was trained to predict.
     """
 
-    tokenizer: Any
-    text_encoder: Any
+    text: ClipText
     unet: Any
     vae: Any
-    alphas_cumprod: Tensor
-    prediction_type: PredictionType
+    noise: Noise
 
     @property
     def device(self) -> torch.device:
@@ -93,49 +57,45 @@ class StableDiffusion:
     @property
     def default_size(self) -> int:
         """Side in pixels of the square pictures the model was made for."""
-        return int(self.unet.config.sample_size) * self.vae_factor
+        return int(self.unet.config.sample_size) * self.vae_scale_factor
 
     @property
     def tokenize(self) -> Tokenize:
-        """Phrase → (token id, BPE piece) without special tokens."""
-        return hf_tokenize(self.tokenizer)
+        """Phrase → pieces without special tokens."""
+        return self.text.tokenize
 
     @property
-    def vae_factor(self) -> int:
+    def vae_scale_factor(self) -> int:
         """Pixels per latent cell."""
         config = self.vae.config
         levels = config.get("encoder_block_out_channels") or config.block_out_channels  # AutoencoderTiny or KL
         return int(2 ** (len(levels) - 1))
 
+    @property
+    def is_xl(self) -> bool:
+        """Whether the UNet is also told pooled text and picture sizes, as SDXL's."""
+        return bool(self.unet.config.get("addition_embed_type") == "text_time")
+
     def check_size(self, height: int, width: int) -> None:
         """Raise ModelError for a picture size in pixels that the model cannot make."""
-        factor = self.vae_factor
-        if height < 1 or width < 1 or height % factor or width % factor:
-            raise ModelError(f"{height}x{width} (HxW): both sides must be positive multiples of {factor}")
+        factor, least = self.vae_scale_factor, self.size_multiple
+        if height < least or width < least or height % factor or width % factor:
+            raise ModelError(
+                f"{height}x{width} (HxW): both sides must be multiples of {factor} pixels, and at least {least}"
+            )
 
-    def encode_prompts(self, *prompts: str) -> list[EncodedPrompt]:
-        """Prompts of any length in chunks of 77 rows, all with as many chunks as the longest needs."""
-        chunks = max(prompt_tokens(self.tokenizer, prompt)[1].shape[0] for prompt in prompts)
-        encoded = [prompt_tokens(self.tokenizer, prompt, chunks) for prompt in prompts]
-        return [EncodedPrompt(self.encode_ids(ids), tokens) for tokens, ids in encoded]
-
-    def encode_published(self, rules: PublishedRules, prompt: str, negative: str) -> list[EncodedPrompt]:
-        """Prompt and negative prompt as the given rules encode them: one chunk, the rest is cut off."""
-        stream, ids = prompt_tokens(self.tokenizer, prompt)
-        ids = published_ids(self.tokenizer, prompt) if rules.unpadded_prompt else ids[:1]
-        length = ids.shape[1]
-        tokens = tuple(token for token in stream.tokens if token.row < length - 1)
-        unprompted, negative_ids = prompt_tokens(self.tokenizer, negative)
-        return [
-            EncodedPrompt(self.encode_ids(ids), PromptTokens(prompt, tokens, length)),
-            EncodedPrompt(self.encode_ids(negative_ids[:1, :length]), unprompted),
-        ]
+    @property
+    def size_multiple(self) -> int:
+        """Side in pixels of one cell of the UNet's coarsest level."""
+        return int(self.vae_scale_factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
 
     @torch.inference_mode()
-    def encode_ids(self, ids: Tensor) -> Tensor:
-        """Token ids [chunks, rows] to conditioning [1, chunks · rows, d]."""
-        hidden = self.text_encoder(ids.to(self.text_encoder.device)).last_hidden_state
-        return hidden.flatten(0, 1)[None].to(self.device, self.dtype)  # type: ignore[no-any-return]
+    def encode_prompts(self, *prompts: str, format: PromptFormat = PromptFormat.CHUNKED) -> list[EncodedPrompt]:
+        """The prompts in chunks of 77 tokens, all with as many chunks as the longest needs."""
+        return [
+            EncodedPrompt(self._flattened(self.text.embed(ids)), tokens)
+            for tokens, ids in self.text.formatted(prompts, format)
+        ]
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
@@ -146,88 +106,52 @@ class StableDiffusion:
     @torch.inference_mode()
     def sample(
         self,
-        positive: Tensor,
-        negative: Tensor,
-        guidance: LayoutBias | None,
+        scene: Scene,
         settings: SamplingSettings,
         callback: Callback | None = None,
         observer: Observer | None = None,
     ) -> Tensor:
-        """Latents [images, 4, h, w] of a guided run; positive and negative: conditioning [1, L, d].
+        """Latents [images, 4, h, w] of a scene.
 
-        Both have the same number of rows. Raises Cancelled when the callback returns False; the UNet
-        is left as it was in every case.
+        Raises ModelError for a size the model cannot make, or prompts of different lengths; Cancelled
+        when the callback returns False. The UNet is left as it was in every case.
         """
         self.check_size(settings.height, settings.width)
-        _check_rows(positive, negative)
-        schedule = linear_schedule(self.alphas_cumprod, settings.steps)
-        shape = (self.unet.config.in_channels, settings.height // self.vae_factor, settings.width // self.vae_factor)
+        _check_lengths(scene)
+        schedule = self.noise.schedule(settings.steps)
+        factor = self.vae_scale_factor
+        shape = (self.unet.config.in_channels, settings.height // factor, settings.width // factor)
         noise = SeededNoise(settings.seeds, shape, self.device)
         sigma_max = (schedule.sigmas.max() ** 2).sqrt()
-        with guided_unet(self.unet, ForwardState(guided=slice(len(settings.seeds), None), observer=observer)) as state:
-            denoise = _GuidedDenoiser(self, positive, negative, guidance, settings, schedule, state)
-            return sample_euler(
-                denoise, noise() * sigma_max, schedule.sigmas, settings.guided, noise, settings.recurrence, callback
-            )
+        repeated = settings.guided_count if settings.recurrence else 0
+        state = ForwardState(observer=observer)
+        with guided_unet(self.unet, state):
+            denoise = GuidedDenoiser(self, scene, settings, schedule, state)
+            return sample_euler(denoise, noise() * sigma_max, schedule.sigmas, repeated, noise, callback)
 
-    def predict(self, x: Tensor, sigma: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
-        """The UNet's raw output (noise or velocity) for latents x [B, 4, h, w] at noise level σ."""
-        scaled = (x / (sigma**2 + 1) ** 0.5).to(self.dtype)
-        return self.unet(scaled, timestep, encoder_hidden_states=conditioning).sample.to(x.dtype)  # type: ignore[no-any-return]
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, time_ids: Tensor | None = None
+    ) -> Tensor:
+        """The UNet's raw output [B, 4, h, w] in its number format.
 
-    def to_denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
-        """Clean latents from the UNet's output at noise level σ."""
-        if self.prediction_type == "epsilon":
-            return x - sigma * output
-        return output * (-sigma / (sigma**2 + 1) ** 0.5) + x / (sigma**2 + 1)
+        noisy: latents as in training, [B, 4, h, w]. timesteps: [] or [B], possibly fractional.
+        time_ids: SDXL's picture sizes [B, 6], used where the conditioning has pooled text.
+        """
+        added = {}
+        if conditioning.pooled is not None:
+            added = {"added_cond_kwargs": {"text_embeds": conditioning.pooled.to(self.dtype), "time_ids": time_ids}}
+        embeds = conditioning.embeds.to(self.dtype)
+        output: Tensor = self.unet(noisy.to(self.dtype), timesteps, encoder_hidden_states=embeds, **added).sample
+        return output
 
-
-class _GuidedDenoiser:
-    """Classifier-free guidance with the layout on the positive half, both halves in one forward."""
-
-    def __init__(
-        self,
-        model: StableDiffusion,
-        positive: Tensor,
-        negative: Tensor,
-        guidance: LayoutBias | None,
-        settings: SamplingSettings,
-        schedule: Schedule,
-        state: ForwardState,
-    ) -> None:
-        images = len(settings.seeds)
-        halves = (negative, positive) if settings.cfg != 1 or settings.dynamic_cfg else (positive,)
-        state.guided = slice(images * (len(halves) - 1), None)
-        self._conditioning = torch.cat([half.expand(images, -1, -1) for half in halves])
-        self._halves = len(halves)
-        self._model, self._guidance, self._settings, self._state = model, guidance, settings, state
-        self._timesteps = schedule.timesteps
-        self._sigmas = schedule.sigmas.to(positive.device)
-        self._bias_sigmas = self._guidance_sigmas(schedule)
-
-    def __call__(self, x: Tensor, step: int, guided: bool) -> Tensor:
-        self._state.guidance = self._guidance if guided else None
-        self._state.growth = log_growth(float(self._bias_sigmas[step])) if guided else 0.0
-        sigma = self._sigmas[step]
-        timestep = self._timesteps[step].to(x.device, torch.float32)
-        output = self._model.predict(x.repeat(self._halves, 1, 1, 1), sigma, timestep, self._conditioning)
-        if self._halves == 2:
-            negative, positive = output.chunk(2)
-            output = negative + self._scale(sigma) * (positive - negative)
-        return self._model.to_denoised(x, sigma, output)
-
-    def _scale(self, sigma: Tensor) -> Tensor | float:
-        if not self._settings.dynamic_cfg:
-            return self._settings.cfg
-        return self._settings.cfg * (1 + sigma / self._sigmas[0])
-
-    def _guidance_sigmas(self, schedule: Schedule) -> Tensor:
-        if self._settings.published_rules is None or not self._settings.guided:
-            return schedule.sigmas
-        return linear_schedule(self._model.alphas_cumprod, self._settings.guided).sigmas
+    def _flattened(self, chunks: Conditioning) -> Conditioning:
+        """Chunks [n, 77, d] as one prompt [1, 77 · n, d]; the first chunk's pooled text is the prompt's."""
+        embeds = chunks.embeds.flatten(0, 1)[None].to(self.device, self.dtype)
+        return Conditioning(embeds, None if chunks.pooled is None else chunks.pooled[:1].to(self.device, self.dtype))
 
 
-def _check_rows(positive: Tensor, negative: Tensor) -> None:
+def _check_lengths(scene: Scene) -> None:
+    positive, negative = scene.positive.embeds, scene.negative.embeds
     if positive.shape[1:] != negative.shape[1:]:
         raise ModelError(
             f"the prompt's conditioning is {tuple(positive.shape)} but the negative prompt's {tuple(negative.shape)}: "

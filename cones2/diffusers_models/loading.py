@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from .latent_model import PredictionType, StableDiffusion
-from .sdxl import StableDiffusionXL
-from .single_file import SDXL_REFUSAL, load_single_file
+from ..messages import shown
+from ..sampling.noise import Noise, Prediction, make_noise
+from .latent_model import DiffusersModel
+from .single_file import load_single_file
+from .text import ClipText
 
 _PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
+_LEAST_ALPHA = 4.9e-8  # ᾱ whose σ is 4500, where ComfyUI too ends schedules of zero terminal signal
 
 
 def load_model(
@@ -23,67 +27,37 @@ def load_model(
     tokenizer: Path | str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    prediction_type: PredictionType | None = None,
-) -> StableDiffusion:
+    prediction_type: Prediction | None = None,
+) -> DiffusersModel:
     """The components of a model, in evaluation mode.
 
-    path: a diffusers folder (subfolders tokenizer, text_encoder, unet, vae, scheduler) or a
-    checkpoint file (.safetensors, .ckpt). tokenizer: a folder with a CLIP tokenizer, used instead
-    of the model's own; a single file has none and falls back to the one of a ComfyUI install.
+    path: a diffusers folder (SD 1.x, 2.x or SDXL; subfolders tokenizer, text_encoder, unet, vae,
+    scheduler) or a checkpoint file of SD 1.x or 2.x (.safetensors, .ckpt).
+    tokenizer: a folder with a CLIP tokenizer, used instead of the model's own; a single file has none
+    and falls back to the one of a ComfyUI install.
     prediction_type: overrides what the model says.
     Raises ModelError naming the missing or unsupported part.
     """
     path = Path(path)
-    if (path / "text_encoder_2").is_dir():
-        raise ModelError(f"{path} is an SDXL model: {SDXL_REFUSAL}")
-    return StableDiffusion(**_ready(path, _load_parts(path, tokenizer), device, dtype, prediction_type))
-
-
-def load_model_to_train(
-    path: Path | str,
-    tokenizer: Path | str | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    prediction_type: PredictionType | None = None,
-) -> StableDiffusion:
-    """Like `load_model`; the folder may also hold an SDXL model, which can be trained with but not sampled."""
-    path = Path(path)
-    if not (path / "text_encoder_2").is_dir():
-        return load_model(path, tokenizer, device, dtype, prediction_type)
-    parts = _ready(path, _load_second_encoder(path, _load_parts(path, tokenizer)), device, dtype, prediction_type)
-    parts["vae"].float()  # SDXL's original VAE overflows in half precision
-    return StableDiffusionXL(**parts)
-
-
-def _load_parts(path: Path, tokenizer: Path | str | None) -> dict[str, Any]:
     if not path.exists():
         raise ModelError(f"there is no model at {path}")
     if path.is_dir():
         _check_folder(path)
-        return _load_folder(path, Path(tokenizer) if tokenizer else path / "tokenizer")
-    return load_single_file(path, load_tokenizer(_tokenizer_folder(path, tokenizer)))
-
-
-def _ready(
-    path: Path,
-    parts: dict[str, Any],
-    device: torch.device | str,
-    dtype: torch.dtype,
-    prediction_type: PredictionType | None,
-) -> dict[str, Any]:
-    """The parts on the device, checked, in evaluation mode."""
-    for name in ("text_encoder", "unet", "vae"):
-        parts[name] = parts[name].to(device, dtype).eval().requires_grad_(False)
-    if prediction_type is not None:
-        parts["prediction_type"] = prediction_type
-    if parts["prediction_type"] not in ("epsilon", "v_prediction"):
-        raise ModelError(f"{path} predicts {parts['prediction_type']}: only epsilon and v_prediction are supported")
-    channels = parts["unet"].config.in_channels
-    if channels != parts["unet"].config.out_channels:
+        model = _load_folder(path, Path(tokenizer) if tokenizer else path / "tokenizer")
+    else:
+        model = load_single_file(path, load_tokenizer(_tokenizer_folder(path, tokenizer)))
+    channels = model.unet.config.in_channels
+    if channels != model.unet.config.out_channels:
         raise ModelError(
             f"{path} takes {channels} channels (an inpainting or depth model): only text to image is sampled"
         )
-    return parts
+    for part in (model.text.encoders, model.unet, model.vae):
+        part.to(device, dtype).eval().requires_grad_(False)
+    if model.is_xl:
+        model.vae.float()  # SDXL's original VAE overflows in half precision
+    if prediction_type is not None:
+        model = replace(model, noise=make_noise(prediction_type, model.noise.alphas_cumprod))
+    return model
 
 
 def _check_folder(path: Path) -> None:
@@ -94,35 +68,39 @@ def _check_folder(path: Path) -> None:
         raise ModelError(f"{path} is not a diffusers model folder: it lacks {', '.join(missing)} (it has {has})")
 
 
-def _load_folder(path: Path, tokenizer: Path) -> dict[str, Any]:
-    from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel
+def _load_folder(path: Path, tokenizer: Path) -> DiffusersModel:
+    from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     vae_class: Any = AutoencoderTiny if _class_name(path / "vae") == "AutoencoderTiny" else AutoencoderKL
     try:
-        scheduler = DDIMScheduler.from_pretrained(path / "scheduler", local_files_only=True)
-        return {
-            "tokenizer": load_tokenizer(tokenizer),
-            "text_encoder": CLIPTextModel.from_pretrained(path / "text_encoder", local_files_only=True),
-            "unet": UNet2DConditionModel.from_pretrained(path / "unet", local_files_only=True),
-            "vae": vae_class.from_pretrained(path / "vae", local_files_only=True),
-            "alphas_cumprod": _finite_snr(scheduler.alphas_cumprod),
-            "prediction_type": scheduler.config.prediction_type,
-        }
+        tokenizers = [load_tokenizer(tokenizer)]
+        encoders: list[Any] = [CLIPTextModel.from_pretrained(path / "text_encoder", local_files_only=True)]
+        if (path / "text_encoder_2").is_dir():  # SDXL
+            second = CLIPTextModelWithProjection.from_pretrained(path / "text_encoder_2", local_files_only=True)
+            tokenizers.append(load_tokenizer(path / "tokenizer_2"))
+            encoders.append(second)
+        return DiffusersModel(
+            ClipText(tokenizers, nn.ModuleList(encoders), penultimate=len(encoders) > 1),
+            UNet2DConditionModel.from_pretrained(path / "unet", local_files_only=True),
+            vae_class.from_pretrained(path / "vae", local_files_only=True),
+            _load_noise(path),
+        )
+    except ModelError:
+        raise
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
 
 
-def _load_second_encoder(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
-    """The parts of SDXL: both text encoders and their tokenizers."""
-    from transformers import CLIPTextModelWithProjection
+def _load_noise(path: Path) -> Noise:
+    from diffusers import DDIMScheduler
 
+    scheduler: Any = DDIMScheduler.from_pretrained(path / "scheduler", local_files_only=True)
+    kind = scheduler.config.prediction_type
     try:
-        second = CLIPTextModelWithProjection.from_pretrained(path / "text_encoder_2", local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
-    tokenizers = (parts["tokenizer"], load_tokenizer(path / "tokenizer_2"))
-    return {**parts, "tokenizer": tokenizers, "text_encoder": nn.ModuleList([parts["text_encoder"], second])}
+        return make_noise(kind, _finite_snr(scheduler.alphas_cumprod))
+    except KeyError:
+        raise ModelError(f"{path} predicts {shown(kind)}: only epsilon and v_prediction are supported") from None
 
 
 def _class_name(folder: Path) -> str:
@@ -133,8 +111,8 @@ def _class_name(folder: Path) -> str:
 
 
 def _finite_snr(alphas_cumprod: Tensor) -> Tensor:
-    """Zero-terminal-SNR models end in ᾱ = 0, an infinite σ: keep it at 4500 as ComfyUI does."""
-    return alphas_cumprod.clamp(min=4.9e-8)
+    """Zero-terminal-SNR models end in ᾱ = 0, an infinite σ: keep it finite."""
+    return alphas_cumprod.clamp(min=_LEAST_ALPHA)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -174,4 +152,4 @@ def _host_candidates() -> list[Path]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return shown((str(error).strip() or type(error).__name__).splitlines()[0])

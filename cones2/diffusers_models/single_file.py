@@ -11,10 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..messages import shown
+from ..sampling.noise import Prediction, make_noise
 from ..sampling.schedule import scaled_linear_alphas
+from .latent_model import DiffusersModel
+from .text import ClipText
 
 StateDict = Mapping[str, Tensor]
 
@@ -26,39 +30,36 @@ _OPEN_CLIP = "cond_stage_model.model."
 _SD2_WIDTH = 1024
 _SD2_LAYERS = 23  # SD 2 reads the last but one of OpenCLIP's 24 layers; some files leave the last out
 _SD_SCALING = 0.18215
-# SD 2.1's velocity models are told from its noise models by this bias's spread, as ComfyUI does.
+# The spread of this bias distinguishes SD 2.1's velocity models from its noise models, as ComfyUI does.
 _VELOCITY_MARK = _UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
-SDXL_REFUSAL = "the command line samples SD 1.x and 2.x; use the ComfyUI nodes for SDXL"
+_VELOCITY_SPREAD = 0.09
 _SD1_HEADS = 8
 _SD2_HEAD_WIDTH = 64
 
 
-def load_single_file(path: Path, tokenizer: Any) -> dict[str, Any]:
-    """Components of a checkpoint file, ready for StableDiffusion(**parts).
-
-    Raises ModelError for files that are no SD 1.x or 2.x checkpoint.
-    """
+def load_single_file(path: Path, tokenizer: Any) -> DiffusersModel:
+    """The model in a checkpoint file. Raises ModelError for a file that is not an SD 1.x or 2.x checkpoint."""
     state = _read(path)
     if _UNET + "label_emb.0.0.weight" in state:
-        raise ModelError(f"{path.name} is an SDXL checkpoint: {SDXL_REFUSAL}")
+        raise ModelError(f"{path.name} is an SDXL checkpoint: single files are read for SD 1.x and 2.x only")
     for prefix, part in ((_UNET, "UNet"), (_VAE, "VAE"), ("cond_stage_model.", "text encoder")):
         if not any(key.startswith(prefix) for key in state):
-            raise ModelError(f"{path.name} is no Stable Diffusion 1.x or 2.x checkpoint: it has no {part} ({prefix}…)")
+            raise ModelError(
+                f"{path.name} is not a Stable Diffusion 1.x or 2.x checkpoint: it has no {part} ({prefix}…)"
+            )
     try:
         text = _text_weights(state)
         is_sd2 = text["embeddings.token_embedding.weight"].shape[1] == _SD2_WIDTH
         if is_sd2:
             tokenizer.pad_token = "!"
-        return {
-            "tokenizer": tokenizer,
-            "text_encoder": _text_encoder(text, is_sd2),
-            "unet": _unet(state, is_sd2),
-            "vae": _tiny_vae(state) if _TINY_VAE + "decoder.1.weight" in state else _vae(state),
-            "alphas_cumprod": scaled_linear_alphas(),
-            "prediction_type": _prediction_type(state),
-        }
+        return DiffusersModel(
+            ClipText([tokenizer], nn.ModuleList([_text_encoder(text, is_sd2)])),
+            _unet(state, is_sd2),
+            _tiny_vae(state) if _TINY_VAE + "decoder.1.weight" in state else _vae(state),
+            make_noise(_prediction_type(state), scaled_linear_alphas()),
+        )
     except (KeyError, RuntimeError, IndexError) as error:
-        raise ModelError(f"{path.name} cannot be converted: {str(error).strip().splitlines()[0]}") from error
+        raise ModelError(f"{path.name} cannot be converted: {shown(str(error).strip().splitlines()[0])}") from error
 
 
 def _read(path: Path) -> StateDict:
@@ -76,9 +77,9 @@ def _read(path: Path) -> StateDict:
     return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def _prediction_type(state: StateDict) -> str:
+def _prediction_type(state: StateDict) -> Prediction:
     mark = state.get(_VELOCITY_MARK)
-    velocity = "v_pred" in state or (mark is not None and float(mark.float().std(unbiased=False)) > 0.09)
+    velocity = "v_pred" in state or (mark is not None and float(mark.float().std(unbiased=False)) > _VELOCITY_SPREAD)
     return "v_prediction" if velocity else "epsilon"
 
 

@@ -23,7 +23,7 @@ def score_std(q: Tensor, k: Tensor, joint_batch: bool = False) -> Tensor:
     q: [B, heads, N, d], k: [B, heads, L, d]; over all heads, positions and tokens of an image:
     [B] float32. joint_batch: over the whole batch at once, as published, repeated B times.
 
-    With K̃ = K minus its mean token k̄, every position's centerd scores sum to 0, so the squared
+    With K̃ = K minus its mean token k̄, every position's centered scores sum to 0, so the squared
     deviations are ‖QK̃ᵀ‖² + L · Σ(q·k̄ − mean)²: sums of squares that cancel nowhere, in float32.
     """
     q, k = q.float(), k.float()

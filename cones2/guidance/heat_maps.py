@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Observer = Callable[[Tensor, Tensor, Tensor | None, tuple[int, int]], None]
+"""Called by each cross-attention layer with q, k [B, heads, N or L, d], its bias or None, and (height, width)."""
 
 
 def subject_attention(q: Tensor, k: Tensor, bias: Tensor | None, token_indices: Sequence[int]) -> Tensor:

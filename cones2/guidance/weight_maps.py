@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import LayoutError
-from ..layout.regions import Layout, Region, coverage
+from ..layout.grid import coverage
+from ..layout.regions import Layout, Region
 from ..prompt.tokens import Span
 
 DEFAULT_OUTSIDE_WEIGHT = -1e8  # published weight outside a region: the token is masked out there

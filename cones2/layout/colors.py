@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageFilter
 
 from ..errors import LayoutError
+from ..messages import shown
 
 RGB: TypeAlias = tuple[int, int, int]
 
@@ -18,6 +19,10 @@ RGB: TypeAlias = tuple[int, int, int]
 # distance (JPEG quality 75 of pure primaries: 45 at most inside a region, more on its edge).
 DEFAULT_TOLERANCE = 96.0
 
+_LONGEST_COLOR = 100  # characters
+_EXACT = 3.0  # distance up to which a pixel is the color itself, not a blend of two others
+_GRAY_SPREAD = 24  # difference of the channels up to which a color counts as gray
+_CHUNK = 1 << 16  # distinct colors measured at a time
 _TRIPLE = re.compile(r"\(?\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)?")
 
 
@@ -26,19 +31,26 @@ def parse_color(text: str) -> RGB:
 
     Raises LayoutError naming the text and the accepted forms.
     """
-    triple = _TRIPLE.fullmatch(text.strip())
-    if triple:
-        red, green, blue = (int(part) for part in triple.groups())
-        if max(red, green, blue) <= 255:
-            return red, green, blue
-    elif not text.strip().isdigit():
-        try:
-            return ImageColor.getrgb(text.strip().lower())[:3]
-        except ValueError:
-            pass
-    raise LayoutError(
-        f'"{text}" is not a color: write "255,0,0" (each 0–255), "#f00", "#ff0000" or a CSS name such as "red"'
-    )
+    typed = text.strip()
+    triple = _TRIPLE.fullmatch(typed)
+    color = tuple(int(part) for part in triple.groups()) if triple else _css_color(typed)
+    if color is None or max(color) > 255:
+        raise LayoutError(
+            f'"{shown(text)}" is not a color: write "255,0,0" (each 0–255), "#f00", "#ff0000" '
+            'or a CSS name such as "red"'
+        )
+    red, green, blue = color
+    return red, green, blue
+
+
+def _css_color(text: str) -> tuple[int, ...] | None:
+    if len(text) > _LONGEST_COLOR or text.isdigit():
+        return None
+    try:
+        color = ImageColor.getrgb(text.lower())[:3]
+    except (ValueError, OverflowError):
+        return None
+    return color if min(color) >= 0 else None
 
 
 def color_name(color: RGB) -> str:
@@ -46,30 +58,33 @@ def color_name(color: RGB) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow picture as RGB; transparency is composited on white."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
 def nearest_color(pixels: NDArray[np.uint8], colors: Sequence[RGB], tolerance: float) -> NDArray[np.int64]:
     """Index of the nearest table color per pixel, −1 where none lies within `tolerance`.
 
-    pixels: [H, W, 3]; tolerance: Euclidean distance in RGB, 0 (exact) to 441. Result: [H, W].
+    pixels: [H, W, 3]; tolerance: Euclidean distance in RGB, 0 (exact) to 442. Result: [H, W].
     A pixel nearer to black or white than to every table color is background.
     """
     palette = np.array([*colors, *_background(colors)], dtype=np.int32)
     # Layouts have few distinct colors: measure each once instead of each pixel.
     packed = pixels.astype(np.int32) @ np.array([65536, 256, 1], dtype=np.int32)
     distinct, inverse = np.unique(packed, return_inverse=True)
-    values = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=-1)
+    nearest = np.concatenate(
+        [
+            _nearest_of(distinct[start : start + _CHUNK], palette, len(colors), tolerance)
+            for start in range(0, len(distinct), _CHUNK)
+        ]
+    )
+    return nearest[inverse].reshape(pixels.shape[:2])
+
+
+def _nearest_of(
+    packed: NDArray[np.int32], palette: NDArray[np.int32], table: int, tolerance: float
+) -> NDArray[np.int64]:
+    """Index of the nearest of the first `table` palette colors for each packed color, else −1."""
+    values = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=-1)
     squared = ((values[:, None, :] - palette[None]) ** 2).sum(-1)
     nearest = squared.argmin(-1)
-    matched = (squared.min(-1) <= tolerance**2) & (nearest < len(colors))
-    return np.where(matched, nearest, -1)[inverse].reshape(pixels.shape[:2])
+    return np.where((squared.min(-1) <= tolerance**2) & (nearest < table), nearest, -1)
 
 
 def prominent_colors(
@@ -80,21 +95,49 @@ def prominent_colors(
     Near shades are counted together (5 bits a channel); black, white and grays are left out as
     background. Each comes with its share of the whole picture (0–1).
     """
-    flat = pixels[chosen].astype(np.int32)
+    flat = pixels[chosen]
     if not flat.size:
         return []
-    packed = (flat >> 3) @ np.array([1024, 32, 1], dtype=np.int32)
-    _, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    total = chosen.size
+    shades = (flat >> 3).astype(np.int32) @ np.array([1024, 32, 1], dtype=np.int32)
+    counts = np.bincount(shades)
     found: list[tuple[RGB, float]] = []
-    for index in np.argsort(-counts, kind="stable"):
-        share = float(counts[index]) / total
+    for shade in np.argsort(-counts, kind="stable"):
+        share = float(counts[shade]) / chosen.size
         if share < least_share:
             break
-        red, green, blue = np.median(flat[inverse == index], axis=0).astype(int).tolist()
-        if max(red, green, blue) - min(red, green, blue) > 24:
+        red, green, blue = np.median(flat[shades == shade], axis=0).astype(int).tolist()
+        if max(red, green, blue) - min(red, green, blue) > _GRAY_SPREAD:
             found.append(((red, green, blue), share))
     return found
+
+
+def without_fringe(mask: NDArray[np.bool_], pixels: NDArray[np.uint8], color: RGB) -> NDArray[np.bool_]:
+    """The mask [H, W] of a color without thin seams: where red meets yellow, blended pixels look orange.
+
+    Thin strokes in the color itself stay; a blend may hit it too, but only here and there.
+    """
+    exact = np.zeros_like(mask)
+    exact[mask] = ((pixels[mask].astype(np.int32) - np.array(color, dtype=np.int32)) ** 2).sum(-1) <= _EXACT**2
+    strokes = exact & (_neighbors(exact) >= 2)
+    picture = Image.fromarray(mask.astype(np.uint8))
+    opened = np.asarray(picture.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))).astype(bool)
+    kept: NDArray[np.bool_] = strokes | (opened & mask)
+    return kept if kept.any() else mask
+
+
+def _neighbors(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """How many of each cell's 8 neighbors are set."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    around: NDArray[np.uint8] = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - mask
+    return around
+
+
+def listed_colors(colors: Sequence[tuple[RGB, float]]) -> str:
+    """Colors and their shares as messages show them: "#ff0000 (12%), #0000ff (3%)"."""
+    if not colors:
+        return "only black, white and gray"
+    return ", ".join(f"{color_name(color)} ({share:.0%})" for color, share in colors[:8])
 
 
 def _background(colors: Sequence[RGB]) -> list[RGB]:

@@ -1,21 +1,15 @@
-"""Pictures people look at: labeled layouts, heat maps, grids, and PNG files that carry their settings."""
+"""Pictures people look at: labeled layouts, heat maps and grids."""
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..errors import LayoutError
-from ..storage.files import read_limited
 from .colors import RGB
 from .regions import Layout, Region
 
@@ -25,33 +19,7 @@ PALETTE: tuple[RGB, ...] = (
     (145, 30, 180), (70, 200, 220), (240, 50, 230), (128, 128, 0),
 )  # fmt: skip
 _HEAT = np.array([(10, 8, 30), (90, 20, 110), (190, 50, 90), (245, 130, 50), (252, 240, 170)], dtype=np.float64)
-_SETTINGS_KEY = "cones2"
 _GAP = 8
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others, such as EPS, make Pillow start programs
-_PICTURE_BYTES = 64 << 20
-_PICTURE_PIXELS = 64 << 20  # 8192 × 8192: far above any layout, far below what exhausts memory
-
-
-def open_layout_picture(path: Path) -> Image.Image:
-    """The decoded layout picture.
-
-    Raises LayoutError when it is no PNG, JPEG, WebP, BMP, GIF or TIFF, or too large, Cones2Error when it is missing.
-    """
-    data = read_limited(path, _PICTURE_BYTES, "layout picture")
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        if image.width * image.height > _PICTURE_PIXELS:
-            raise LayoutError(
-                f"the layout picture {path.name} is {image.width} × {image.height}: 8192 × 8192 is the limit"
-            )
-        image.load()
-    except LayoutError:
-        raise
-    except UnidentifiedImageError as error:
-        raise LayoutError(f"{path.name} is not a readable picture: none of {', '.join(_FORMATS)}") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise LayoutError(f"{path.name} is not a readable picture: {error}") from error
-    return image
 
 
 def region_color(region: Region, index: int) -> RGB:
@@ -99,26 +67,12 @@ def labeled(picture: Image.Image, caption: str) -> Image.Image:
 def grid(pictures: Sequence[Image.Image], columns: int | None = None) -> Image.Image:
     """Pictures of one size side by side on white, row by row."""
     columns = columns or min(len(pictures), 4)
-    rows = -(-len(pictures) // columns)
+    rows = math.ceil(len(pictures) / columns)
     width, height = pictures[0].size
     out = Image.new("RGB", (columns * (width + _GAP) - _GAP, rows * (height + _GAP) - _GAP), (255, 255, 255))
     for index, picture in enumerate(pictures):
         out.paste(picture, (index % columns * (width + _GAP), index // columns * (height + _GAP)))
     return out
-
-
-def write_png(picture: Image.Image, stream: BinaryIO, settings: Mapping[str, Any]) -> None:
-    """Save as PNG with the settings as JSON in the text chunk "cones2"."""
-    info = PngInfo()
-    info.add_itxt(_SETTINGS_KEY, json.dumps(settings, ensure_ascii=False))
-    picture.save(stream, "PNG", pnginfo=info)
-
-
-def read_settings(picture: Image.Image) -> dict[str, Any]:
-    """The settings a PNG carries; empty when it carries none."""
-    text = picture.info.get(_SETTINGS_KEY)
-    settings = json.loads(text) if text else {}
-    return settings if isinstance(settings, dict) else {}
 
 
 def _mask_at(region: Region, height: int, width: int) -> NDArray[np.bool_]:

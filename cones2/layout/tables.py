@@ -6,8 +6,11 @@ import math
 from typing import NamedTuple
 
 from ..errors import LayoutError
+from ..messages import shown
+from ..ranges import REGION_WEIGHT
 from .colors import parse_color
-from .regions import DEFAULT_WEIGHT, ColorEntry
+from .painted import ColorEntry
+from .regions import DEFAULT_WEIGHT, check_region_count
 
 
 class SubjectLine(NamedTuple):
@@ -18,7 +21,7 @@ class SubjectLine(NamedTuple):
 
 
 def parse_subject_lines(text: str, weight: float = DEFAULT_WEIGHT) -> list[SubjectLine]:
-    """Subjects from lines "dog" or "dog @ 3" (its own weight instead of `weight`); blank lines count nothing.
+    """Subjects from lines "dog" or "dog @ 3" (its own weight instead of `weight`); blank lines are ignored.
 
     Raises LayoutError naming the line.
     """
@@ -26,7 +29,7 @@ def parse_subject_lines(text: str, weight: float = DEFAULT_WEIGHT) -> list[Subje
 
 
 def parse_color_lines(text: str, weight: float = DEFAULT_WEIGHT) -> list[ColorEntry]:
-    """Color table from lines "#ff0000 = dog", "255,0,0: dog" or "red = dog @ 3"; blank lines count nothing.
+    """Color table from lines "#ff0000 = dog", "255,0,0: dog" or "red = dog @ 3"; blank lines are ignored.
 
     Raises LayoutError naming the line.
     """
@@ -34,14 +37,16 @@ def parse_color_lines(text: str, weight: float = DEFAULT_WEIGHT) -> list[ColorEn
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
-    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    check_region_count(len(lines))
+    return lines
 
 
 def _color_line(line: str, number: int, weight: float) -> ColorEntry:
     at = min((line.find(sign) for sign in "=:" if sign in line), default=-1)
     if at < 0:
         raise LayoutError(
-            f'line {number} of the color table is "{line}": write "color = subject", such as "#ff0000 = dog"'
+            f'line {number} of the color table is "{shown(line, 80)}": write "color = subject", such as "#ff0000 = dog"'
         )
     subject = _subject_line(line[at + 1 :].strip(), number, weight)
     return ColorEntry(parse_color(line[:at].strip().strip("\"'")), subject.subject, subject.weight)
@@ -64,8 +69,9 @@ def _weight(typed: str, number: int) -> float:
         value = float(typed)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if value not in REGION_WEIGHT:
         raise LayoutError(
-            f'line {number} has the weight "{typed.strip()}": write a number after "@", such as "dog @ 2.5"'
+            f'line {number} has the weight "{shown(typed.strip(), 80)}": '
+            f'write a number from {REGION_WEIGHT} after "@", such as "dog @ 2.5"'
         )
     return value

@@ -1,73 +1,58 @@
-"""Which rows of the conditioning each subject of a guidance config gets its residual added to."""
+"""Which tokens each subject of a guidance config gets its residual added to."""
 
 from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfigError, PromptError
-from ..prompt.tokens import (
-    Claim,
-    PromptTokens,
-    Span,
-    Tokenize,
-    bare_phrase,
-    find_phrase,
-    listed_words,
-    locate_subjects,
-    words,
-)
-from .config import ConfigSubject, GuidanceConfig
+from ..messages import shown
+from ..prompt.claims import Claim, PhraseRef, locate_subjects
+from ..prompt.tokens import PromptTokens, Span, Tokenize, bare_phrase, find_phrase, listed_words, words
+from .config import GuidanceConfig
+from .config_values import ConfigSubject
 
 log = logging.getLogger(__name__)
 
+_NUMBERED = re.compile(r"(.+)#(\d{1,6})\W*", re.DOTALL)
+
 
 @dataclass(frozen=True)
-class SubjectPlacement:
-    """A residual, the prompt phrase it belongs to, and the rows of each occurrence it is added to."""
+class Placement:
+    """A residual of a config at its tokens.
+
+    name: as the config calls it.
+    residual: its file, if it exists.
+    reference: the phrase it belongs to, and which of its occurrences where one was selected.
+    claim: the tokens it is added to.
+    """
 
     name: str
     residual: Path | None
-    phrase: str
-    spans: tuple[Span, ...]
+    reference: PhraseRef
+    claim: Claim
 
 
 @dataclass(frozen=True)
 class PlacementReport:
     """Placements in the order of `subject_list`; with problems, only those that could be made."""
 
-    placements: list[SubjectPlacement]
+    placements: list[Placement]
     problems: list[str]
     notes: list[str]
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """A subject, the phrase found for it, and the occurrence (from 1) that was selected, if any."""
-
-    subject: ConfigSubject
-    phrase: str
-    occurrence: int | None
-    note: str = ""
-
-
 def resolve_subjects(
-    config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize, strict_positions: bool = False
-) -> list[SubjectPlacement]:
-    """Span for every subject of `subject_list`, in its order.
+    config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize, typed_positions: bool = False
+) -> list[Placement]:
+    """The tokens of every subject of `subject_list`, in its order; docs/prompts.md has the rules.
 
-    The names of that list are free ("<pet_cat>", "<dog6>", "dog#2"). The phrase is the name without
-    brackets and with spaces for underscores, or without its trailing digits; where the prompt has
-    neither, it is the color table's phrase, or else the word, at the typed position (with a
-    warning). A typed position inside an occurrence of the phrase selects that occurrence; any other
-    is ignored with a warning, and the phrase claims its places as in locate_subjects.
-
-    strict_positions: the published behavior, rows from the typed position on, whatever stands there.
-    Raises ConfigError naming file, entry, subject and the prompt's words.
+    typed_positions: the published behavior, tokens from the typed position on, whatever is there.
+    Raises ConfigError naming file, entry, subject and the prompt's words; logs what it had to guess.
     """
-    report = place_subjects(config, prompt, tokenize, strict_positions)
+    report = place_subjects(config, prompt, tokenize, typed_positions)
     if report.problems:
         raise ConfigError(report.problems[0])
     for note in report.notes:
@@ -76,105 +61,143 @@ def resolve_subjects(
 
 
 def place_subjects(
-    config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize, strict_positions: bool = False
+    config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize, typed_positions: bool = False
 ) -> PlacementReport:
     """Like resolve_subjects, but reports every problem and warning instead of raising and logging."""
-    placed: dict[int, SubjectPlacement] = {}
+    occurrences = _Occurrences(prompt, tokenize)
+    typed: dict[int, Placement] = {}
     choices: dict[int, _Choice] = {}
     problems: list[str] = []
     for index, subject in enumerate(config.subjects):
         try:
-            if strict_positions and subject.position is not None:
-                placed[index] = _typed_rows(subject, subject.position, prompt, tokenize)
+            if typed_positions and subject.position is not None:
+                typed[index] = _typed(subject, subject.position, occurrences)
             else:
-                choices[index] = _choose(subject, config, prompt, tokenize)
+                choices[index] = _choose(subject, config, occurrences)
         except ConfigError as error:
             problems.append(f"{config.where}: {error}")
-    notes: list[str] = []
     try:
-        claims = _claims(list(choices.values()), config, prompt, tokenize)
+        claims = _claims(list(choices.values()), config, occurrences)
     except PromptError as error:
-        return PlacementReport(list(placed.values()), [*problems, f"{config.where}: {error}"], notes)
+        return PlacementReport(list(typed.values()), [*problems, f"{config.where}: {error}"], [])
+    placed, notes = dict(typed), []
     for (index, choice), claim in zip(choices.items(), claims, strict=True):
-        subject = choice.subject
-        placed[index] = SubjectPlacement(subject.name, subject.residual, choice.phrase, claim.spans)
+        placed[index] = Placement(choice.subject.name, choice.subject.residual, choice.reference, claim)
         if choice.note:
-            rows = ", ".join(str(row) for rows in claim.spans for row in rows)
-            notes.append(f'{config.where}: {choice.note}; "{choice.phrase}" is used (row {rows})')
+            notes.append(f"{config.where}: {choice.note}; {_used(choice, claim)}")
     return PlacementReport([placed[index] for index in sorted(placed)], problems, notes)
 
 
-def _claims(choices: list[_Choice], config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize) -> list[Claim]:
+@dataclass
+class _Occurrences:
+    """Where phrases occur in one prompt; each is searched once."""
+
+    prompt: PromptTokens
+    tokenize: Tokenize
+    _found: dict[str, list[Span]] = field(default_factory=dict)
+
+    def of(self, phrase: str) -> list[Span]:
+        if phrase not in self._found:
+            self._found[phrase] = find_phrase(self.prompt, phrase, self.tokenize)
+        return self._found[phrase]
+
+    def at(self, phrase: str, position: int | None) -> int | None:
+        """The number of the occurrence that covers a token index, from 1; None when none does."""
+        return next((number for number, span in enumerate(self.of(phrase), 1) if position in span), None)
+
+    def word_at(self, position: int | None) -> str | None:
+        """The word that covers a token index."""
+        return next((word for word, span in words(self.prompt) if position in span), None)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A subject and the phrase chosen for it; note: what had to be guessed."""
+
+    subject: ConfigSubject
+    reference: PhraseRef
+    note: str = ""
+
+
+def _claims(choices: list[_Choice], config: GuidanceConfig, occurrences: _Occurrences) -> list[Claim]:
     """One claim per choice. Longer phrases of the color table ("hot dog") keep their words where they can."""
-    selectors = [_selector(choice) for choice in choices]
-    mine = [rows for choice in choices for rows in find_phrase(prompt, choice.phrase, tokenize)]
-    longer = [
-        phrase
-        for phrase in dict.fromkeys(bare_phrase(color.subject) for color in config.colors)
-        if any(set(rows) < set(wide) for wide in find_phrase(prompt, phrase, tokenize) for rows in mine)
-    ]
+    prompt, tokenize = occurrences.prompt, occurrences.tokenize
+    references = [choice.reference for choice in choices]
+    covered = {span: True for reference in references for span in occurrences.of(reference.phrase)}
+    longer = [phrase for phrase in _table_phrases(config) if _covers(occurrences.of(phrase), covered)]
     try:
-        return locate_subjects(prompt, [*selectors, *longer], tokenize)[: len(choices)]
+        claims = locate_subjects(prompt, [*references, *map(PhraseRef, longer)], tokenize)
     except PromptError:
-        return locate_subjects(prompt, selectors, tokenize)
+        claims = locate_subjects(prompt, references, tokenize)
+    return claims[: len(choices)]
 
 
-def _choose(subject: ConfigSubject, config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize) -> _Choice:
+def _covers(wide: list[Span], covered: dict[Span, bool]) -> bool:
+    """Whether one of the spans contains another one, and more."""
+    parts = {
+        span[start:stop] for span in wide for start in range(len(span)) for stop in range(start + 1, len(span) + 1)
+    }
+    return any(part in covered for part in parts - set(wide))
+
+
+def _table_phrases(config: GuidanceConfig) -> list[str]:
+    phrases = (bare_phrase(entry.subject) for entry in config.colors)
+    return [phrase for phrase in dict.fromkeys(phrases) if phrase]
+
+
+def _choose(subject: ConfigSubject, config: GuidanceConfig, occurrences: _Occurrences) -> _Choice:
     base, number = _numbered(subject.name)
-    for phrase in _phrases(base):
-        places = find_phrase(prompt, phrase, tokenize)
-        if places and number is not None:
-            return _Choice(subject, phrase, number)
-        if places:
-            return _chosen_by_position(subject, phrase, places, prompt)
-    found = _phrase_at(subject.position, config, prompt, tokenize)
-    if found is None:
-        raise ConfigError(
-            f'the prompt has no phrase for the subject "{subject.name}"; its words are: {listed_words(prompt)}'
-        )
-    phrase, occurrence = found
-    return _Choice(
-        subject, phrase, occurrence, f'"{subject.name}" is no phrase of the prompt but stands at row {subject.position}'
+    for phrase in _spellings(base):
+        if not occurrences.of(phrase):
+            continue
+        if number is not None:
+            return _Choice(subject, PhraseRef(phrase, number))
+        selected = occurrences.at(phrase, subject.position)
+        if selected is not None or subject.position is None:
+            return _Choice(subject, PhraseRef(phrase, selected))
+        word = occurrences.word_at(subject.position)
+        where = "not a word of the prompt" if word is None else f'the word "{word}"'
+        note = f'position {subject.position} of "{shown(subject.name)}" is {where}'
+        return _Choice(subject, PhraseRef(phrase), note)
+    return _chosen_by_position(subject, config, occurrences)
+
+
+def _chosen_by_position(subject: ConfigSubject, config: GuidanceConfig, occurrences: _Occurrences) -> _Choice:
+    """The phrase at the typed position: the longest of the color table that covers it, else the word."""
+    word = occurrences.word_at(subject.position)
+    declared = sorted(_table_phrases(config), key=len, reverse=True)
+    for text in [*declared, *([] if word is None else [word])]:
+        phrase = bare_phrase(_numbered(text)[0])
+        selected = occurrences.at(phrase, subject.position)
+        if selected is not None:
+            note = f'"{shown(subject.name)}" is not a phrase of the prompt, but its position {subject.position} is'
+            return _Choice(subject, PhraseRef(phrase, selected), note)
+    raise ConfigError(
+        f'the prompt has no phrase for the subject "{shown(subject.name)}"; '
+        f"its words are: {listed_words(occurrences.prompt)}"
     )
 
 
-def _chosen_by_position(subject: ConfigSubject, phrase: str, places: list[Span], prompt: PromptTokens) -> _Choice:
-    position = subject.position
-    for occurrence, rows in enumerate(places, start=1):
-        if position in rows:
-            return _Choice(subject, phrase, occurrence)
-    if position is None:
-        return _Choice(subject, phrase, None)
-    word = next((f'the word "{word}"' for word, rows in words(prompt) if position in rows), "no word of the prompt")
-    return _Choice(subject, phrase, None, f'position {position} of "{subject.name}" is {word}')
-
-
-def _phrase_at(
-    position: int | None, config: GuidanceConfig, prompt: PromptTokens, tokenize: Tokenize
-) -> tuple[str, int] | None:
-    """The phrase standing at a row, with its occurrence number: the color table's longest, else the word."""
-    declared = sorted((color.subject for color in config.colors), key=len, reverse=True)
-    at_row = [word for word, rows in words(prompt) if position in rows]
-    for text in [*declared, *at_row]:
-        phrase = bare_phrase(_numbered(text)[0])
-        for occurrence, rows in enumerate(find_phrase(prompt, phrase, tokenize), start=1):
-            if position in rows:
-                return phrase, occurrence
-    return None
-
-
-def _typed_rows(subject: ConfigSubject, position: int, prompt: PromptTokens, tokenize: Tokenize) -> SubjectPlacement:
-    """As many rows from the typed one on as the subject's phrase has tokens."""
+def _typed(subject: ConfigSubject, position: int, occurrences: _Occurrences) -> Placement:
+    """As many tokens from the typed one on as the subject's phrase has."""
+    prompt = occurrences.prompt
     if position >= prompt.length:
-        raise ConfigError(f'position {position} of "{subject.name}" lies beyond the {prompt.length} rows of the prompt')
-    phrases = _phrases(_numbered(subject.name)[0]) or [subject.name]
-    phrase = next((phrase for phrase in phrases if find_phrase(prompt, phrase, tokenize)), phrases[-1])
-    following = [token.row for token in prompt.tokens if token.row > position]
-    rows = (position, *following[: max(0, len(tokenize(phrase)) - 1)])
-    return SubjectPlacement(subject.name, subject.residual, phrase, (rows,))
+        raise ConfigError(
+            f'position {position} of "{shown(subject.name)}" lies beyond the {prompt.length} tokens of the prompt'
+        )
+    phrases = _spellings(_numbered(subject.name)[0]) or [subject.name]
+    phrase = next((phrase for phrase in phrases if occurrences.of(phrase)), phrases[-1])
+    following = [token.index for token in prompt.tokens if token.index > position]
+    span = (position, *following[: max(0, len(occurrences.tokenize(phrase)) - 1)])
+    return Placement(subject.name, subject.residual, PhraseRef(phrase), Claim(phrase, (span,)))
 
 
-def _phrases(name: str) -> list[str]:
+def _used(choice: _Choice, claim: Claim) -> str:
+    tokens = ", ".join(map(str, claim.token_indices[:20]))
+    return f'"{choice.reference.phrase}" is used (token {tokens})'
+
+
+def _spellings(name: str) -> list[str]:
     """What a residual's name may be called in a prompt: "<pet_cat2>" → "pet cat2", "pet cat"."""
     spaced = bare_phrase(name.replace("_", " "))
     undigited = bare_phrase(re.sub(r"\d+$", "", spaced))
@@ -183,9 +206,5 @@ def _phrases(name: str) -> list[str]:
 
 def _numbered(name: str) -> tuple[str, int | None]:
     """("dog", 2) of "dog#2"."""
-    match = re.fullmatch(r"(.+)#(\d{1,6})\W*", name)
+    match = _NUMBERED.fullmatch(name)
     return (match[1], int(match[2])) if match else (name, None)
-
-
-def _selector(choice: _Choice) -> str:
-    return choice.phrase if choice.occurrence is None else f"{choice.phrase}#{choice.occurrence}"

@@ -5,7 +5,7 @@ They exist for parity tests and to reproduce old results; nothing else should us
 - colors match exactly whatever the transparency, and a color the picture lacks excludes its subject everywhere;
 - a subject is every occurrence of its token run, punctuation included, also inside other words'
   runs, and weights of subjects that share a token are summed;
-- residuals go to token rows typed by hand;
+- residuals go to token indices typed by hand;
 - small regions may vanish at coarse layers;
 - the standard deviation is taken over all images of a batch jointly;
 - the σ of the bias comes from a second table with `guidance_steps` entries;
@@ -17,73 +17,104 @@ Source: ali-vilab/Cones-V2 (MIT), RayWang1226/Multiple-Concept-Personalization.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
+from typing import ClassVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ..guidance.cross_attention import LayoutBias
 from ..guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, WeightImage, WeightMaps
 from ..layout.colors import nearest_color
-from ..layout.regions import ColorEntry, Layout, Region
+from ..layout.painted import ColorEntry
+from ..layout.regions import Layout, Region
+from ..prompt.claims import Claim
+from ..prompt.conditioning import PromptFormat
+from ..prompt.tokens import PromptTokens, Tokenize
+from ..rules import GuidanceSettings, Rules
+from ..sampling.noise import Noise
+from ..sampling.schedule import Schedule
 
 
-class PublishedRules(str, Enum):
-    """Whose rules to reproduce."""
+class Cones2Rules(Rules):
+    """The rules of ali-vilab/Cones-V2."""
 
-    CONES2 = "cones2"
-    MULTI_CONCEPT = "multi-concept"
+    name: ClassVar[str] = "cones2"
+    prompt_format: ClassVar[PromptFormat] = PromptFormat.FIRST_CHUNK
+    typed_positions: ClassVar[bool] = True
 
-    @property
-    def unpadded_prompt(self) -> bool:
-        """Encode as many rows as the prompt has words, plus two."""
-        return self is PublishedRules.MULTI_CONCEPT
+    def read_layout(self, picture: Image.Image, table: Sequence[ColorEntry], tolerance: float) -> Layout:
+        """Exact colors, transparency ignored; a region may be empty."""
+        labels = nearest_color(np.asarray(picture.convert("RGB")), [entry.color for entry in table], tolerance=0)
+        regions = [
+            Region(entry.subject, torch.from_numpy(labels == index), entry.weight, entry.color)
+            for index, entry in enumerate(table)
+        ]
+        return Layout(tuple(regions), *labels.shape)
 
-    @property
-    def dynamic_cfg(self) -> bool:
-        """Scale cfg by 1 + σ/σ_max."""
-        return self is PublishedRules.MULTI_CONCEPT
+    def claim_regions(self, layout: Layout, prompt: PromptTokens, tokenize: Tokenize) -> list[Claim]:
+        """None: `layout_term` searches the phrases by itself."""
+        return []
+
+    def layout_term(
+        self,
+        layout: Layout,
+        claims: Sequence[Claim],
+        prompt: PromptTokens,
+        tokenize: Tokenize,
+        guidance: GuidanceSettings,
+    ) -> LayoutBias:
+        """Every occurrence of a region's token ids is steered, whatever was claimed."""
+        phrases = [tuple(piece.id for piece in tokenize(region.subject)) for region in layout.regions]
+        maps = summed_maps(layout, phrases, all_ids(prompt), guidance.outside_weight)
+        return LayoutBias(maps, guidance.guidance_weight, joint_batch=True)
+
+    def guidance_sigmas(self, noise: Noise, schedule: Schedule, guided_steps: int) -> Tensor:
+        """The noise levels of a run of as many steps as are guided."""
+        return noise.schedule(guided_steps).sigmas if guided_steps else schedule.sigmas
 
 
-@dataclass(frozen=True)
-class PublishedSubject:
-    """One line of a published color table with the token ids of its phrase."""
+class MultiConceptRules(Cones2Rules):
+    """The rules of the derived project."""
 
-    entry: ColorEntry
-    token_ids: tuple[int, ...]
-
-
-def published_layout(image: Image.Image, table: Sequence[ColorEntry]) -> Layout:
-    """Exact colors, transparency ignored; a region may be empty."""
-    labels = nearest_color(np.asarray(image.convert("RGB")), [entry.color for entry in table], tolerance=0)
-    regions = [
-        Region(entry.subject, torch.from_numpy(labels == index), entry.weight, entry.color)
-        for index, entry in enumerate(table)
-    ]
-    return Layout(tuple(regions), *labels.shape)
+    name: ClassVar[str] = "multi-concept"
+    prompt_format: ClassVar[PromptFormat] = PromptFormat.UNPADDED
+    scales_cfg: ClassVar[bool] = True
 
 
-def published_maps(
-    image: Image.Image,
-    subjects: Sequence[PublishedSubject],
+PUBLISHED_RULES: dict[str, Rules] = {rules.name: rules for rules in (Cones2Rules(), MultiConceptRules())}
+
+
+def all_ids(prompt: PromptTokens) -> list[int]:
+    """The id at every index of the conditioning; −1 for start, end and pad tokens, which no phrase contains."""
+    ids = [-1] * prompt.length
+    for token in prompt.tokens:
+        ids[token.index] = token.piece.id
+    return ids
+
+
+def summed_maps(
+    layout: Layout,
+    phrases: Sequence[Sequence[int]],
     prompt_ids: Sequence[int],
     outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
 ) -> WeightMaps:
-    """Summed weights of every token run; prompt_ids: all rows of the encoded prompt, specials included."""
-    layout = published_layout(image, [subject.entry for subject in subjects])
+    """Weights of every occurrence of each region's token ids, summed where they share a token.
+
+    phrases: token ids of each region's phrase. prompt_ids: one id per token of the conditioning.
+    """
     summed: dict[int, Tensor] = {}
-    for region, subject in zip(layout.regions, subjects, strict=True):
-        weighted = _published_image(region, outside_weight)
-        for start in match_positions(prompt_ids, subject.token_ids):
-            for row in range(start, start + len(subject.token_ids)):
-                summed[row] = summed.get(row, torch.zeros(())) + weighted
-    return WeightMaps(tuple(WeightImage(image, (row,), ()) for row, image in sorted(summed.items())))
+    for region, phrase in zip(layout.regions, phrases, strict=True):
+        weights = _published_image(region, outside_weight)
+        for start in match_positions(prompt_ids, phrase):
+            for index in range(start, start + len(phrase)):
+                summed[index] = summed.get(index, torch.zeros(())) + weights
+    return WeightMaps(tuple(WeightImage(image, (index,), ()) for index, image in sorted(summed.items())))
 
 
 def match_positions(prompt_ids: Sequence[int], phrase_ids: Sequence[int]) -> list[int]:
-    """Span at which the phrase's token ids start in the prompt's, overlaps included."""
+    """Indices at which the phrase's token ids start in the prompt's, overlaps included."""
     size = len(phrase_ids)
     wanted = list(phrase_ids)
     return [at for at in range(len(prompt_ids) - size + 1) if size and list(prompt_ids[at : at + size]) == wanted]
@@ -91,5 +122,5 @@ def match_positions(prompt_ids: Sequence[int], phrase_ids: Sequence[int]) -> lis
 
 def _published_image(region: Region, outside_weight: float) -> Tensor:
     weighted = region.mask * float(region.weight)
-    # an active weight of 0 cannot be told from "outside" and becomes the negative weight
+    # an active weight of 0 cannot be told from "outside" and becomes the outside weight
     return torch.where(weighted != 0, weighted, torch.tensor(float(outside_weight)))

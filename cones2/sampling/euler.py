@@ -1,28 +1,30 @@
-"""Euler sampling in σ space with self-recurrence on the guided steps (Cones 2, algorithm 1)."""
+"""Euler sampling in σ space with self-recurrence (Cones 2, algorithm 1)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import Cancelled
+from .noise import renoise
 
-
-class Denoiser(Protocol):
-    """Predicts clean latents: (x [B, C, h, w] at noise level σ, index of the step, layout guided?) → x0."""
-
-    def __call__(self, x: Tensor, step: int, guided: bool) -> Tensor: ...
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""(latents x [B, C, h, w] at noise level σ, σ []) → clean latents [B, C, h, w]."""
 
 
 class StepInfo(NamedTuple):
-    """What a callback learns after each outer step. latents: [B, C, h, w] after the step."""
+    """What a callback learns after each step.
+
+    step: from 0. steps: of the whole run. repeated: whether the step was done twice.
+    sigma: noise level at its start. latents: [B, C, h, w] at its end.
+    """
 
     step: int
     steps: int
-    guided: bool
+    repeated: bool
     sigma: float
     latents: Tensor
 
@@ -45,7 +47,7 @@ class SeededNoise:
 
 
 def euler_step(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-    """One Euler step of the probability-flow ODE from σ to σ_next."""
+    """One Euler step of the probability-flow ODE from σ to σ_next (Karras et al. 2022, algorithm 1)."""
     return x + (x - denoised) / sigma * (sigma_next - sigma)
 
 
@@ -53,29 +55,28 @@ def sample_euler(
     denoise: Denoiser,
     latents: Tensor,
     sigmas: Tensor,
-    guided_steps: int,
+    repeated_steps: int,
     noise: Callable[[], Tensor],
-    recurrence: bool = True,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Latents after all steps.
+    """Latents [B, C, h, w] after all steps.
 
-    latents: [B, C, h, w], already scaled to sigmas[0]. sigmas: float32 [steps + 1]. The first
-    `guided_steps` steps are guided; with recurrence each of them is done, noised back to its
-    start with `noise()` (one draw per step), and done again. A callback that returns False
-    cancels: Cancelled is raised.
+    latents: [B, C, h, w], already scaled to sigmas[0].
+    sigmas: float32 [steps + 1].
+    repeated_steps: so many steps, from the first on, are done, noised back to their start with
+    `noise()` (one draw per step), and done again. A step on which σ does not fall is never repeated.
+    callback: called after each step; when it returns False, Cancelled is raised.
     """
     steps = len(sigmas) - 1
     sigmas = sigmas.to(latents.device)
     x = latents
     for step in range(steps):
         sigma, sigma_next = sigmas[step], sigmas[step + 1]
-        guided = step < guided_steps
-        x_next = euler_step(x, denoise(x, step, guided), sigma, sigma_next)
-        if guided and recurrence:
-            x = x_next + noise() * (sigma**2 - sigma_next**2).sqrt()
-            x_next = euler_step(x, denoise(x, step, guided), sigma, sigma_next)
-        x = x_next
-        if callback is not None and callback(StepInfo(step, steps, guided, float(sigma), x)) is False:
+        repeated = step < repeated_steps and bool(sigma_next < sigma)
+        if repeated:
+            first = euler_step(x, denoise(x, sigma), sigma, sigma_next)
+            x = renoise(first, noise(), sigma, sigma_next)
+        x = euler_step(x, denoise(x, sigma), sigma, sigma_next)
+        if callback is not None and callback(StepInfo(step, steps, repeated, float(sigma), x)) is False:
             raise Cancelled(f"stopped after step {step + 1} of {steps}")
     return x

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import Cones2Error
@@ -13,11 +15,31 @@ from ..errors import Cones2Error
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """timesteps: float64 [n], falling, fractional. sigmas: float32 [n + 1], in units of the latents'
-    standard deviation, ending in 0."""
+    """The noise levels of a sampling run.
+
+    timesteps: of the training schedule, float64 [n], falling, fractional.
+    sigmas: float32 [n + 1], in units of the latents' standard deviation, ending in 0.
+    """
 
     timesteps: Tensor
     sigmas: Tensor
+
+    @property
+    def steps(self) -> int:
+        """Number of steps n."""
+        return len(self.timesteps)
+
+    def position(self, sigma: float) -> float:
+        """Where a noise level lies in the run: i at sigmas[i], a fraction between two of them."""
+        return self._interpolated(sigma, np.arange(self.steps))
+
+    def timestep(self, sigma: float) -> float:
+        """The timestep of a noise level; exactly timesteps[i] at sigmas[i]."""
+        return self._interpolated(sigma, self.timesteps.numpy())
+
+    def _interpolated(self, sigma: float, values: NDArray[Any]) -> float:
+        rising = self.sigmas[:-1].double().flip(0).numpy()
+        return float(np.interp(sigma, rising, values[::-1]))
 
 
 def scaled_linear_alphas(beta_start: float = 0.00085, beta_end: float = 0.012, steps: int = 1000) -> Tensor:

@@ -9,26 +9,32 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ..errors import Cones2Error
+from ..messages import MESSAGE_LIMIT, shown
+
+
+def shown_path(path: Path | str) -> str:
+    """The path as messages show it: printable, on one line, and short enough to leave room for the rest."""
+    return shown(path, MESSAGE_LIMIT // 2)
 
 
 def read_limited(path: Path | str, limit: int, what: str, suffixes: Sequence[str] = ()) -> bytes:
     """The content of a file of at most `limit` bytes; `what` names its kind in messages.
 
     suffixes: of the files to name when this one is missing; by default its own.
-    Raises Cones2Error when it is missing (naming its folder's files), no regular file, or larger.
+    Raises Cones2Error when it is missing (naming its folder's files), not a regular file, or larger.
     """
-    path = Path(path)
+    path, name = Path(path), shown_path(path)
     try:
         if not path.exists():
-            raise Cones2Error(f"there is no {what} at {path}; {_neighbors(path, suffixes or (path.suffix,))}")
+            raise Cones2Error(f"there is no {what} at {name}; {_neighbors(path, suffixes or (path.suffix,))}")
         if not path.is_file():
-            raise Cones2Error(f"{path} is not a file but should be a {what}")
+            raise Cones2Error(f"{name} is not a file but should be a {what}")
         with path.open("rb") as stream:
             content = stream.read(min(limit, os.fstat(stream.fileno()).st_size) + 1)
     except OSError as error:
-        raise Cones2Error(f"{path} cannot be read: {error.strerror}") from error
+        raise Cones2Error(f"{name} cannot be read: {error.strerror}") from error
     if len(content) > limit:
-        raise Cones2Error(f"{path} is larger than {limit:,} bytes, the most a {what} may have")
+        raise Cones2Error(f"{name} is larger than {limit:,} bytes, the most a {what} may have")
     return content
 
 
@@ -37,11 +43,11 @@ def write_atomically(path: Path | str, write: Callable[[BinaryIO], object], over
 
     Creates the folder. Raises Cones2Error when the file exists (unless `overwrite`) or the disk refuses.
     """
-    path = Path(path)
+    path, name = Path(path), shown_path(path)
     temporary = None
     try:
         if path.exists() and not overwrite:
-            raise Cones2Error(f"{path} exists already and is left as it is")
+            raise Cones2Error(f"{name} exists already and is left as it is")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
             temporary = Path(stream.name)
@@ -51,7 +57,7 @@ def write_atomically(path: Path | str, write: Callable[[BinaryIO], object], over
         temporary.chmod(0o666 & ~_umask())
         _move(temporary, path, overwrite)
     except OSError as error:
-        raise Cones2Error(f"{path} cannot be written: {error.strerror or error}") from error
+        raise Cones2Error(f"{name} cannot be written: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -64,7 +70,7 @@ def _move(temporary: Path, path: Path, overwrite: bool) -> None:
     try:
         os.link(temporary, path)  # fails when another writer was faster, unlike a rename
     except FileExistsError:
-        raise Cones2Error(f"{path} exists already and is left as it is") from None
+        raise Cones2Error(f"{shown_path(path)} exists already and is left as it is") from None
     except OSError:  # a file system without hard links
         temporary.replace(path)
 
@@ -77,9 +83,9 @@ def _umask() -> int:
 
 def _neighbors(path: Path, suffixes: Sequence[str]) -> str:
     if not path.parent.is_dir():
-        return f"its folder {path.parent} does not exist"
-    names = sorted(child.name for child in path.parent.iterdir() if child.suffix in suffixes)
+        return f"its folder {shown_path(path.parent)} does not exist"
+    names = sorted(shown(child.name) for child in path.parent.iterdir() if child.suffix in suffixes)
     if not names:
-        return f"the folder {path.parent} has no {' or '.join(filter(None, suffixes)) or 'such'} files"
+        return f"the folder {shown_path(path.parent)} has no {' or '.join(filter(None, suffixes)) or 'such'} files"
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
     return f"the folder has {', '.join(names[:12])}{more}"

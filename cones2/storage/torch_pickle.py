@@ -1,123 +1,94 @@
-"""Bare tensors saved by torch.save, from strangers: checked before anything is allocated."""
+"""Bare tensors saved by torch.save, from strangers: read without unpickling anything.
+
+Both formats are understood: the archive that torch writes since version 1.6 (data.pkl describes the tensor,
+data/0 holds its numbers) and the legacy stream (five pickles, then the numbers).
+"""
 
 from __future__ import annotations
 
 import io
-import pickletools
-import re
-import warnings
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..errors import ResidualError
+from ..errors import Cones2Error
+from .pickle_tree import DAMAGED, MAX_BYTES, Pairs, read_pickle
+from .saved_tensor import build_tensor
 
-# every name torch.save writes for plain tensors; anything else is somebody's code
-_HARMLESS = re.compile(
-    r"torch\._utils _rebuild_(tensor_v[23]|parameter)"
-    r"|collections OrderedDict"
-    r"|torch(\.storage)? (\w+Storage|(float|u?int|complex)\d\w*)"
-)
-_MAX_PICKLE_BYTES = 64 << 10
-_LEGACY_PICKLES = 4  # magic number, protocol, system, object; the storages' raw data comes last
-_DAMAGED = "it is damaged or not a tensor saved by torch.save"
+_MAX_MEMBERS = 1000
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
 
 
-def load_pickled_tensor(content: bytes) -> Tensor:
-    """The tensor of a file that torch.save wrote, on the CPU; it may be a view of its own storage.
+def looks_pickled(content: bytes) -> bool:
+    """Whether the file begins as torch.save begins its files."""
+    return content[:2] == b"PK" or content[:1] == b"\x80"
 
-    Nothing is executed. Raises ResidualError for anything but one dense tensor whose elements are
-    all stored in the file.
+
+def read_torch_file(content: bytes) -> Tensor | tuple[str, ...]:
+    """The tensor of a file that torch.save wrote, on the CPU, or the keys of the dictionary it holds instead.
+
+    The tensor may be a view of its own storage. Raises Cones2Error for anything but one dense tensor
+    whose elements are all stored in the file.
     """
-    stored = _check_archive(content) if content[:2] == b"PK" else _check_legacy(content)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about how old files are read
-            loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for broken files, none of which is ours
-        raise ResidualError(_DAMAGED) from error
-    if isinstance(loaded, dict):
-        raise ResidualError(_dictionary_message(loaded))
-    if not isinstance(loaded, Tensor):
-        raise ResidualError(f"it holds a {type(loaded).__name__}, expected a bare tensor")
-    _check_dense(loaded, stored)
-    return loaded
+    saved = _read_archive(content) if content[:2] == b"PK" else _read_legacy(content)
+    if isinstance(saved.value, Pairs):
+        return tuple(key if isinstance(key, str) else type(key).__name__ for key, _ in saved.value.items)
+    return build_tensor(saved.value, saved.storages)
 
 
-def _dictionary_message(loaded: dict[object, object]) -> str:
-    names = ", ".join(str(key) for key in list(loaded)[:8])
-    if "string_to_param" in loaded or any(str(key).startswith("<") for key in loaded):
-        return f"it is a textual-inversion embedding (keys {names}), not a residual"
-    return f"it holds a dictionary (keys {names or 'none'}), expected a bare tensor"
+@dataclass(frozen=True, eq=False)
+class _Saved:
+    """What torch.save was given, and the bytes of each storage by its key."""
+
+    value: object
+    storages: Mapping[str, bytes]
 
 
-def _check_dense(tensor: Tensor, stored: int) -> None:
-    if tensor.is_sparse or tensor.is_quantized or tensor.is_meta or tensor.layout != torch.strided:
-        raise ResidualError("its tensor is sparse, quantized or empty of data, expected a dense one")
-    # a view with stride 0 claims more elements than its storage has; older torch versions
-    # also believe a storage size that the archive does not hold
-    claimed = max(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
-    if claimed > stored:
-        raise ResidualError(
-            f"its tensor of shape {tuple(tensor.shape)} claims {claimed:,} bytes but the file holds {stored:,}"
-        )
-
-
-def _check_archive(content: bytes) -> int:
-    """Bytes of the largest member; refuses compressed, overlapping and foreign archives."""
+def _read_archive(content: bytes) -> _Saved:
+    """Refuses compressed, overlapping and foreign archives."""
+    if content.count(b"PK\x01\x02") > _MAX_MEMBERS:
+        raise Cones2Error(f"it is an archive of more than {_MAX_MEMBERS} files")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
             unpacked = sum(member.file_size for member in members)
             if unpacked > len(content) or any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                raise ResidualError("it is an archive that unpacks to more than its size")
-            pickles = [member for member in members if member.filename.lower().endswith("data.pkl")]
-            if len(pickles) != 1:
-                raise ResidualError("it is an archive but not a tensor saved by torch.save")
-            orders = [archive.read(member) for member in members if member.filename.lower().endswith("byteorder")]
-            instructions = archive.read(pickles[0])
-    except ResidualError:
+                raise Cones2Error("it is an archive that unpacks to more than its size")
+            files = {member.filename: archive.read(member) for member in members}
+    except Cones2Error:
         raise
     except Exception as error:  # zipfile raises several kinds for damaged archives
-        raise ResidualError("it is a damaged archive") from error
-    if any(order != b"little" for order in orders):
-        raise ResidualError("it was saved on a big-endian machine, which is not supported")
-    _check_pickle(io.BytesIO(instructions), len(content))
-    return max(member.file_size for member in members)
+        raise Cones2Error("it is a damaged archive") from error
+    pickles = [name for name in files if name.lower().endswith("data.pkl")]
+    if len(pickles) != 1 or len(files) != len(members):
+        raise Cones2Error("it is an archive but not a tensor saved by torch.save")
+    if any(data != b"little" for name, data in files.items() if name.lower().endswith("byteorder")):
+        raise Cones2Error("it was saved on a big-endian machine, which is not supported")
+    if len(files[pickles[0]]) > MAX_BYTES:
+        raise Cones2Error("its description is far longer than a tensor needs")
+    folder = pickles[0][: -len("data.pkl")] + "data/"
+    storages = {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
+    return _Saved(read_pickle(files[pickles[0]])[0], storages)
 
 
-def _check_legacy(content: bytes) -> int:
-    """Bytes of the file; refuses pickles that name unknown things or claim more than the file holds."""
-    stream = io.BytesIO(content)
-    for index in range(_LEGACY_PICKLES):
-        _check_pickle(stream, len(content) if index == _LEGACY_PICKLES - 1 else None)
-    return len(content)
-
-
-def _check_pickle(stream: io.BytesIO, largest: int | None) -> None:
-    """Read one pickle's instructions, without running them, for names it would call and sizes it claims."""
-    start, recent = stream.tell(), [""]
-    try:
-        for opcode, argument, _ in pickletools.genops(stream):
-            if stream.tell() - start > _MAX_PICKLE_BYTES:
-                raise ResidualError("its description is far longer than a tensor needs")
-            if opcode.name == "GLOBAL":
-                _check_name(str(argument))
-            elif opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
-                _check_name(" ".join(recent[-2:]) if opcode.name == "STACK_GLOBAL" else str(argument))
-            elif isinstance(argument, str):
-                recent.append(argument)
-            elif isinstance(argument, int) and largest is not None and argument > largest:
-                raise ResidualError(f"it claims a size of {argument:,} but the file has {largest:,} bytes")
-    except ResidualError:
-        raise
-    except Exception as error:  # pickletools raises several kinds for damaged pickles
-        raise ResidualError(_DAMAGED) from error
-
-
-def _check_name(name: str) -> None:
-    if not _HARMLESS.fullmatch(name):
-        raise ResidualError(
-            f"it refers to {name.replace(' ', '.')}, which a plain tensor does not need: refused without running it"
-        )
+def _read_legacy(content: bytes) -> _Saved:
+    """Magic number, protocol, machine, object and storage keys as pickles; then a size and the numbers."""
+    pickles: list[Any] = []
+    end = 0
+    for _ in range(5):
+        value, end = read_pickle(content, end)
+        pickles.append(value)
+    magic, protocol, machine, value, keys = pickles
+    known = (type(magic), type(protocol)) == (int, int) and (magic, protocol) == (_LEGACY_MAGIC, _LEGACY_PROTOCOL)
+    if not known or not isinstance(machine, Pairs) or not isinstance(keys, list):
+        raise Cones2Error(DAMAGED)
+    if machine.get("little_endian") is not True:
+        raise Cones2Error("it was saved on a big-endian machine, which is not supported")
+    match keys:
+        case [str(key)]:
+            return _Saved(value, {key: content[end + 8 :]})  # after the number of its elements
+    return _Saved(value, {})

@@ -19,12 +19,17 @@ from .views import View
 
 @dataclass(frozen=True, eq=False)
 class LatentView:
-    """One view of one photo. mean, std: [C, h, w]. mask: [1, h, w] in 0 … 1 or None. size: [6] time ids."""
+    """One view of one photo.
+
+    mean, std: of the image encoder's posterior, [C, h, w].
+    mask: [1, h, w] in 0 … 1, or None.
+    time_ids: SDXL's picture sizes [6].
+    """
 
     mean: Tensor
     std: Tensor
     mask: Tensor | None
-    size: Tensor
+    time_ids: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +50,9 @@ def encode_views(model: TrainingModel, views: Sequence[View]) -> list[LatentView
     for view in views:
         posterior = Posterior(*(part[0].float().cpu() for part in model.encode_image(view.pixels[None])))
         if not (torch.isfinite(posterior.mean).all() and torch.isfinite(posterior.std).all()):
-            raise ModelError(f"the VAE encodes {view.name} to values that are no finite numbers: load it in float32")
+            raise ModelError(f"the VAE encodes {view.name} to NaN or infinite values: load it in float32")
         mask = None if view.mask is None else _latent_mask(view.mask, posterior.mean)
-        encoded.append(LatentView(posterior.mean, posterior.std, mask, view.size))
+        encoded.append(LatentView(posterior.mean, posterior.std, mask, view.time_ids))
     return encoded
 
 
@@ -55,7 +60,7 @@ def fingerprint(views: Sequence[LatentView]) -> str:
     """A digest of the training data, to refuse resuming on other photos."""
     digest = hashlib.blake2b(digest_size=16)
     for view in views:
-        for tensor in (view.mean, view.std, view.size, *([] if view.mask is None else [view.mask])):
+        for tensor in (view.mean, view.std, view.time_ids, *([] if view.mask is None else [view.mask])):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
@@ -88,7 +93,7 @@ class LatentBatches:
         return [(len(group) / config.batch_size, _stack(group, self.device)) for group in _by_shape(slots)]
 
     def held_out(self) -> list[tuple[float, Batch]]:
-        """The fixed batches that a residual is judged on; no training step draws from their generator."""
+        """The fixed batches for validation; no training step draws from their generator."""
         config, count = self.config, self.config.held_out
         if not count:
             return []
@@ -140,7 +145,7 @@ def _stack(slots: Sequence[Slot], device: torch.device) -> Batch:
         timesteps=torch.tensor([slot.timestep for slot in slots], device=device),
         captions=tuple(slot.caption for slot in slots),
         masks=torch.stack(masks).to(device) if masks else None,
-        sizes=torch.stack([slot.view.size for slot in slots]).to(device),
+        time_ids=torch.stack([slot.view.time_ids for slot in slots]).to(device),
     )
 
 

@@ -44,10 +44,10 @@ CAPTION_TEMPLATES = (
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption and the conditioning rows of its subject, first token to last."""
+    """A caption and the tokens of its subject, first to last."""
 
     text: str
-    rows: Span
+    span: Span
 
 
 def subject_captions(subject: str, prompt_tokens: PromptTokensOf, tokenize: Tokenize) -> list[Caption]:
@@ -56,20 +56,20 @@ def subject_captions(subject: str, prompt_tokens: PromptTokensOf, tokenize: Toke
 
 
 def place_subject(template: str, subject: str, prompt_tokens: PromptTokensOf, tokenize: Tokenize) -> Caption:
-    """The template with the subject put in, and where it stands.
+    """The template with the subject put in, and where it is.
 
-    The rows follow from what comes before the subject, not from a search for its words: the caption
+    The tokens follow from what comes before the subject, not from a search for its words: the caption
     "a photo of the small small dog" has the subject "small dog" at its last two tokens.
     Raises PromptError for a subject without tokens, or one the tokenizer joins with its neighbors.
     """
     phrase = bare_phrase(subject)
-    ids = [id for id, _ in tokenize(phrase)] if phrase else []
-    if not ids:
+    pieces = tokenize(phrase) if phrase else []
+    if not pieces:
         raise PromptError(f'the subject "{subject}" has no words: name the kind of thing in the photos, such as dog')
     lead = template.partition("{}")[0].strip()
     before = len(tokenize(lead)) if lead else 0
     prompt = prompt_tokens(template.replace("{}", phrase))
-    found = prompt.tokens[before : before + len(ids)]
-    if [token.id for token in found] != ids:
+    found = prompt.tokens[before : before + len(pieces)]
+    if [token.piece.id for token in found] != [piece.id for piece in pieces]:
         raise PromptError(f'the subject "{subject}" is tokenized differently inside "{prompt.prompt}"')
-    return Caption(prompt.prompt, tuple(token.row for token in found))
+    return Caption(prompt.prompt, tuple(token.index for token in found))

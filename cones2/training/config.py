@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from ..concepts.phrase import subject_phrase
 from ..errors import ConfigError
 from .model import Precision
 
@@ -17,18 +18,37 @@ LearningRateSchedule = Literal["constant", "cosine"]
 class TrainingConfig:
     """Everything that decides a run's numbers; make one with `default_config`.
 
-    subject: the phrase, such as "dog". token_num: how many of its tokens get a residual row (None:
-    all). steps: optimizer updates at most. batch_size: samples per forward pass (per process).
-    accumulation: forward passes per update. schedule: the learning rate after `warmup_steps`.
-    drift_first, drift_rest: λ1 and λ2 of the paper method. average: decay of the residual's
-    exponential moving average, 0 … 1, 0 for none. preservation: weight of the squared change
-    of the prediction outside the masks (everywhere without masks). norm_penalty: weight of the
-    mean squared row norm. max_norm: largest L2 norm of a row, 0 for no limit. stratified: spread an
-    update's timesteps evenly. timesteps: range of training timesteps, as fractions of the schedule.
-    held_out: number of fixed (noise, timestep) pairs the residual is judged on, 0 for none.
-    evaluate_every: steps between judgements. patience: stop after so many without an improvement
-    of `min_gain` (relative), 0 for never. precision: number format of the frozen networks; float16
-    scales the loss. checkpoint_every: steps between checkpoints, 0 for none but at an interrupt.
+    Raises ConfigError naming the field for a value out of range.
+
+    subject: the phrase, such as "dog", as `subject_phrase` leaves it.
+    method: how the residual is learned.
+    steps: optimizer updates at most.
+    learning_rate: learning rate after the warm-up.
+    batch_size: samples per forward pass and process.
+    schedule: course of the learning rate after `warmup_steps`.
+    weight_decay: AdamW's weight decay.
+    stratified: spread an update's timesteps evenly over their range.
+    held_out: number of fixed (noise, timestep) pairs for validation, 0 for none.
+    average: decay of the residual's exponential moving average (direct only), 0 to 0.9999; 0 for none.
+    patience: stop after so many validations without an improvement of `min_gain`, 0 for never.
+    token_num: how many of the phrase's tokens get a vector of the residual; None: all.
+    accumulation: forward passes per update.
+    warmup_steps: updates over which the learning rate rises to its value.
+    betas: AdamW's decays of the gradient's mean and square.
+    epsilon: AdamW's epsilon.
+    max_grad_norm: gradients are clipped at this L2 norm, 0 for never.
+    drift_first: λ1, weight of the start token's drift (paper only).
+    drift_rest: λ2, weight of the drift of the tokens after the subject (paper only).
+    preservation: weight of the prediction's squared change outside the masks, or everywhere without masks
+    (direct only).
+    norm_penalty: weight of the vectors' mean squared L2 norm (direct only).
+    max_norm: largest L2 norm of a vector, 0 for no limit (direct only).
+    timesteps: range of training timesteps, as fractions of the schedule.
+    evaluate_every: updates between validations.
+    min_gain: the least relative fall of the validation error that counts as an improvement.
+    precision: number format of the frozen networks; float16 scales the loss.
+    seed: decides everything random.
+    checkpoint_every: updates between checkpoints, 0 for none but at an interrupt.
     """
 
     subject: str
@@ -66,8 +86,7 @@ class TrainingConfig:
         for name, choices in _CHOICES:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}: choose {' or '.join(choices)}")
-        if not self.subject.strip():
-            raise ConfigError("the subject is empty: name the kind of thing in the photos, such as dog")
+        object.__setattr__(self, "subject", subject_phrase(self.subject, ConfigError))
         if not 0 <= self.timesteps[0] < self.timesteps[1] <= 1:
             raise ConfigError(f"timesteps are {self.timesteps}: two rising fractions between 0 and 1 are needed")
 

@@ -1,4 +1,4 @@
-"""The training loop: updates, judging on the held-out set, checkpoints, interrupts, NaN stop."""
+"""The training loop: updates, validation, checkpoints, interrupts, and a stop at NaN."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import CheckpointError, Cones2Error, ConfigError
+from ..storage.files import shown_path
 from .checkpoint import read_checkpoint, write_checkpoint
 from .config import TrainingConfig
+from .history import Record
 from .methods import ResidualMethod
 from .objective import Batch, denoising_error
 
 log = logging.getLogger(__name__)
 
 Batches = Callable[[int, int], Sequence[tuple[float, Batch]]]
-Record = Mapping[str, float]
+"""(step, micro) → a micro-batch of the update, as pairs of its share of the samples and the batch."""
+
 Reason = Literal["finished", "converged", "interrupted", "diverged"]
 _SMALLEST_LOSS_SCALE = 2.0**-14
 
@@ -31,7 +34,10 @@ _SMALLEST_LOSS_SCALE = 2.0**-14
 class Parallel:
     """How several processes train together; the default is one process.
 
-    wrap: makes the method average its gradients over the processes. mean: mean of a tensor over them.
+    rank: this process, from 0; process 0 writes the files.
+    world: number of processes.
+    wrap: makes the method average its gradients over the processes.
+    mean: mean of a tensor over the processes.
     """
 
     rank: int = 0
@@ -45,10 +51,12 @@ SINGLE = Parallel()
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """residual: [token_num, d] float32 on the CPU. steps: updates done.
+    """What a run ended with.
 
-    reason: why the run ended; "diverged" at a loss or gradient that is no finite number, with the
-    last good residual. held_out: error of this residual on the held-out set, None without one.
+    residual: [token_num, d] float32 on the CPU: the best one of the validations, or the last one without them.
+    steps: updates done.
+    reason: why the run ended; "diverged" is a NaN or infinite loss or gradient, and the residual the last good one.
+    held_out: validation error of the residual, None without a held-out set.
     history: one record per update.
     """
 
@@ -72,8 +80,8 @@ class _State:
 class Trainer:
     """One run of one method.
 
-    batches(step, micro): the micro-batches of an update. held_out: batches the residual is judged on.
-    checkpoint: file that an interrupted run continues from; data: fingerprint of the photos.
+    held_out: the fixed batches of the validation, with their shares of the set. checkpoint: file that an
+    interrupted run continues from. data: fingerprint of the photos.
     """
 
     def __init__(
@@ -109,20 +117,27 @@ class Trainer:
         return self._state.history
 
     def resume(self) -> bool:
-        """Continue from the checkpoint, exactly where it stopped; False when there is none."""
+        """Continue from the checkpoint, exactly where it stopped; False when there is none.
+
+        Raises CheckpointError when it is damaged or of another run, ConfigError when it cannot be loaded.
+        """
         if self._checkpoint is None or not self._checkpoint.is_file():
             return False
         saved = read_checkpoint(self._checkpoint, self.config.numbers(), self._data)
-        self.method.load_state_dict(saved["method"])
-        self._optimizer.load_state_dict(saved["optimizer"])
-        self._scaler.load_state_dict(saved["scaler"])
-        self._state = _State(**saved["state"])
+        try:
+            self.method.load_state_dict(saved["method"])
+            self._optimizer.load_state_dict(saved["optimizer"])
+            self._scaler.load_state_dict(saved["scaler"])
+            self._state = _State(**saved["state"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            name = shown_path(self._checkpoint)
+            raise CheckpointError(f"{name} does not fit this model: delete it, or train the model it is of") from error
         return True
 
     def run(
         self, on_step: Callable[[Record], object] | None = None, interrupted: Callable[[], bool] = lambda: False
     ) -> TrainingResult:
-        """Train until the steps are done, the held-out error stops falling, an interrupt, or NaN.
+        """Train until the steps are done, the validation error stops falling, an interrupt, or NaN.
 
         on_step: called after each update with its record. interrupted: asked before each forward pass.
         """
@@ -133,18 +148,21 @@ class Trainer:
                 self._optimizer.zero_grad(set_to_none=True)
             return self._result(reason)
 
-    def evaluate(self) -> float:
+    @torch.no_grad()
+    def validate(self) -> float:
         """Denoising error of the residual added to the frozen captions, on the held-out set."""
-        residual = self.method.residual()
-        with torch.no_grad():
-            errors = [
-                share * denoising_error(self.method.model, batch, self._judged(residual, batch))[0]
-                for share, batch in self._held_out
-            ]
+        residual, errors = self.method.residual(), []
+        for share, batch in self._held_out:
+            conditioning = self.method.with_residual(residual.to(batch.latents.device), batch.captions)
+            errors.append(share * denoising_error(self.method.model, batch, conditioning)[0])
         return float(self.parallel.mean(torch.stack(errors).sum()))
 
     def save(self) -> None:
-        """Write the checkpoint, if one was asked for."""
+        """Write the checkpoint, if one was asked for.
+
+        A disk that refuses is a warning and the checkpoint before this one stays: neither the training
+        nor an interrupt may fail with it.
+        """
         if self._checkpoint is None or self.parallel.rank != 0:
             return
         state = {
@@ -155,11 +173,14 @@ class Trainer:
             "scaler": self._scaler.state_dict(),
             "state": vars(self._state),
         }
-        write_checkpoint(self._checkpoint, state)
+        try:
+            write_checkpoint(self._checkpoint, state)
+        except Cones2Error as error:
+            log.warning("no checkpoint after step %d: %s", self._state.step, error)
 
     def _run(self, on_step: Callable[[Record], object] | None, interrupted: Callable[[], bool]) -> Reason:
         if self._held_out and not self._state.history and self._state.best is None:
-            self._judge()
+            self._validate()
         while self._state.step < self.config.steps and not self._converged():
             started = time.perf_counter()
             terms = self._accumulate(interrupted)
@@ -189,7 +210,7 @@ class Trainer:
         return {name: float(self.parallel.mean(value.to(device))) for name, value in sums.items()}
 
     def _update(self, terms: Mapping[str, float]) -> float | None:
-        """Apply the gradients; their norm before clipping, or None when they or the loss are no numbers.
+        """Apply the gradients; their norm before clipping, or None when they or the loss are NaN or infinite.
 
         In float16 an overflow of the scaled gradients lowers the scale and skips the update, unless
         the scale is already as small as it gets.
@@ -217,7 +238,7 @@ class Trainer:
         state.step += 1
         record = {"step": float(state.step), **terms, "learning_rate": rate, "gradient_norm": norm}
         if self._held_out and (state.step % config.evaluate_every == 0 or state.step == config.steps):
-            record["held_out"] = self._judge()
+            record["held_out"] = self._validate()
         record["seconds"] = time.perf_counter() - started
         state.history.append(record)
         if config.checkpoint_every and state.step % config.checkpoint_every == 0:
@@ -225,8 +246,9 @@ class Trainer:
         if on_step is not None:
             on_step(record)
 
-    def _judge(self) -> float:
-        state, error = self._state, self.evaluate()
+    def _validate(self) -> float:
+        """Validation error of the residual so far; remembers the best residual and how long none was better."""
+        state, error = self._state, self.validate()
         if error < state.best_error:
             state.best_error, state.best = error, self.method.residual()
         if error < state.reference * (1 - self.config.min_gain):
@@ -237,9 +259,6 @@ class Trainer:
 
     def _converged(self) -> bool:
         return bool(self.config.patience and self._held_out and self._state.waited >= self.config.patience)
-
-    def _judged(self, residual: Tensor, batch: Batch) -> Any:
-        return self.method.with_residual(residual.to(batch.latents.device), batch.captions)
 
     def _any(self, flag: bool) -> bool:
         """True on all processes as soon as one says so, so that they stop at the same step."""

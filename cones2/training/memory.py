@@ -1,4 +1,4 @@
-"""Will a run fit into memory? Measured on small latents, scaled to the real ones."""
+"""Whether a run fits into memory: measured on small latents, scaled to the real ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
+from ..prompt.conditioning import Conditioning
 from .config import TrainingConfig
-from .model import Conditioning, TrainingModel
+from .model import TrainingModel
 
 _OVERHEAD = 1.15  # temporaries of the forward pass and allocator rounding
 _OPTIMIZER_COPIES = 3  # gradient and Adam's two moments, in the weights' float32
@@ -22,8 +23,9 @@ _OPTIMIZER_COPIES = 3  # gradient and Adam's two moments, in the weights' float3
 class MemoryEstimate:
     """Bytes a run needs on top of the loaded model.
 
-    activations: what the UNet keeps for the backward pass of one micro-batch. trainable: gradients
-    and optimizer state. captions: the frozen conditioning.
+    activations: what the UNet keeps for the backward pass of one micro-batch.
+    trainable: gradients and optimizer state.
+    captions: the frozen conditioning.
     """
 
     activations: int
@@ -48,7 +50,7 @@ def estimate_memory(
     return MemoryEstimate(
         activations=config.batch_size * activation_bytes(model, captions.select([0]), latent),
         trainable=4 * _OPTIMIZER_COPIES * trainable,
-        captions=captions.rows.numel() * 4,
+        captions=captions.embeds.numel() * 4,
     )
 
 
@@ -59,7 +61,7 @@ def activation_bytes(model: TrainingModel, conditioning: Conditioning, latent: T
     (the square is attention that keeps its scores); its constant part, the weights, is left out.
     """
     channels, height, width = latent.shape
-    side = max(1, model.multiple // model.factor)
+    side = max(1, model.size_multiple // model.vae_scale_factor)
     areas, sizes = [], []
     for rows, columns in ((side, side), (side, 2 * side), (2 * side, 2 * side)):
         areas.append(float(rows * columns))
@@ -108,11 +110,11 @@ def _saved_bytes(model: TrainingModel, conditioning: Conditioning, cells: Sequen
         return tensor
 
     latents = torch.zeros((1, *cells), device=model.device)
-    rows = conditioning.rows.detach().clone().requires_grad_(True)
+    embeds = conditioning.embeds.detach().clone().requires_grad_(True)
     sizes = torch.zeros((1, 6), device=model.device)
     timesteps = torch.zeros(1, dtype=torch.long, device=model.device)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model.predict(latents, timesteps, Conditioning(rows, conditioning.pooled), sizes)
+        model.predict(latents, timesteps, Conditioning(embeds, conditioning.pooled), sizes)
     return sum(storage.nbytes() for storage in storages.values())
 
 

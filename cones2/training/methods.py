@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, ModelError
+from ..prompt.conditioning import Conditioning
 from .captions import Caption, place_subject, subject_captions
 from .config import TrainingConfig
-from .model import Conditioning, TrainingModel
+from .model import TrainingModel
 from .objective import Batch, denoising_error, drift, masked_mse
 
 Terms = dict[str, Tensor]
@@ -21,8 +22,9 @@ Terms = dict[str, Tensor]
 class ResidualMethod(nn.Module, ABC):
     """What the training loop drives: `method(batch)` → (loss [], its terms), `residual()` → the result.
 
-    captions: the 27 captions of the subject. frozen: their conditioning by the untuned encoder,
-    kept in checkpoints so that a resumed run measures against the same target.
+    captions: the 27 captions of the subject.
+    frozen: their conditioning by the untuned encoder, kept in checkpoints so that a resumed run
+    measures against the same target.
     """
 
     def __init__(self, model: TrainingModel, config: TrainingConfig) -> None:
@@ -32,30 +34,32 @@ class ResidualMethod(nn.Module, ABC):
         self.captions = [_shortened(caption, config) for caption in captions]
         with torch.no_grad():
             frozen = _encode_each(model, [caption.text for caption in self.captions])
-        if frozen.rows.shape[-1] != model.width:
-            raise ModelError(f"the text conditioning is {frozen.rows.shape[-1]} wide, but {model.width} was announced")
-        self.register_buffer("frozen_rows", frozen.rows.float())
+        if frozen.embeds.shape[-1] != model.width:
+            raise ModelError(
+                f"the text conditioning is {frozen.embeds.shape[-1]} wide, but {model.width} was announced"
+            )
+        self.register_buffer("frozen_rows", frozen.embeds.float())
         self.register_buffer("frozen_pooled", frozen.pooled)
-        places = torch.tensor([caption.rows for caption in self.captions], device=frozen.rows.device)
+        places = torch.tensor([caption.span for caption in self.captions], device=frozen.embeds.device)
         self.register_buffer("places", places)
 
     @property
     def frozen(self) -> Conditioning:
-        """The captions' conditioning by the untuned encoder: rows [27, L, d]."""
+        """The captions' conditioning by the untuned encoder: embeds [27, L, d]."""
         return Conditioning(cast(Tensor, self.frozen_rows), cast("Tensor | None", self.frozen_pooled))
 
     @property
     def token_num(self) -> int:
-        """Span of the residual."""
-        return len(self.captions[0].rows)
+        """Rows of the residual."""
+        return len(self.captions[0].span)
 
     def with_residual(self, residual: Tensor, captions: Sequence[int]) -> Conditioning:
-        """Frozen conditioning of some captions [B, L, d] with the residual [token_num, d] added at its rows."""
+        """Frozen conditioning of some captions [B, L, d] with the residual [token_num, d] added at its tokens."""
         chosen = self.frozen.select(captions)
         places = cast(Tensor, self.places)[list(captions)]  # [B, token_num]
         batch = torch.arange(len(captions), device=places.device)[:, None]
-        added = residual.to(chosen.rows)[None].expand(len(captions), -1, -1)
-        return Conditioning(chosen.rows.index_put((batch, places), added, accumulate=True), chosen.pooled)
+        added = residual.to(chosen.embeds)[None].expand(len(captions), -1, -1)
+        return Conditioning(chosen.embeds.index_put((batch, places), added, accumulate=True), chosen.pooled)
 
     @abstractmethod
     def residual(self) -> Tensor:
@@ -68,7 +72,7 @@ class ResidualMethod(nn.Module, ABC):
 class PaperMethod(ResidualMethod):
     """Tune the text encoder on the bare subject phrase; the residual is its mean shift over the captions.
 
-    Cones 2, section 3.1: error + λ1 · ‖drift of row 0‖ + λ2 · ‖drift of the rows after the subject‖.
+    Cones 2, section 3.1: error + λ1 · ‖drift of the start token‖ + λ2 · ‖drift of the tokens after the subject‖.
     All samples of a batch share the bare prompt, so it is encoded once. Changes `model.text_weights`.
     """
 
@@ -79,7 +83,7 @@ class PaperMethod(ResidualMethod):
         self.bare = _shortened(place_subject("{}", config.subject, model.prompt_tokens, model.tokenize), config)
         with torch.no_grad():
             target = model.encode_text([self.bare.text])
-        self.register_buffer("bare_rows", target.rows.float())
+        self.register_buffer("bare_rows", target.embeds.float())
         self.register_buffer("bare_pooled", target.pooled)
         self.weights = nn.ParameterList(model.text_weights.values())
         for weight in self.weights:
@@ -87,23 +91,23 @@ class PaperMethod(ResidualMethod):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
         """The loss of one micro-batch: [] and its terms."""
-        rows = self._encode([self.bare.text]).rows.float()
+        embeds = self._encode([self.bare.text]).embeds.float()
         count = len(batch.latents)
         pooled = cast("Tensor | None", self.bare_pooled)
         error, _ = denoising_error(
             self.model,
             batch,
-            Conditioning(rows.expand(count, -1, -1), None if pooled is None else pooled.expand(count, -1)),
+            Conditioning(embeds.expand(count, -1, -1), None if pooled is None else pooled.expand(count, -1)),
         )
-        first, rest = drift(rows[0], cast(Tensor, self.bare_rows)[0], self.token_num)
+        first, rest = drift(embeds[0], cast(Tensor, self.bare_rows)[0], self.token_num)
         loss = error + self.config.drift_first * first + self.config.drift_rest * rest
         return loss, {"error": error, "drift_first": first, "drift_rest": rest}
 
     @torch.no_grad()
     def residual(self) -> Tensor:
-        """Mean over the captions of tuned − frozen conditioning at the subject's rows."""
-        tuned = _encode_each(self.model, [caption.text for caption in self.captions]).rows.float()
-        moved = tuned - self.frozen.rows
+        """Mean over the captions of tuned − frozen conditioning at the subject's tokens."""
+        tuned = _encode_each(self.model, [caption.text for caption in self.captions]).embeds.float()
+        moved = tuned - self.frozen.embeds
         places = cast(Tensor, self.places)
         return moved[torch.arange(len(places), device=places.device)[:, None], places].mean(0).cpu()
 
@@ -166,14 +170,14 @@ def make_method(model: TrainingModel, config: TrainingConfig) -> ResidualMethod:
 
 
 def _shortened(caption: Caption, config: TrainingConfig) -> Caption:
-    count = len(caption.rows) if config.token_num is None else config.token_num
-    if not 1 <= count <= len(caption.rows):
-        raise ConfigError(f'token_num is {count}, but "{config.subject}" has {len(caption.rows)} tokens')
-    return Caption(caption.text, caption.rows[:count])
+    count = len(caption.span) if config.token_num is None else config.token_num
+    if not 1 <= count <= len(caption.span):
+        raise ConfigError(f'token_num is {count}, but "{config.subject}" has {len(caption.span)} tokens')
+    return Caption(caption.text, caption.span[:count])
 
 
 def _encode_each(model: TrainingModel, prompts: Sequence[str]) -> Conditioning:
     """Prompts encoded one by one, so that the peak memory does not grow with their number."""
     parts = [model.encode_text([prompt]) for prompt in prompts]
     pooled = [part.pooled for part in parts if part.pooled is not None]
-    return Conditioning(torch.cat([part.rows for part in parts]), torch.cat(pooled) if pooled else None)
+    return Conditioning(torch.cat([part.embeds for part in parts]), torch.cat(pooled) if pooled else None)

@@ -36,7 +36,7 @@ def prepare_run(
     largest = max((view.mean for view in latents), key=torch.numel)
     check_memory(estimate_memory(model, config, method.frozen, largest), model.device, config.method)
     batches = LatentBatches(
-        latents, config, len(method.captions), len(model.alphas_cumprod), model.device, parallel.rank, parallel.world
+        latents, config, len(method.captions), model.noise.train_steps, model.device, parallel.rank, parallel.world
     )
     trainer = Trainer(method, batches, config, batches.held_out(), checkpoint, fingerprint(latents), parallel)
     trainer.resume()
@@ -48,13 +48,14 @@ def result_residual(
 ) -> Residual:
     """The trained residual with the facts of its training as metadata; `facts` adds to them.
 
-    base_model: file or folder name of the model. The text encoder it was learned with is told by its anchor.
+    base_model: file or folder name of the model. The metadata's encoder fingerprint identifies the text encoder
+    it was trained with.
     """
     config = trainer.config
     metadata = {
         "method": config.method,
         "base_model": base_model,
-        FINGERPRINT_KEY: encoder_fingerprint(trainer.method.frozen.rows),
+        FINGERPRINT_KEY: encoder_fingerprint(trainer.method.frozen.embeds),
         "steps": str(result.steps),
         "learning_rate": f"{config.learning_rate:g}",
         "batch_size": str(config.batch_size * config.accumulation),

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..errors import Cones2Error, ConfigError
-from ..storage.files import read_limited
+from ..messages import shown
+from ..storage.images import open_mask, open_photo
 from .draws import keyed_generator
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-MAX_FILE_BYTES = 256 << 20
-MAX_PIXELS = 100_000_000
-_MIN_SIDE = 16
-_MAX_ASPECT = 2.0
+_MIN_SIDE = 16  # pixels
+_LONGEST = 20  # proportions of a photo: it is resized as a whole before it is cropped
+_MAX_ASPECT = 2.0  # of the buckets
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """How photos become views.
+    """How photos become views. Raises ConfigError for a resolution or number of crops out of range.
 
-    resolution: side of the square, or √area of the aspect buckets, in pixels. buckets: keep each
-    photo's proportions (up to 2:1) instead of cropping a square. crops: random crops per photo where
-    it does not fit exactly; 1: the center. flip: add each view mirrored. multiple: sides are
-    multiples of this.
+    resolution: side of the square, or √area of the aspect buckets, in pixels.
+    buckets: keep each photo's proportions (up to 2:1) instead of cropping a square.
+    crops: random crops per photo that does not fit exactly, 1 to 64; 1 takes the center.
+    flip: add each view mirrored.
+    multiple: sides are multiples of this many pixels.
+    seed: decides the random crops.
     """
 
     resolution: int
@@ -53,7 +56,12 @@ class ViewSettings:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """An upright RGB picture and, optionally, where its subject is (mode "L", same size)."""
+    """A photo and, optionally, where its subject is.
+
+    name: file name, for messages; it also seeds the crops.
+    picture: upright, mode "RGB".
+    mask: mode "L", size of the picture, white on the subject; None: the whole picture is the subject.
+    """
 
     name: str
     picture: Image.Image
@@ -62,15 +70,28 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One training picture. pixels: [3, H, W] in −1 … 1. mask: [H, W] in 0 … 1 or None.
+    """One training picture.
 
-    size: SDXL's time ids [6]: the photo's height and width, crop top and left, H and W.
+    name: name of its photo.
+    pixels: [3, H, W] in −1 … 1.
+    mask: [H, W] in 0 … 1, or None.
+    time_ids: [6] float32: the photo's height and width, crop top and left, H and W.
     """
 
     name: str
     pixels: Tensor
     mask: Tensor | None
-    size: Tensor
+    time_ids: Tensor
+
+
+class _Crop(NamedTuple):
+    """A part of the resized photo, mirrored after it is cut out."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    mirrored: bool
 
 
 def load_photos(folder: Path, masks: Path | None = None) -> list[Photo]:
@@ -85,23 +106,10 @@ def load_photos(folder: Path, masks: Path | None = None) -> list[Photo]:
     photos = []
     for path in sorted(child for child in folder.iterdir() if not child.name.startswith(".")):
         try:
-            photos.append(Photo(path.name, open_photo(path), _mask_of(path, masks)))
+            photos.append(_load_photo(path, masks))
         except Cones2Error as error:
             log.warning("skipped: %s", error)
     return _usable(photos, str(folder))
-
-
-def open_photo(path: Path) -> Image.Image:
-    """An upright RGB picture: EXIF orientation applied, transparency laid on white, first frame only.
-
-    Raises ConfigError naming the file when it is no readable picture.
-    """
-    picture = ImageOps.exif_transpose(_decoded(path))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
-    return _to_eight_bits(picture).convert("RGB")
 
 
 def photos_from_pixels(pixels: Tensor, masks: Tensor | None = None) -> list[Photo]:
@@ -114,7 +122,7 @@ def photos_from_pixels(pixels: Tensor, masks: Tensor | None = None) -> list[Phot
         masks = masks[None]
     for name, values in (("images", pixels), ("masks", masks)):
         if values is not None and not bool(torch.isfinite(values).all()):
-            raise ConfigError(f"the {name} hold values that are no finite numbers: the node before this one failed")
+            raise ConfigError(f"the {name} hold NaN or infinite values: the node before this one failed")
     if masks is not None and len(masks) not in (1, len(pixels)):
         raise ConfigError(f"{len(masks)} masks for {len(pixels)} images: give one for all or one for each")
     photos = []
@@ -123,8 +131,10 @@ def photos_from_pixels(pixels: Tensor, masks: Tensor | None = None) -> list[Phot
         if image.shape[-1] == 4:
             color = color * image[..., 3:] + 1 - image[..., 3:]
         picture = Image.fromarray(_bytes(color))
-        mask = None if masks is None else Image.fromarray(_bytes(masks[min(index, len(masks) - 1)]))
-        mask = mask and mask.resize(picture.size, Image.Resampling.BILINEAR)
+        mask = None
+        if masks is not None:
+            mask = Image.fromarray(_bytes(masks[min(index, len(masks) - 1)]))
+            mask = mask.resize(picture.size, Image.Resampling.BILINEAR)
         photos.append(Photo(f"image {index + 1}", picture, mask))
     return _usable(photos, "the images")
 
@@ -138,10 +148,10 @@ def make_views(photos: Iterable[Photo], settings: ViewSettings) -> list[View]:
     views = [view for photo in photos for view in _views_of(photo, settings)]
     usable = [view for view in views if view.mask is None or float(view.mask.sum()) > 0]
     for name in sorted({view.name for view in views} - {view.name for view in usable}):
-        log.warning("skipped: the mask of %s is empty", name)
+        log.warning("skipped: the mask of %s is empty", shown(name))
     if not usable:
         raise ConfigError(
-            "none of the photos is usable: all their masks are empty (as those of pictures without transparency are)"
+            "no photo is usable: every mask is empty (a picture without transparency loads with an empty mask)"
         )
     return usable
 
@@ -169,33 +179,44 @@ def _bucket_sizes(settings: ViewSettings) -> list[tuple[int, int]]:
     return sorted({*fitting, *((height, width) for width, height in fitting)})
 
 
+def _load_photo(path: Path, masks: Path | None) -> Photo:
+    if path.is_dir() or path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{shown(path.name)} is not a picture ({', '.join(SUFFIXES)})")
+    picture = open_photo(path)
+    name, short, long = shown(path.name), min(picture.size), max(picture.size)
+    if short < _MIN_SIDE:
+        raise ConfigError(f"{name} has {picture.width} × {picture.height} pixels: each side needs at least {_MIN_SIDE}")
+    if long > _LONGEST * short:
+        raise ConfigError(f"{name} has {picture.width} × {picture.height} pixels: at most {_LONGEST} to 1 is usable")
+    return Photo(path.name, picture, _mask_of(path, masks, picture.size))
+
+
 def _views_of(photo: Photo, settings: ViewSettings) -> list[View]:
     width, height = bucket_size(*photo.picture.size, settings)
     scale = max(width / photo.picture.width, height / photo.picture.height)
     resized = (max(width, round(photo.picture.width * scale)), max(height, round(photo.picture.height * scale)))
     picture = photo.picture.resize(resized, Image.Resampling.BICUBIC)
-    mask = photo.mask and photo.mask.resize(resized, Image.Resampling.BILINEAR)
-    views = []
-    for left, top in _crop_corners(photo.name, resized, (width, height), settings):
-        box = (left, top, left + width, top + height)
-        for mirrored in (False, True) if settings.flip else (False,):
-            edge = _left(box, resized, mirrored)
-            views.append(_view(photo, picture.crop(box), mask and mask.crop(box), mirrored, top, edge))
-    return views
+    mask = None if photo.mask is None else photo.mask.resize(resized, Image.Resampling.BILINEAR)
+    return [
+        _view(photo, picture, mask, _Crop(left, top, width, height, mirrored))
+        for left, top in _crop_corners(photo.name, resized, (width, height), settings)
+        for mirrored in ((False, True) if settings.flip else (False,))
+    ]
 
 
-def _left(box: tuple[int, int, int, int], resized: tuple[int, int], mirrored: bool) -> int:
-    """Left edge of a crop in the picture it is cut from, which is mirrored too for mirrored views."""
-    return resized[0] - box[2] if mirrored else box[0]
+def _view(photo: Photo, picture: Image.Image, mask: Image.Image | None, crop: _Crop) -> View:
+    """The crop of a resized photo and its mask."""
+    pixels = torch.from_numpy(_cut_out(picture, crop)).permute(2, 0, 1) / 127.5 - 1
+    inside = None if mask is None else torch.from_numpy(_cut_out(mask, crop)) / 255
+    # a mirrored view is a crop of the mirrored photo
+    left = picture.width - crop.left - crop.width if crop.mirrored else crop.left
+    time_ids = (photo.picture.height, photo.picture.width, crop.top, left, crop.height, crop.width)
+    return View(photo.name, pixels.contiguous(), inside, torch.tensor(time_ids, dtype=torch.float32))
 
 
-def _view(photo: Photo, picture: Image.Image, mask: Image.Image | None, mirrored: bool, top: int, left: int) -> View:
-    if mirrored:
-        picture, mask = ImageOps.mirror(picture), mask and ImageOps.mirror(mask)
-    pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).permute(2, 0, 1) / 127.5 - 1
-    inside = None if mask is None else torch.from_numpy(np.array(mask, dtype=np.float32)) / 255
-    size = (photo.picture.height, photo.picture.width, top, left, picture.height, picture.width)
-    return View(photo.name, pixels.contiguous(), inside, torch.tensor(size, dtype=torch.float32))
+def _cut_out(picture: Image.Image, crop: _Crop) -> NDArray[np.float32]:
+    part = picture.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
+    return np.array(ImageOps.mirror(part) if crop.mirrored else part, dtype=np.float32)
 
 
 def _crop_corners(
@@ -209,44 +230,15 @@ def _crop_corners(
     return list(dict.fromkeys(corners))
 
 
-def _decoded(path: Path) -> Image.Image:
-    if path.is_dir() or path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{path.name} is no picture ({', '.join(SUFFIXES)})")
-    content = read_limited(path, MAX_FILE_BYTES, "picture")
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            size = f"{picture.width}x{picture.height}"
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ConfigError(f"{path.name} has {size} pixels, more than {MAX_PIXELS:,}")
-            if min(picture.size) < _MIN_SIDE:
-                raise ConfigError(f"{path.name} has {size} pixels: each side needs at least {_MIN_SIDE}")
-            picture.load()
-            return picture
-    except ConfigError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"{path.name} cannot be read as a picture: {error}") from error
-
-
-def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit gray pictures scaled down; Pillow's own conversion would clip them."""
-    if not picture.mode.startswith(("I", "F")):
-        return picture
-    values = np.asarray(picture, dtype=np.float64)
-    top = 65535.0 if values.max() > 255 else 255.0
-    return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
-
-
-def _mask_of(path: Path, masks: Path | None) -> Image.Image | None:
+def _mask_of(path: Path, masks: Path | None, size: tuple[int, int]) -> Image.Image | None:
+    """The mask of the photo at `path`, resized to the photo's (width, height)."""
     if masks is None:
         return None
     found = [masks / f"{path.stem}{suffix}" for suffix in SUFFIXES if (masks / f"{path.stem}{suffix}").is_file()]
     if not found:
-        log.warning("%s has no mask in %s: its whole picture is learned", path.name, masks)
+        log.warning("%s has no mask in %s: its whole picture is learned", shown(path.name), shown(masks))
         return None
-    mask = ImageOps.exif_transpose(_decoded(found[0]))
-    size = open_photo(path).size
-    return _to_eight_bits(mask).convert("L").resize(size, Image.Resampling.BILINEAR)
+    return open_mask(found[0]).resize(size, Image.Resampling.BILINEAR)
 
 
 def _usable(photos: Sequence[Photo], where: str) -> list[Photo]:
@@ -255,5 +247,5 @@ def _usable(photos: Sequence[Photo], where: str) -> list[Photo]:
     return list(photos)
 
 
-def _bytes(values: Tensor) -> np.ndarray:
+def _bytes(values: Tensor) -> NDArray[np.uint8]:
     return (values.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ...cones2.guidance.weight_maps import OutsideMode, WeightMaps, weight_maps
 from ...cones2.layout.regions import Layout
-from ...cones2.prompt.tokens import Span, locate_subjects
-from .prompt_record import PromptRecord, occurs
+from ...cones2.prompt.claims import locate_present, parse_phrase
+from .prompt_record import PromptRecord
 
 if TYPE_CHECKING:
     from comfy.model_sampling import ModelSamplingDiscrete
@@ -77,13 +77,11 @@ def bind_layout(
     outside_weight: float,
 ) -> BoundLayout | None:
     """The layout with the token indices of those of its subjects that the prompt names; None when it names none."""
-    named = [index for index, subject in enumerate(layout.subjects) if occurs(record, subject)]
-    if not named:
+    subjects = [parse_phrase(subject) for subject in layout.subjects]
+    claims = locate_present(record.tokens, subjects, record.tokenize, share=True)
+    if not any(claims):
         return None
-    claims = locate_subjects(record.tokens, [layout.subjects[index] for index in named], record.tokenize, share=True)
-    spans: list[tuple[Span, ...]] = [()] * len(layout.subjects)
-    for index, claim in zip(named, claims, strict=True):
-        spans[index] = claim.spans
+    spans = [claim.spans if claim else () for claim in claims]
     return BoundLayout(layout, weight_maps(layout, spans, outside_weight, outside_mode), guidance_weight, window)
 
 

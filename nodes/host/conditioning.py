@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from ...cones2.concepts.concept import changed_rows
 from ...cones2.concepts.fingerprint import from_other_encoder
-from ...cones2.concepts.residual import Residual, add_residuals, check_width
+from ...cones2.concepts.residual import Residual, check_width
 from ...cones2.errors import PromptError
 from ...cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ...cones2.layout.regions import Layout
-from ...cones2.prompt.tokens import locate_subjects
+from ...cones2.prompt.claims import locate_subjects, parse_phrase
 from .bound_layout import GUIDE_KEY, Window, bind_layout
-from .prompt_record import (
-    PROMPT_KEY,
-    Placed,
-    PromptRecord,
-    check_known,
-    occurs,
-    prompt_record,
-    read_prompt,
-    usual_layer,
-)
+from .prompt_record import PROMPT_KEY, PromptRecord, check_known, occurs, prompt_record, read_prompt
 
 if TYPE_CHECKING:
     from comfy.sd import CLIP
@@ -52,7 +44,7 @@ def guide_conditioning(
     Raises PromptError for a subject that occurs in none of the combined prompts.
     """
     records = [prompt_record(options) for _, options in conditioning]
-    check_known(records, layout.subjects)
+    check_known(records, [parse_phrase(subject) for subject in layout.subjects])
     guides = [bind_layout(layout, record, guidance_weight, window, outside_mode, outside_weight) for record in records]
     return [
         _entry(cond, options, GUIDE_KEY, guide) for (cond, options), guide in zip(conditioning, guides, strict=True)
@@ -69,9 +61,9 @@ def place_residuals(
     another width.
     """
     records = [_record(cond, options, clip, text) for cond, options in conditioning]
-    check_known(records, [residual.subject for residual in residuals])
+    check_known(records, [residual.reference for residual in residuals])
     return [
-        _place(cond, options, record, [residual for residual in residuals if occurs(record, residual.subject)])
+        _place(cond, options, record, [residual for residual in residuals if occurs(record, residual.reference)])
         for (cond, options), record in zip(conditioning, records, strict=True)
     ]
 
@@ -94,15 +86,11 @@ def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residual
         check_width(residual, cond.shape[-1])
         _warn_of_other_encoder(residual, cond, record)
     together = [placed.residual for placed in record.placed] + list(residuals)
-    claims = locate_subjects(record.tokens, [residual.subject for residual in together], record.tokenize)
-    placed = [Placed(residual, claim.spans) for residual, claim in zip(together, claims, strict=True)]
+    claims = locate_subjects(record.tokens, [residual.reference for residual in together], record.tokenize)
+    placed = [residual.at(claim) for residual, claim in zip(together, claims, strict=True)]
     clean = cond if record.clean is None else record.clean
-    changed = _moved(cond, _with_residuals(clean, record.placed), _with_residuals(clean, placed))
+    changed = _moved(cond, changed_rows(clean, record.placed), changed_rows(clean, placed))
     return _entry(changed, options, PROMPT_KEY, record.with_placed(placed, clean))
-
-
-def _with_residuals(clean: Tensor, placed: Sequence[Placed]) -> Tensor:
-    return add_residuals(clean, [(item.residual, item.spans) for item in placed])
 
 
 def _moved(cond: Tensor, before: Tensor, after: Tensor) -> Tensor:
@@ -129,11 +117,11 @@ def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecor
             residual.subject,
             residual.metadata.get("base_model", "not stated"),
         )
-    elif other is None and record.layer != usual_layer(record.family):
+    elif other is None and record.layer != record.family.layer:
         log.warning(
             '"%s" is added to a conditioning of text-encoder layer %d (CLIP skip); '
             "residuals are usually trained on layer %d",
             residual.subject,
             record.layer,
-            usual_layer(record.family),
+            record.family.layer,
         )

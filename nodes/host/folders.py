@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
 from pathlib import Path, PurePosixPath
 
 import folder_paths
@@ -12,14 +10,11 @@ import folder_paths
 from ...cones2.assets import TOYWORLD
 from ...cones2.errors import ResidualError
 from ...cones2.messages import MESSAGE_LIMIT, shown
+from ...cones2.storage.names import check_file_name
 
 RESIDUAL_FOLDER = "residuals"
 RESIDUAL_EXTENSIONS = {".safetensors", ".pt"}
 DEMO_RESIDUALS = TOYWORLD / "residuals"
-
-_LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary files and numbers add some
-_FORBIDDEN = '<>:"|?*'
-_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 
 
 def add_residual_folder() -> None:
@@ -69,25 +64,9 @@ def residual_path(name: str) -> Path:
     if not inside.parts or inside.is_absolute() or ".." in inside.parts or stem.endswith("/"):
         raise ResidualError(f'"{shown(name)}" is not a name inside {root}: write for example "rex" or "pets/rex"')
     for part in inside.parts:
-        if fault := _fault_of(part):
-            raise ResidualError(f'"{shown(name)}" cannot be a file name: {fault}')
+        check_file_name(part, ResidualError)
     path = root.joinpath(*inside.parent.parts, f"{inside.name}.safetensors")
     for folder in path.parents[: len(inside.parts) - 1]:
         if os.path.isfile(folder):
             raise ResidualError(f'nothing can be saved as "{shown(name)}": {folder} is a file, not a folder')
     return path
-
-
-def _fault_of(part: str) -> str:
-    """Why a file or folder cannot have this name on some operating system; "" when it can."""
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in part):
-        return "it holds characters that cannot be printed"
-    if found := [character for character in _FORBIDDEN if character in part]:
-        return f"it holds {found[0]}"
-    if part.endswith((".", " ")):
-        return f'"{shown(part)}" ends with a dot or a space'
-    if _DEVICE.match(part):
-        return f'Windows reserves "{part}" for a device'
-    if len(part.encode()) > _LONGEST_NAME:
-        return f"it is longer than {_LONGEST_NAME} bytes"
-    return ""

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import folder_paths
 
-from ...cones2.concepts.residual import Residual, load_residual
+from ...cones2.concepts.residual import Residual
+from ...cones2.concepts.residual_file import load_residual
 from ...cones2.errors import ConfigError
-from ...cones2.layout.colors import parse_color
-from ...cones2.layout.drawing import open_layout_picture
-from ...cones2.layout.regions import ColorEntry, Layout, layout_from_colors
+from ...cones2.layout.painted import layout_from_colors
+from ...cones2.layout.regions import Layout
 from ...cones2.messages import MESSAGE_LIMIT, shown
+from ...cones2.prompt.claims import PhraseRef
 from ...cones2.prompt.tokens import find_phrase
 from ...cones2.published.config import GuidanceConfig, load_guidance_configs, read_configs
-from ...cones2.published.placement import SubjectPlacement
+from ...cones2.published.placement import Placement
+from ...cones2.storage.images import open_layout_picture
 from .folders import residual_folders
 from .prompt_record import PromptRecord
 
@@ -60,21 +62,20 @@ def read_entry(config: str, number: int) -> GuidanceConfig:
     return entries[number - 1]
 
 
-def residual_of(placement: SubjectPlacement, record: PromptRecord) -> Residual:
-    """The residual under the phrase it belongs to; one of several places is selected with "#2"."""
-    places = find_phrase(record.tokens, placement.phrase, record.tokenize)
-    chosen = placement.spans
-    number = f"#{places.index(chosen[0]) + 1}" if len(chosen) == 1 < len(places) else ""
+def residual_of(placement: Placement, record: PromptRecord) -> Residual:
+    """The residual under the phrase it belongs to, or under the one occurrence of it that the config chose."""
+    phrase, spans = placement.reference.phrase, placement.claim.spans
+    occurrences = find_phrase(record.tokens, phrase, record.tokenize)
+    number = occurrences.index(spans[0]) + 1 if len(spans) == 1 < len(occurrences) else None
     assert placement.residual is not None  # `read_entry` raises for an absent file
-    return load_residual(placement.residual, placement.phrase + number)
+    return load_residual(placement.residual).with_reference(PhraseRef(phrase, number))
 
 
 def layout_of(config: GuidanceConfig) -> Layout:
     """The layout that an entry names. Raises ConfigError when it names none."""
     if config.layout is None or not config.colors:
         raise ConfigError(f"{config.where}: it names no layout picture and colors, which this node needs")
-    table = [ColorEntry(parse_color(text), subject, weight) for text, subject, weight in config.colors]
-    return layout_from_colors(open_layout_picture(config.layout), table)
+    return layout_from_colors(open_layout_picture(config.layout), config.colors)
 
 
 def file_stamps(config: str, number: int | None) -> list[tuple[str, int, int]]:

@@ -20,7 +20,7 @@ from ...cones2.errors import Cones2Error, PromptError
 from ...cones2.guidance.heat_maps import AttentionRecorder, share_inside
 from ...cones2.layout.drawing import heat_picture, labeled
 from ...cones2.layout.tables import parse_subject_lines
-from ...cones2.prompt.tokens import locate_subjects
+from ...cones2.prompt.claims import locate_subjects, parse_phrase
 from .attention.call import OBSERVER_KEY
 from .attention.hooks import follows_layouts, install
 from .bound_layout import GUIDE_KEY, BoundLayout
@@ -58,7 +58,9 @@ def phrases_to_observe(subjects: str, options: dict[str, Any]) -> list[str]:
     """The typed subjects, one per line; without any those of the layout, or the residuals in the prompt."""
     guide: BoundLayout | None = options.get(GUIDE_KEY)
     typed = [line.subject for line in parse_subject_lines(subjects)]
-    carried = guide.layout.subjects if guide else [item.residual.subject for item in prompt_record(options).placed]
+    carried = (
+        guide.layout.subjects if guide else [str(item.residual.reference) for item in prompt_record(options).placed]
+    )
     if not typed and not carried:
         raise PromptError(
             "no subject to look for: name one per line, or connect a conditioning that carries a layout or residuals"
@@ -72,10 +74,11 @@ def heat_maps(
     """How much the latents [1, C, h, w] attend to each phrase of the prompt: [phrases, h, w], 0–1."""
     cond, options = entry
     record = prompt_record(options)
-    claims = locate_subjects(record.tokens, phrases, record.tokenize, share=True)
+    subjects = [parse_phrase(phrase) for phrase in phrases]
+    claims = locate_subjects(record.tokens, subjects, record.tokenize, share=True)
     latents = comfy.sample.fix_empty_latent_channels(model, latents)
     height, width = latents.shape[-2:]
-    recorder = AttentionRecorder([sum(claim.spans, ()) for claim in claims], (height, width))
+    recorder = AttentionRecorder([claim.token_indices for claim in claims], (height, width))
     if options.get(GUIDE_KEY) is not None and not follows_layouts(model):
         log.warning(
             "this model does not follow the layout of the conditioning, but the heat maps do: connect the model "

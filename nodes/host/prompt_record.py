@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from ...cones2.concepts.residual import Residual
+from ...cones2.concepts.residual import PlacedResidual
 from ...cones2.errors import ModelError, PromptError
+from ...cones2.families.family import ModelFamily, family_of_encoders
 from ...cones2.messages import shown
-from ...cones2.prompt.tokens import PromptTokens, Span, Token, locate_subjects
+from ...cones2.prompt.claims import PhraseRef, locate_present, locate_subjects
+from ...cones2.prompt.tokens import Piece, PromptTokens, Token
+from ...cones2.prompt.vocabularies import clip_piece
 
 if TYPE_CHECKING:
     from comfy.sd import CLIP
@@ -21,23 +24,6 @@ if TYPE_CHECKING:
 PROMPT_KEY = "cones2_prompt"
 """Key of a conditioning's dict that holds its PromptRecord."""
 
-_EMBEDDING_ID = -1  # no vocabulary uses it
-
-# the names of the text encoders in what CLIP.tokenize returns identify the family
-_FAMILIES = {("l",): "sd1", ("h",): "sd2", ("g", "l"): "sdxl"}
-_OUTPUT_LAYER = {"sd1": -1, "sd2": -2, "sdxl": -2}
-
-
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """A residual that was added to a conditioning.
-
-    spans: the token indices of each place it was added at.
-    """
-
-    residual: Residual
-    spans: tuple[Span, ...]
-
 
 @dataclass(frozen=True, eq=False)
 class PromptRecord:
@@ -45,39 +31,38 @@ class PromptRecord:
 
     tokens: its tokens and how many the conditioning has.
     tokenize: the tokenizer it was encoded with.
-    family: sd1, sd2 or sdxl.
+    family: of the model that its text encoders belong to.
     layer: text-encoder layer the conditioning comes from; -1 is the last.
-    placed: the residuals that were added to it.
+    placed: the residuals that were added to it, at their tokens.
     clean: the conditioning [..., L, d] before the first of them; None while there are none.
     """
 
     tokens: PromptTokens
     tokenize: LiveTokenizer
-    family: str
+    family: ModelFamily
     layer: int
-    placed: tuple[Placed, ...] = ()
+    placed: tuple[PlacedResidual, ...] = ()
     clean: Tensor | None = None
 
-    def with_placed(self, placed: Sequence[Placed], clean: Tensor) -> PromptRecord:
+    def with_placed(self, placed: Sequence[PlacedResidual], clean: Tensor) -> PromptRecord:
         """The record after residuals were added to `clean`."""
         return replace(self, placed=tuple(placed), clean=clean)
 
 
 @dataclass(frozen=True, eq=False)
 class LiveTokenizer:
-    """A CLIP's tokenizer as a function: phrase → (id, BPE piece) pairs without start, end and pad tokens."""
+    """A CLIP's tokenizer as a function: phrase → pieces without start, end and pad tokens."""
 
     tokenizer: SD1Tokenizer
 
-    def __call__(self, phrase: str) -> list[tuple[int, str]]:
+    def __call__(self, phrase: str) -> list[Piece]:
         encoders = self.tokenizer.tokenize_with_weights(phrase, return_word_ids=True, disable_weights=True)
         chunks = encoders[_leading(encoders)]
-        ids = [id for chunk in chunks for id, _, word in chunk if word and not torch.is_tensor(id)]
-        return [(id, self.piece(id)) for id in ids]
+        return [self.piece(id) for chunk in chunks for id, _, word in chunk if word and not torch.is_tensor(id)]
 
-    def piece(self, id: int) -> str:
-        """The BPE piece of a token id."""
-        return cast(str, self.tokenizer.untokenize([(id, 1.0)])[0][1])
+    def piece(self, id: int) -> Piece:
+        """The piece of a token id."""
+        return clip_piece(id, self.tokenizer.untokenize([(id, 1.0)])[0][1])
 
     def width(self, encoder: str) -> int:
         """Width of an encoder's token embeddings; the host drops embeddings of another width."""
@@ -90,18 +75,12 @@ def read_prompt(clip: CLIP, text: str) -> tuple[PromptRecord, dict[str, Any]]:
     Raises ModelError for a text encoder that is not SD 1.x, SD 2.x or SDXL's, PromptError when the
     two SDXL encoders have the prompt's words at different token indices.
     """
-    encoders = clip.tokenize(text, return_word_ids=True)
-    family = _FAMILIES.get(tuple(sorted(encoders)))
-    if family is None:
-        raise ModelError(
-            f"this CLIP has the text encoders {', '.join(sorted(encoders))}: subjects need the CLIP of an SD 1.x, "
-            "SD 2.x or SDXL model"
-        )
-    tokenize = LiveTokenizer(clip.tokenizer)
+    encoders, tokenize = clip.tokenize(text, return_word_ids=True), LiveTokenizer(clip.tokenizer)
+    family = _family(encoders, tokenize)
     streams = [_real_tokens(chunks, tokenize, tokenize.width(name)) for name, chunks in encoders.items()]
     _check_same_indices(streams, text)
     length = sum(len(chunk) for chunk in encoders[_leading(encoders)])
-    layer = _OUTPUT_LAYER[family] if clip.layer_idx is None else clip.layer_idx
+    layer = family.layer if clip.layer_idx is None else clip.layer_idx
     record = PromptRecord(PromptTokens(text, tuple(streams[0]), length), tokenize, family, layer)
     return record, _without_word_ids(encoders)
 
@@ -117,24 +96,27 @@ def prompt_record(options: dict[str, Any]) -> PromptRecord:
     return record
 
 
-def occurs(record: PromptRecord, phrase: str) -> bool:
-    """Whether the phrase occurs in the prompt."""
-    try:
-        return bool(locate_subjects(record.tokens, [phrase], record.tokenize))
-    except PromptError:
-        return False
+def occurs(record: PromptRecord, subject: PhraseRef) -> bool:
+    """Whether the prompt has the phrase, and as often as its number says."""
+    return locate_present(record.tokens, [subject], record.tokenize) != [None]
 
 
-def check_known(records: Sequence[PromptRecord], phrases: Sequence[str]) -> None:
-    """Raise PromptError for a phrase that occurs in none of several combined prompts."""
-    for phrase in phrases:
-        if not any(occurs(record, phrase) for record in records):
-            locate_subjects(records[0].tokens, [phrase], records[0].tokenize)
+def check_known(records: Sequence[PromptRecord], subjects: Sequence[PhraseRef]) -> None:
+    """Raise PromptError for a subject that occurs in none of several combined prompts."""
+    for subject in subjects:
+        if not any(occurs(record, subject) for record in records):
+            locate_subjects(records[0].tokens, [subject], records[0].tokenize)
 
 
-def usual_layer(family: str) -> int:
-    """The text-encoder layer that models of a family are conditioned on."""
-    return _OUTPUT_LAYER[family]
+def _family(encoders: Mapping[str, Any], tokenize: LiveTokenizer) -> ModelFamily:
+    known = all(hasattr(tokenize.tokenizer, f"clip_{name}") for name in encoders)
+    family = family_of_encoders({name: tokenize.width(name) for name in encoders}) if known else None
+    if family is None:
+        raise ModelError(
+            f"this CLIP has the text encoders {', '.join(sorted(encoders))}: subjects need the CLIP of an SD 1.x, "
+            "SD 2.x or SDXL model"
+        )
+    return family
 
 
 def _real_tokens(chunks: Sequence[Sequence[Any]], tokenize: LiveTokenizer, width: int) -> list[Token]:
@@ -147,16 +129,16 @@ def _real_tokens(chunks: Sequence[Sequence[Any]], tokenize: LiveTokenizer, width
             if torch.is_tensor(id):
                 if id.shape[-1] != width:
                     continue
-                tokens.append(Token(_EMBEDDING_ID, index, ""))
+                tokens.append(Token.embedding(index))
             elif word:
-                tokens.append(Token(id, index, tokenize.piece(id)))
+                tokens.append(Token(index, tokenize.piece(id)))
             index += 1
         start += len(chunk)
     return tokens
 
 
 def _check_same_indices(streams: Sequence[Sequence[Token]], text: str) -> None:
-    if any([token.row for token in stream] != [token.row for token in streams[0]] for stream in streams):
+    if any([token.index for token in stream] != [token.index for token in streams[0]] for stream in streams):
         raise PromptError(
             f'the embeddings in "{shown(text)}" fit only one of the two text encoders of SDXL: its words would be at '
             "different token indices"

@@ -13,7 +13,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...cones2.errors import ModelError
-from ...cones2.sampling.euler import sample_euler
+from ...cones2.sampling.euler import StepInfo, sample_euler
 from ...cones2.sampling.picture_noise import PictureNoise
 from .attention.hooks import KEY, follows_layouts, run_guides
 from .bound_layout import guided_steps
@@ -104,27 +104,28 @@ class _RecurrentFunction:
         start = getattr(model, "noise", x) if self.start is None else self.start
         noise = PictureNoise(start, extra_args.get("seed") or 0)
         x = run(x, 0, guided.start)
-        for step in guided:
-            x = _euler_step(model, x, sigmas[step : step + 2], noise, extra_args, _shifted(callback, step))
+        part = sigmas[guided.start : guided.stop + 1]
+        x = _repeated_euler(model, x, part, noise, extra_args, _shifted(callback, guided.start))
         return run(x, guided.stop, len(sigmas) - 1)
 
 
-def _euler_step(
+def _repeated_euler(
     model: Any, x: Tensor, sigmas: Tensor, noise: PictureNoise, extra_args: dict[str, Any], callback: Callback
 ) -> Tensor:
-    """The Euler step from sigmas[0] to sigmas[1], done twice where σ falls. Each call can be interrupted."""
+    """All steps as Euler steps, done twice where σ falls. Each model call can be interrupted."""
     denoised = x
 
-    def denoise(x: Tensor, step: int, guided: bool) -> Tensor:
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         nonlocal denoised
         comfy.model_management.throw_exception_if_processing_interrupted()
-        denoised = cast(Tensor, model(x, sigmas[0] * x.new_ones(x.shape[0]), **extra_args))
+        denoised = cast(Tensor, model(x, sigma * x.new_ones(x.shape[0]), **extra_args))
         return denoised
 
-    falls = bool(sigmas[1] < sigmas[0])
-    x = sample_euler(denoise, x, sigmas, 1, lambda: noise().to(x), recurrence=falls)
-    callback({"i": 0, "x": x, "sigma": sigmas[0], "sigma_hat": sigmas[0], "denoised": denoised})
-    return x
+    def report(info: StepInfo) -> None:
+        sigma = sigmas[info.step]
+        callback({"i": info.step, "x": info.latents, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+
+    return sample_euler(denoise, x, sigmas, len(sigmas) - 1, lambda: noise().to(x), report)
 
 
 def _guided_steps(guider: comfy.samplers.CFGGuider, sigmas: Tensor) -> range:

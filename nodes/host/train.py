@@ -15,9 +15,11 @@ from torch import Tensor
 
 from ...cones2.concepts.residual import Residual
 from ...cones2.errors import CheckpointError, ConfigError, ModelError
+from ...cones2.prompt.conditioning import Conditioning
 from ...cones2.training.config import MethodName, TrainingConfig, default_config
-from ...cones2.training.loop import Record, Trainer, TrainingResult
-from ...cones2.training.model import Conditioning, TrainingModel
+from ...cones2.training.history import Record
+from ...cones2.training.loop import Trainer, TrainingResult
+from ...cones2.training.model import TrainingModel
 from ...cones2.training.preview import preview_latents
 from ...cones2.training.session import prepare_run, result_residual
 from ...cones2.training.views import Photo, ViewSettings, photos_from_pixels
@@ -173,16 +175,17 @@ def _progress(
     trainer: Trainer, plain: Conditioning | None, model: ModelPatcher, side: int, every: int
 ) -> Callable[[Record], None]:
     """A function that moves the host's progress bar, with a sample every so many steps."""
-    steps, factor, latent_format = trainer.config.steps, trainer.method.model.factor, model.model.latent_format
+    steps, latent_format = trainer.config.steps, model.model.latent_format
+    cells = side // trainer.method.model.vae_scale_factor
     bar = comfy.utils.ProgressBar(steps)
     previewer = _previewer(model) if plain is not None else None
-    size = torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32)
-    shape = (latent_format.latent_channels, side // factor, side // factor)
+    time_ids = torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32)
+    shape = (latent_format.latent_channels, cells, cells)
 
     def show(record: Record) -> None:
         step, picture = int(record["step"]), None
         if previewer and plain is not None and step % every == 0:
-            latents = preview_latents(trainer.method, plain, size, shape)
+            latents = preview_latents(trainer.method, plain, time_ids, shape)
             picture = previewer.decode_latent_to_preview_image("JPEG", model.model.process_latent_out(latents))
         bar.update_absolute(step, steps, picture)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import torch
@@ -14,8 +14,10 @@ from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
 from torch import Tensor
 
 from ...cones2.errors import ModelError
+from ...cones2.prompt.conditioning import Conditioning
+from ...cones2.sampling.noise import Prediction, make_noise
 from ...cones2.training.config import MethodName
-from ...cones2.training.model import Conditioning, Posterior, TrainingModel
+from ...cones2.training.model import Posterior, TrainingModel
 from .differentiable import differentiable
 from .prompt_record import LiveTokenizer, read_prompt
 from .tunable_text import TunableText, frozen_text, own_casting
@@ -35,7 +37,7 @@ def trainable_model(
 
     The paper method tunes a float32 copy of the text encoder. Raises ModelError for another architecture.
     """
-    factor, multiple = picture_grid(model, clip, vae)
+    vae_scale_factor, size_multiple = picture_grid(model, clip, vae)
     record, _ = read_prompt(clip, "")
     model = own_casting(model)
     unet = _UNet(model, checkpointing)
@@ -46,15 +48,16 @@ def trainable_model(
     def encode_text(prompts: Sequence[str]) -> Conditioning:
         parts = [encode(prompt) for prompt in prompts]
         pooled = [part.pooled for part in parts if part.pooled is not None]
-        rows = torch.cat([part.rows for part in parts]).to(device)
-        return Conditioning(rows, torch.cat(pooled).to(device) if pooled and record.family == "sdxl" else None)
+        embeds = torch.cat([part.embeds for part in parts]).to(device)
+        return Conditioning(embeds, torch.cat(pooled).to(device) if pooled and record.family.key == "sdxl" else None)
 
     def encode_image(pixels: Tensor) -> Posterior:
         with torch.inference_mode():
             latents = model.model.process_latent_in(vae.encode((pixels.movedim(1, -1) + 1) / 2))
         return Posterior(latents.clone(), torch.zeros_like(latents))
 
-    sampling = model.get_model_object("model_sampling")
+    sigmas = model.get_model_object("model_sampling").sigmas
+    alphas_cumprod = (1 / (sigmas.detach().cpu().double() ** 2 + 1)).float().clone()
     width = _text_width(model, encode)
     try:
         yield TrainingModel(
@@ -63,13 +66,12 @@ def trainable_model(
             encode_text=encode_text,
             predict=unet,
             encode_image=encode_image,
-            alphas_cumprod=(1 / (sampling.sigmas.detach().cpu().double() ** 2 + 1)).float().clone(),
-            prediction_type=prediction_type(model),
+            noise=make_noise(prediction_of(model), alphas_cumprod),
             width=width,
             text_weights=encoder.weights if encoder else {},
             device=device,
-            factor=factor,
-            multiple=multiple,
+            vae_scale_factor=vae_scale_factor,
+            size_multiple=size_multiple,
         )
     finally:
         unet.release()
@@ -78,7 +80,7 @@ def trainable_model(
 def _text_width(model: ModelPatcher, encode: Callable[[str], Conditioning]) -> int:
     """Width of the text conditioning. Raises ModelError when the model reads text of another width."""
     with torch.no_grad():
-        width = encode("").rows.shape[-1]
+        width = encode("").embeds.shape[-1]
     if width != (wanted := _unet_config(model).get("context_dim")):
         raise ModelError(
             f"MODEL and CLIP do not belong together: the model reads text of width {wanted}, the CLIP gives {width}"
@@ -91,13 +93,13 @@ def picture_grid(model: ModelPatcher, clip: CLIP, vae: VAE) -> tuple[int, int]:
 
     Raises ModelError for a model that cannot be trained with.
     """
-    prediction_type(model)
-    _check_unet(model, read_prompt(clip, "")[0].family)
-    factor = int(vae.spacial_compression_encode())
-    return factor, factor * 2 ** (len(_unet_config(model)["channel_mult"]) - 1)
+    prediction_of(model)
+    _check_unet(model, read_prompt(clip, "")[0].family.key)
+    vae_scale_factor = int(vae.spacial_compression_encode())
+    return vae_scale_factor, vae_scale_factor * 2 ** (len(_unet_config(model)["channel_mult"]) - 1)
 
 
-def prediction_type(model: ModelPatcher) -> Literal["epsilon", "v_prediction"]:
+def prediction_of(model: ModelPatcher) -> Prediction:
     """What the UNet predicts. Raises ModelError for a model that predicts neither at all discrete steps."""
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, ModelSamplingDiscrete):
@@ -139,7 +141,7 @@ class _UNet:
         output: Tensor = self._model.model.diffusion_model(
             noisy.to(device, dtype),
             timesteps.to(device).float(),
-            context=conditioning.rows.to(device, dtype),
+            context=conditioning.embeds.to(device, dtype),
             y=self._vector(conditioning, sizes, dtype),
             transformer_options={"optimized_attention_override": _attention},
         )

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from ...cones2.concepts.fingerprint import encoder_fingerprint
-from ...cones2.concepts.residual import Residual, load_residual, save_residual
+from ...cones2.concepts.residual import Residual
+from ...cones2.concepts.residual_file import load_residual, save_residual
 from ...cones2.errors import ResidualError
 from ...cones2.training.config import TrainingConfig
-from ...cones2.training.history import CsvLog, read_log
-from ...cones2.training.loop import Record
+from ...cones2.training.history import CsvLog, Record, read_log
 from ...cones2.training.views import Photo, ViewSettings
-from .training_model import prediction_type
+from .training_model import prediction_of
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -74,7 +74,7 @@ def find_run(
 ) -> Run:
     """The run of these inputs: settings, photos and masks, all weights with their patches, what the UNet predicts."""
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(repr((sorted(config.numbers().items()), asdict(views), prediction_type(model))).encode())
+    digest.update(repr((sorted(config.numbers().items()), asdict(views), prediction_of(model))).encode())
     for photo in photos:
         digest.update(repr(photo.picture.size).encode() + photo.picture.tobytes())
         digest.update(photo.mask.tobytes() if photo.mask else b"no mask")

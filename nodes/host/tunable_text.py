@@ -12,7 +12,7 @@ import torch
 from comfy.clip_model import CLIPLayer
 from torch import Tensor, nn
 
-from ...cones2.training.model import Conditioning
+from ...cones2.prompt.conditioning import Conditioning
 from .differentiable import cast_copy
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class TunableText:
         self.weights = dict(self._encoder.named_parameters())
 
     def __call__(self, prompt: str) -> Conditioning:
-        rows, pooled = self._encoder.encode_token_weights(self._clip.tokenize(prompt))[:2]
-        return Conditioning(rows, pooled)
+        embeds, pooled = self._encoder.encode_token_weights(self._clip.tokenize(prompt))[:2]
+        return Conditioning(embeds, pooled)
 
 
 def frozen_text(clip: CLIP) -> Callable[[str], Conditioning]:
@@ -50,8 +50,8 @@ def frozen_text(clip: CLIP) -> Callable[[str], Conditioning]:
 
     def encode(prompt: str) -> Conditioning:
         with torch.inference_mode():
-            rows, pooled = clip.encode_from_tokens(clip.tokenize(prompt), return_pooled=True)
-        return Conditioning(rows.clone(), None if pooled is None else pooled.clone())
+            embeds, pooled = clip.encode_from_tokens(clip.tokenize(prompt), return_pooled=True)
+        return Conditioning(embeds.clone(), None if pooled is None else pooled.clone())
 
     return encode
 

@@ -49,8 +49,8 @@ def test_positions_on_another_word(config: Path, tmp_path: Path, capsys: pytest.
     for folder in (tmp_path / "model", tmp_path / "model" / "tokenizer"):
         assert run(config, "--tokenizer", folder) == 1
         assert capsys.readouterr().out.splitlines() == [
-            f'{config}, entry 1: position 4 of "<pet_cat>" is the word "a"; "pet cat" is used (row 5, 6)',
-            f'{config}, entry 1: position 8 of "<dog6>" is the word "a"; "dog" is used (row 9)',
+            f'{config}, entry 1: position 4 of "<pet_cat>" is the word "a"; "pet cat" is used (token 5, 6)',
+            f'{config}, entry 1: position 8 of "<dog6>" is the word "a"; "dog" is used (token 9)',
         ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cones2.concepts.residual import load_residual
+from cones2.concepts.residual_file import load_residual
 
 ROOT = Path(__file__).parents[2]
 

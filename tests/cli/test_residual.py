@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from cones2.cli.residual import add_residual_parser
-from cones2.concepts.residual import Residual, load_residual, make_residual, save_residual
+from cones2.concepts.residual import Residual, make_residual
+from cones2.concepts.residual_file import load_residual, save_residual
 from cones2.errors import ResidualError
 
 
@@ -57,6 +58,17 @@ def test_inspect_lists_every_bad_file(published: Path, tmp_path: Path, capsys: p
     empty, missing = captured.err.splitlines()
     assert empty == f"{tmp_path / 'empty.pt'}: the file is empty"
     assert str(tmp_path / "dog.pt") in missing and "empty.pt, pet_cat.pt" in missing
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;title\x07.pt", "two\nlines.pt", "n" * 250 + ".pt"])
+def test_names_of_files_cannot_disturb_the_table(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    save_residual(make_residual("dog", torch.ones(1, 768)), tmp_path / "a").rename(tmp_path / name)
+    (tmp_path / ("x" + name[1:])).touch()
+    assert run("inspect", tmp_path / name, tmp_path / ("x" + name[1:])) == 1
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines() + captured.err.splitlines()
+    assert all(line.isprintable() and len(line) < 1000 for line in lines)
+    assert len(lines) == 3
 
 
 def test_convert(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

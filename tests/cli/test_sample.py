@@ -19,13 +19,15 @@ from PIL import Image, ImageDraw
 
 from cones2.cli import main
 from cones2.cli.jobs import parse_subject
-from cones2.concepts.residual import make_residual, save_residual
-from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.concepts.residual import make_residual
+from cones2.concepts.residual_file import save_residual
+from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.errors import Cones2Error, ModelError
-from cones2.layout.drawing import read_settings
+from cones2.storage.png import read_settings
 from tests.support.sd2_model import WIDTH, write_sd2_model
 
+RED = (255, 0, 0)
 FAST = ["--steps", "2", "--size", "64x64"]
 
 
@@ -36,11 +38,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def load_each_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cones2.cli.sample.load_model", _load_once)
+    monkeypatch.setattr("cones2.cli.sampling_run.load_model", _load_once)
 
 
 @functools.cache
-def _load_once(*args: object, **options: object) -> StableDiffusion:
+def _load_once(*args: object, **options: object) -> DiffusersModel:
     return load_model(*args, **options)
 
 
@@ -221,6 +223,7 @@ def test_bad_input_is_one_sentence(
         ("--seed", "-1"),
         ("--size", "0x64"),
         ("--size", "64"),
+        ("--size", "1x10000000"),
         ("--published-rules", "mine"),
     ],
 )
@@ -280,7 +283,7 @@ def test_a_residual_of_another_model_names_both(model: Path, folder: Path, capsy
 def test_a_single_file_needs_a_tokenizer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cones2.pipelines.loading._host_candidates", lambda: [])
+    monkeypatch.setattr("cones2.diffusers_models.loading._host_candidates", lambda: [])
     (tmp_path / "model.safetensors").write_bytes(b"")
     status = main(["sample", "--model", str(tmp_path / "model.safetensors"), "--prompt", "a dog"])
     assert status == 1 and "--tokenizer" in capsys.readouterr().err
@@ -289,19 +292,19 @@ def test_a_single_file_needs_a_tokenizer(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("dog=dog.pt@2:#f00", ("dog", Path("dog.pt"), 2.0, "#f00")),
-        ("dog=dog.pt", ("dog", Path("dog.pt"), 2.5, None)),
-        ("hot dog:red", ("hot dog", None, 2.5, "red")),
-        ("dog@1.5:255,0,0", ("dog", None, 1.5, "255,0,0")),
-        (r"dog=C:\dogs\a@b.pt:#ff0000", ("dog", Path(r"C:\dogs\a@b.pt"), 2.5, "#ff0000")),
-        (r"dog=C:\dogs\dog.pt", ("dog", Path(r"C:\dogs\dog.pt"), 2.5, None)),
-        ("dog=/pets: mine/dog.pt", ("dog", Path("/pets: mine/dog.pt"), 2.5, None)),
-        ("dog#2=dog.pt:blue", ("dog#2", Path("dog.pt"), 2.5, "blue")),
+        ("dog=dog.pt@2:#f00", ("dog", Path("dog.pt"), (RED, "dog", 2.0))),
+        ("dog=dog.pt", ("dog", Path("dog.pt"), None)),
+        ("hot dog:red", ("hot dog", None, (RED, "hot dog", 2.5))),
+        ("dog@1.5:255,0,0", ("dog", None, (RED, "dog", 1.5))),
+        (r"dog=C:\dogs\a@b.pt:#ff0000", ("dog", Path(r"C:\dogs\a@b.pt"), (RED, "dog", 2.5))),
+        (r"dog=C:\dogs\dog.pt", ("dog", Path(r"C:\dogs\dog.pt"), None)),
+        ("dog=/pets: mine/dog.pt", ("dog", Path("/pets: mine/dog.pt"), None)),
+        ("dog#2=dog.pt:#f00", ("dog#2", Path("dog.pt"), (RED, "dog#2", 2.5))),
     ],
 )
 def test_subject_flags(text: str, expected: tuple[object, ...]) -> None:
     flag = parse_subject(text)
-    assert (flag.phrase, flag.residual, flag.weight, flag.color) == expected
+    assert (flag.phrase, flag.residual, flag.entry) == expected
 
 
 @pytest.mark.parametrize("text", ["dog", "=dog.pt", "dog=", "dog=dog.pt:nocolor", ":#f00"])
@@ -330,3 +333,10 @@ def test_interrupting_keeps_finished_pictures(model: Path, folder: Path) -> None
     for path in finished:
         Image.open(path).load()
     assert not [path for path in (folder / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_a_size_below_the_coarsest_grid_is_refused_in_one_sentence(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sample(model, folder, "--size", "8x8") == 1
+    assert "8x8 (HxW): both sides must be multiples of 8 pixels, and at least 16" in capsys.readouterr().err

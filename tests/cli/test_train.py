@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from cones2.cli import main
-from cones2.concepts.residual import load_residual
-from cones2.diffusers_models.loading import load_model_to_train
+from cones2.concepts.residual_file import load_residual
+from cones2.diffusers_models.loading import load_model
 from cones2.errors import ConfigError
 from tests.support.sd2_model import WIDTH, write_sd2_model
 
@@ -32,12 +32,12 @@ def model(tmp_path_factory):
 
 @functools.cache
 def _load_once(*args):
-    return load_model_to_train(*args)
+    return load_model(*args)
 
 
 @pytest.fixture(autouse=True)
 def load_each_model_once(monkeypatch):
-    monkeypatch.setattr("cones2.cli.training_run.load_model_to_train", _load_once)
+    monkeypatch.setattr("cones2.cli.training_run.load_model", _load_once)
 
 
 @pytest.fixture
@@ -117,6 +117,30 @@ def test_no_photos_is_an_error_before_the_model_is_loaded(tmp_path, capsys):
     assert "no usable photo" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["../dog", "dog\n", "con", "d" * 300, "dog\x1b[2J"])
+def test_an_unusable_name_is_an_error_before_anything_is_done(photos, tmp_path, capsys, name):
+    assert train(tmp_path / "no-model", photos, tmp_path / "out", "--name", name) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith('error: the name "') and line.isprintable()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("subject", ["x" * 201, "dog\x1b[2J", "\u200b"])
+def test_a_subject_that_no_residual_may_have_is_an_error_before_anything_is_done(photos, tmp_path, capsys, subject):
+    assert train(tmp_path / "no-model", photos, tmp_path / "out", "--subject", subject) == 1
+    assert "error: the subject phrase" in capsys.readouterr().err
+
+
+def test_what_cannot_be_seen_in_a_subject_is_not_learned(model, photos, tmp_path):
+    assert train(model, photos, tmp_path, "--subject", "\ufeffhot\u200b dog", "--steps", "1") == 0
+    assert load_residual(tmp_path / "hot_dog.safetensors").subject == "hot dog"
+
+
+def test_a_folder_that_does_not_print_is_shown_escaped(model, photos, tmp_path, capsys):
+    assert train(model, photos, tmp_path / "\x1b[2J", "--steps", "1") == 0
+    assert r"\x1b[2J/dog.safetensors (finished" in capsys.readouterr().out
+
+
 def test_previews_and_buckets_and_masks(model, photos, tmp_path):
     masks = tmp_path / "masks"
     masks.mkdir()
@@ -138,7 +162,7 @@ def test_an_interrupt_saves_and_the_same_command_continues(model, photos, tmp_pa
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert train(model, photos, whole) == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cones2.cli.training_run.CsvLog.add", interrupt_at(2))
+        patch.setattr("cones2.training.history.CsvLog.add", interrupt_at(2))
         assert train(model, photos, broken) == 130
     assert "interrupted after step 2" in capsys.readouterr().out
     assert load_residual(broken / "dog.partial.safetensors").metadata["stopped"] == "interrupted"
@@ -178,7 +202,7 @@ def test_a_killed_run_continues_with_the_losses_of_an_uninterrupted_one(model, p
     torch.set_num_threads(1)
     finished = ("--steps", "400", "--patience", "0", "--checkpoint-every", "3", "--evaluate-every", "100")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cones2.cli.training_run.CsvLog.add", interrupt_at(14))
+        patch.setattr("cones2.training.history.CsvLog.add", interrupt_at(14))
         assert train(model, photos, killed, *finished) == 130
         assert train(model, photos, whole, *finished) == 130
     assert len(losses(whole)) == 14
@@ -234,7 +258,7 @@ def test_train_all_trains_skips_continues_and_sums_up(model, photos, tmp_path, c
     assert load_residual(tmp_path / "out" / "sausage.safetensors").token_num == 2
     photos.rename(tmp_path / "nowhere")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cones2.cli.training_run.CsvLog.add", interrupt_at(2))
+        patch.setattr("cones2.training.history.CsvLog.add", interrupt_at(2))
         assert main(arguments) == 130
     out = capsys.readouterr().out
     assert "dog                      present" in out and "cat                      interrupted" in out
@@ -249,11 +273,16 @@ def test_train_all_trains_skips_continues_and_sums_up(model, photos, tmp_path, c
         ("[1, 2]", "give `subjects`"),
         ("subjects: []", "give `subjects`"),
         ("subjects: [{subject: dog}]\nspeed: 3", "unknown: speed"),
-        ("subjects: [dog]", "subject 1: 'dog' is no mapping"),
+        ("subjects: [dog]", "subject 1: 'dog' is not a mapping"),
         ("subjects: [{subject: dog}]", "subject 1: the following arguments are required: --model"),
         ("subjects: [{subject: dog, model: m, images: i, steps: many}]", "invalid int value: 'many'"),
         ("subjects: [{subject: dog, model: m, images: i, speed: 2}]", "unrecognized arguments: --speed=2"),
         ("subjects: [{subject: dog, model: m, images: i, name: ../x}]", "may not contain a folder"),
+        ("subjects: [{subject: dog, model: m, images: i, steps: 0}]", "subject 1: steps is 0"),
+        ('subjects: [{subject: "do\\0g", model: m, images: i}]', "subject 1: the subject phrase"),
+        ('subjects: [{subject: dog, model: m, images: i, name: "re\\ex"}]', r're\x1bx" has a character that does not'),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nsubjects: [*b, [*b, *b]]\n1: 2", "unknown: 1, a, b"),
+        ("defaults: &a {1: [x, x]}\nsubjects: [[*a, *a]]", "is not a mapping of flags"),
         (
             "subjects: [{subject: a, model: m, images: i}, {subject: a, model: m, images: i}]",
             'two subjects write to "a"',
@@ -286,7 +315,7 @@ def test_two_processes_train_like_one_that_accumulates(model, photos, tmp_path):
 
 
 def test_errors_are_config_errors():
-    from cones2.cli.train import parse_train_flags
+    from cones2.cli.train import parse_options
 
     with pytest.raises(ConfigError, match="required"):
-        parse_train_flags([])
+        parse_options([])

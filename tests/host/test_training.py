@@ -166,11 +166,11 @@ def test_numbers_left_alone_are_the_methods_own(in_host: HostWorker, method: str
 
 def test_wrong_inputs_are_named(in_host: HostWorker) -> None:
     found = in_host.training.refusals(needs=("sd15_short", "sd21_short"))
-    assert "the subject is empty" in found["subject"]
+    assert "the subject phrase is empty" in found["subject"]
     assert found["rate"].startswith("a learning rate of 0.05 is for the direct method")
     assert found["masks"] == "2 masks for 1 images: give one for all or one for each"
     assert '"../outside" is not a name inside' in found["name"]
-    assert "all their masks are empty" in found["empty mask"]
+    assert "every mask is empty" in found["empty mask"]
     assert found["vae"].startswith("the vae input is empty")
     assert found["lcm"] == "this model's noise schedule is shortened (LCM): connect the model without it"
     assert found["x0"].startswith("this model predicts by ModelSamplingDiscrete, X0, not noise or velocity")

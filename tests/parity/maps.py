@@ -13,8 +13,9 @@ from torch import Tensor
 
 from cones2.guidance.weight_maps import WeightMaps
 from cones2.layout.colors import parse_color
-from cones2.layout.regions import ColorEntry
-from cones2.published.rules import PublishedSubject, match_positions, published_layout, published_maps
+from cones2.layout.painted import ColorEntry
+from cones2.layout.regions import Layout
+from cones2.published.rules import Cones2Rules, match_positions, summed_maps
 from tests.parity.references import Case, ParityError, References, map_shapes
 from tests.parity.report import Figure, NotApplicable, Outcome, difference, mismatches
 
@@ -31,10 +32,15 @@ def run_maps(case: Case, references: References) -> Outcome:
         raise ParityError(f"{case.name} has no layout")
     if not case.data["keys"]:
         raise ParityError(f"{case.name} lists no maps")
-    subjects = _subjects(case, references)
+    table = [
+        ColorEntry(parse_color(color), phrase, float(weight))
+        for color, (phrase, weight) in case.data["color_context"].items()
+    ]
+    layout = Cones2Rules().read_layout(picture, table, tolerance=0)
+    phrases = [references.phrase_ids(case, subject) for subject in layout.subjects]
     ids = case.data.get("token_ids") or references.prompt_ids(case)
-    maps = published_maps(picture, subjects, ids, case.data["weight_negative"])
-    outcome.figures += _subject_figures(case.data, picture, subjects, ids)
+    maps = summed_maps(layout, phrases, ids, case.data["weight_negative"])
+    outcome.figures += _subject_figures(case.data, layout, phrases, ids)
     for key, entry in case.data["keys"].items():
         if key == "CA_WEIGHT_ORIG":
             _compare_full_size(outcome, case, entry, maps, references)
@@ -96,25 +102,13 @@ def columns_at(maps: WeightMaps, grid: tuple[int, int], columns: list[int]) -> t
     return torch.stack(picked, -1) if picked else values.new_zeros(values.shape[0], 0), elsewhere
 
 
-def _subjects(case: Case, references: References) -> list[PublishedSubject]:
-    return [
-        PublishedSubject(
-            ColorEntry(parse_color(color), phrase, float(weight)), tuple(references.phrase_ids(case, phrase))
-        )
-        for color, (phrase, weight) in case.data["color_context"].items()
-    ]
-
-
-def _subject_figures(
-    data: dict[str, Any], picture: Image.Image, subjects: list[PublishedSubject], ids: list[int]
-) -> list[Figure]:
+def _subject_figures(data: dict[str, Any], layout: Layout, phrases: list[list[int]], ids: list[int]) -> list[Figure]:
     stored = {(entry["color"], entry["subject"]): entry for entry in data.get("subjects", ())}
-    layout = published_layout(picture, [subject.entry for subject in subjects])
     figures = []
-    for color, subject, region in zip(data["color_context"], subjects, layout.regions, strict=True):
-        entry = stored.get((color, subject.entry.subject), {})
+    for color, phrase, region in zip(data["color_context"], phrases, layout.regions, strict=True):
+        entry = stored.get((color, region.subject), {})
         if "match_start_positions" in entry:
-            starts = match_positions(ids, subject.token_ids)
+            starts = match_positions(ids, phrase)
             figures.append(mismatches(f"matches of {region.subject}", starts, entry["match_start_positions"]))
         if "region_pixels" in entry:
             error = abs(int(region.mask.sum()) - entry["region_pixels"])

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.latent_model import DiffusersModel
+from cones2.diffusers_models.text import ClipText
+from cones2.sampling.noise import make_noise
 from cones2.sampling.schedule import scaled_linear_alphas
 from tests.parity.references import Case, ParityError, References
 
@@ -27,15 +29,12 @@ class ReferenceModels:
         self._references = references
         self._parts: dict[str, Any] = {}
 
-    def for_case(self, case: Case) -> StableDiffusion:
+    def for_case(self, case: Case) -> DiffusersModel:
         """The engine's model with the case's prediction type, noise schedule and token ids."""
         kind = case.data["prediction_type"]
-        return StableDiffusion(
-            tokenizer=RecordedTokenizer(case, self._references),
-            alphas_cumprod=self._alphas(kind),
-            prediction_type=kind,
-            **self.parts(),
-        )
+        parts = self.parts()
+        text = ClipText([RecordedTokenizer(case, self._references)], nn.ModuleList([parts["text_encoder"]]))
+        return DiffusersModel(text, parts["unet"], parts["vae"], make_noise(kind, self._alphas(kind)))
 
     def parts(self) -> dict[str, Any]:
         """text_encoder, unet and vae, shared by all cases."""

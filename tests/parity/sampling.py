@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cones2.concepts.residual import make_residual
-from cones2.diffusers_models.latent_model import SamplingSettings, StableDiffusion, to_images
+from cones2.concepts.residual import PlacedResidual, make_residual
+from cones2.diffusers_models.latent_model import DiffusersModel, to_images
 from cones2.guidance.cross_attention import LayoutBias
 from cones2.layout.colors import parse_color
-from cones2.layout.regions import ColorEntry
-from cones2.published.rules import PublishedRules
+from cones2.layout.painted import ColorEntry
+from cones2.published.rules import PUBLISHED_RULES
+from cones2.rules import GuidanceSettings
 from cones2.sampling.euler import SeededNoise, StepInfo
-from cones2.sampling.schedule import linear_schedule
-from cones2.scene import GuidanceNumbers, PlacedResidual, Scene, compose_published
+from cones2.sampling.settings import SamplingSettings
+from cones2.scene import Scene, bind
 from tests.parity.maps import published_grid
 from tests.parity.models import ReferenceModels
 from tests.parity.references import Case, ParityError, References, map_shapes, noise_of, stack_steps
@@ -29,7 +30,7 @@ from tests.parity.report import Figure, NotApplicable, Outcome, difference, mism
 LATENTS = {"v_prediction": 1e-4, "epsilon": 5e-3}
 EMBEDDINGS = 1e-4
 NOISE_LEVELS = 1e-5
-_RULES = {"cones2": PublishedRules.CONES2, "mcp": PublishedRules.MULTI_CONCEPT}
+_RULES = {"cones2": PUBLISHED_RULES["cones2"], "mcp": PUBLISHED_RULES["multi-concept"]}
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Trace:
 
 
 @dataclass(frozen=True, eq=False)
-class TracedGuidance(LayoutBias):
+class TracedBias(LayoutBias):
     """Layout guidance that notes the σ it is called with."""
 
     trace: Trace = field(default_factory=Trace)
@@ -86,17 +87,15 @@ def run_sampling(case: Case, references: References, models: ReferenceModels) ->
 
 
 def _settings(case: Case) -> SamplingSettings:
-    data, rules = case.data, _RULES[case.data["code"]]
+    data = case.data
     height, width = _picture_size(case)
     return SamplingSettings(
         steps=int(data["inference_steps"]),
-        guidance_steps=int(data["guidance_steps"]),
+        guided_steps=int(data["guidance_steps"]),
         cfg=float(data["cfg_scale"]),
-        dynamic_cfg=rules.dynamic_cfg,
         seeds=(int(data["seed"]),),
         height=height,
         width=width,
-        published_rules=rules,
     )
 
 
@@ -110,10 +109,10 @@ def _picture_size(case: Case) -> tuple[int, int]:
 
 
 def _check_geometry(
-    data: dict[str, Any], model: StableDiffusion, settings: SamplingSettings, picture: Image.Image | None
+    data: dict[str, Any], model: DiffusersModel, settings: SamplingSettings, picture: Image.Image | None
 ) -> None:
     """Raise NotApplicable when the published maps are scrambled at one of the UNet's layers."""
-    if picture is None or not settings.guided or not data["color_context"]:
+    if picture is None or not settings.guided_count or not data["color_context"]:
         return
     for level in range(len(model.unet.config.block_out_channels)):
         grid = math.ceil(settings.height / 8 / 2**level), math.ceil(settings.width / 8 / 2**level)
@@ -122,40 +121,40 @@ def _check_geometry(
             raise NotApplicable(f"the published code uses its {published[0]}x{published[1]} map at {grid[0]}x{grid[1]}")
 
 
-def _scene(case: Case, references: References, model: StableDiffusion, picture: Image.Image | None) -> Scene:
+def _scene(case: Case, references: References, model: DiffusersModel, picture: Image.Image | None) -> Scene:
     data = case.data
     residuals: list[PlacedResidual] = []
     for subject, row in data["subject_list"]:
         tensor = references.residual(data["residual_dict"][subject])
         residual = make_residual(subject, tensor)
-        residuals.append((residual, [tuple(range(row, row + residual.token_num))]))
+        residuals.append(PlacedResidual(residual, [tuple(range(row, row + residual.token_num))]))
     table = [
         ColorEntry(parse_color(color), phrase, float(weight))
         for color, (phrase, weight) in data["color_context"].items()
     ]
-    layout = (picture, table) if picture is not None and table else None
-    numbers = GuidanceNumbers(float(data["guidance_weight"]), float(data["weight_negative"]))
-    return compose_published(model, _RULES[data["code"]], data["prompt"], "", residuals, layout, numbers)
+    rules = _RULES[data["code"]]
+    layout = rules.read_layout(picture, table, tolerance=0) if picture is not None and table else None
+    guidance = GuidanceSettings(float(data["guidance_weight"]), float(data["weight_negative"]))
+    prompt, negative = model.encode_prompts(data["prompt"], "", format=rules.prompt_format)
+    return bind(model, prompt, negative, residuals, layout, guidance, rules=rules)
 
 
-def _traced_run(model: StableDiffusion, scene: Scene, settings: SamplingSettings) -> tuple[Trace, Tensor]:
+def _traced_run(model: DiffusersModel, scene: Scene, settings: SamplingSettings) -> tuple[Trace, Tensor]:
     trace = Trace()
-    guidance = scene.guidance
-    if guidance is not None:
-        guidance = TracedGuidance(guidance.maps, guidance.guidance_weight, guidance.joint_batch, trace)
+    terms = [TracedBias(term.maps, term.guidance_weight, term.joint_batch, trace) for term in scene.terms]
     hook = model.unet.register_forward_hook(trace.unet_hook)
     try:
-        latents = model.sample(scene.positive, scene.negative, guidance, settings, callback=trace.after_step)
+        latents = model.sample(replace(scene, terms=tuple(terms)), settings, callback=trace.after_step)
     finally:
         hook.remove()
     return trace, latents
 
 
-def _schedule_figures(case: Case, model: StableDiffusion, settings: SamplingSettings, trace: Trace) -> list[Figure]:
+def _schedule_figures(case: Case, model: DiffusersModel, settings: SamplingSettings, trace: Trace) -> list[Figure]:
     stored, figures = case.tensors, []
-    schedules = {"": linear_schedule(model.alphas_cumprod, settings.steps)}
-    if settings.guided:
-        schedules["_guidance"] = linear_schedule(model.alphas_cumprod, settings.guided)
+    schedules = {"": model.noise.schedule(settings.steps)}
+    if settings.guided_count:
+        schedules["_guidance"] = model.noise.schedule(settings.guided_count)
     for suffix, schedule in schedules.items():
         for name, ours in (("timesteps", schedule.timesteps), ("sigmas", schedule.sigmas)):
             if name + suffix in stored:
@@ -175,8 +174,10 @@ def _schedule_figures(case: Case, model: StableDiffusion, settings: SamplingSett
 def _conditioning_figures(case: Case, scene: Scene) -> list[Figure]:
     figures = []
     if "token_ids_cond_len" in case.data:
-        figures.append(mismatches("conditioning rows", [scene.positive.shape[1]], [case.data["token_ids_cond_len"]]))
-    for prefix, ours in (("cond", scene.positive), ("uncond", scene.negative)):
+        figures.append(
+            mismatches("conditioning rows", [scene.positive.embeds.shape[1]], [case.data["token_ids_cond_len"]])
+        )
+    for prefix, ours in (("cond", scene.positive.embeds), ("uncond", scene.negative.embeds)):
         for name, stored in case.tensors.items():
             if name.startswith(f"{prefix}_embeddings_rows"):
                 first, last = (int(part) for part in name.rpartition("rows")[2].split("_"))
@@ -185,7 +186,7 @@ def _conditioning_figures(case: Case, scene: Scene) -> list[Figure]:
 
 
 def _noise_figures(
-    case: Case, references: References, model: StableDiffusion, settings: SamplingSettings
+    case: Case, references: References, model: DiffusersModel, settings: SamplingSettings
 ) -> list[Figure]:
     initial, draws = noise_of(case, references)
     shape = (model.unet.config.in_channels, settings.height // 8, settings.width // 8)
@@ -204,7 +205,7 @@ def _noise_figures(
 
 
 def _latent_figures(
-    case: Case, model: StableDiffusion, scene: Scene, settings: SamplingSettings, trace: Trace
+    case: Case, model: DiffusersModel, scene: Scene, settings: SamplingSettings, trace: Trace
 ) -> list[Figure]:
     stored, tolerance = case.tensors, LATENTS[case.data["prediction_type"]]
     figures = []
@@ -224,22 +225,22 @@ def _latent_figures(
 
 
 def _unet_call(
-    model: StableDiffusion, scene: Scene, settings: SamplingSettings, trace: Trace, call: int, end: str
+    model: DiffusersModel, scene: Scene, settings: SamplingSettings, trace: Trace, call: int, end: str
 ) -> Tensor:
     """Input or output of the published UNet call: even ones are the prompt's, odd ones the negative prompt's."""
     seen = trace.inputs if end == "in" else trace.outputs
     halves = seen[call // 2]
     if len(halves) == 1 and call % 2 and end == "out":  # cfg 1 leaves the negative prompt out
-        step = 0 if settings.guided else call // 2
-        timestep = linear_schedule(model.alphas_cumprod, settings.steps).timesteps[step].float()
+        step = 0 if settings.guided_count else call // 2
+        timestep = model.noise.schedule(settings.steps).timesteps[step].float()
         with torch.inference_mode():
-            return model.unet(trace.inputs[call // 2], timestep, encoder_hidden_states=scene.negative).sample  # type: ignore[no-any-return]
+            return model.unet(trace.inputs[call // 2], timestep, encoder_hidden_states=scene.negative.embeds).sample  # type: ignore[no-any-return]
     return halves[-1:] if call % 2 == 0 else halves[:1]
 
 
-def _first_pass(model: StableDiffusion, settings: SamplingSettings, trace: Trace) -> Tensor:
+def _first_pass(model: DiffusersModel, settings: SamplingSettings, trace: Trace) -> Tensor:
     """Latents between the first pass and the recurrence noise, from what the second pass was given."""
-    sigmas = linear_schedule(model.alphas_cumprod, settings.steps).sigmas
+    sigmas = model.noise.schedule(settings.steps).sigmas
     noise = SeededNoise(settings.seeds, trace.steps[0].shape[1:])
     noise()
     renoised = trace.inputs[1][-1:] * (sigmas[0] ** 2 + 1).sqrt()

@@ -13,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cones2.prompt.tokens import WORD_END, PromptTokens, stream_from_ids
+from cones2.prompt.conditioning import Conditioning
+from cones2.prompt.tokens import Piece, PromptTokens, chunked_tokens
+from cones2.sampling.noise import make_noise
 from cones2.sampling.schedule import scaled_linear_alphas
 from cones2.training.captions import CAPTION_TEMPLATES
 from cones2.training.config import default_config
 from cones2.training.loop import Trainer
 from cones2.training.methods import PaperMethod
-from cones2.training.model import Conditioning, Posterior, TrainingModel
+from cones2.training.model import Posterior, TrainingModel
 from cones2.training.objective import Batch
 from tests.parity.models import ReferenceModels
 from tests.parity.references import Case
@@ -74,18 +76,17 @@ def recorded_model(case: Mapping[str, Any], models: Any, predictions: list[Tenso
         return Conditioning(models.text_encoder(padded).last_hidden_state)
 
     def predict(noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, _: Tensor | None) -> Tensor:
-        output = models.unet(noisy, timesteps, encoder_hidden_states=conditioning.rows).sample
+        output = models.unet(noisy, timesteps, encoder_hidden_states=conditioning.embeds).sample
         predictions.append(output.detach())
         return output
 
     return TrainingModel(
         prompt_tokens=lambda prompt: _prompt_tokens(prompt, ids[prompt]),
-        tokenize=lambda phrase: [(id, f"{id}{WORD_END}") for id in ids[phrase]],
+        tokenize=lambda phrase: _pieces(ids[phrase]),
         encode_text=encode_text,
         predict=predict,
         encode_image=lambda pixels: Posterior(pixels, pixels),
-        alphas_cumprod=scaled_linear_alphas(),
-        prediction_type="v_prediction" if case["prediction_type"] == "v" else "epsilon",
+        noise=make_noise("v_prediction" if case["prediction_type"] == "v" else "epsilon", scaled_linear_alphas()),
         width=1024,
         text_weights=dict(models.text_encoder.named_parameters()),
     )
@@ -112,7 +113,11 @@ def _recorded_ids(case: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def _prompt_tokens(prompt: str, ids: Sequence[int]) -> PromptTokens:
-    return stream_from_ids(prompt, [(id, f"{id}{WORD_END}") for id in ids])
+    return chunked_tokens(prompt, _pieces(ids))
+
+
+def _pieces(ids: Sequence[int]) -> list[Piece]:
+    return [Piece(id, str(id).encode(), True) for id in ids]
 
 
 def _figures(

@@ -11,12 +11,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from cones2.diffusers_models.latent_model import SamplingSettings, StableDiffusion
+from cones2.diffusers_models.latent_model import DiffusersModel
+from cones2.diffusers_models.text import ClipText
 from cones2.layout.regions import Layout
+from cones2.sampling.noise import make_noise
 from cones2.sampling.schedule import scaled_linear_alphas
+from cones2.sampling.settings import SamplingSettings
 from tests.support import small_tokenizer
 
 WIDTH = 16
@@ -31,20 +34,19 @@ class SmallTokenizer:
     def __call__(
         self, text: str, add_special_tokens: bool = True, max_length: int | None = None, **_: Any
     ) -> dict[str, list[int]]:
-        ids = [id for id, _ in small_tokenizer.tokenize(text)]
+        ids = [piece.id for piece in small_tokenizer.tokenize(text)]
         if not add_special_tokens:
             return {"input_ids": ids}
         return {"input_ids": [START, *ids[: (max_length or 77) - 2], END]}
 
     def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
-        pieces = {id: piece for piece, id in small_tokenizer._IDS.items()}
-        return [pieces[id] for id in ids]
+        return [small_tokenizer.spelling(id) for id in ids]
 
     def get_added_vocab(self) -> dict[str, int]:
         return {}
 
 
-def tiny_model(prediction_type: str = "v_prediction") -> StableDiffusion:
+def tiny_model(prediction_type: str = "v_prediction") -> DiffusersModel:
     """Random weights, three grids, d = 16, one latent cell = 2 × 2 pixels; attention strong enough to see."""
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
@@ -81,8 +83,10 @@ def tiny_model(prediction_type: str = "v_prediction") -> StableDiffusion:
             pad_token_id=PAD,
         )
     )
-    parts = (part.eval().requires_grad_(False) for part in (text, unet, vae))
-    return StableDiffusion(SmallTokenizer(), *parts, scaled_linear_alphas(), prediction_type)
+    for part in (text, unet, vae):
+        part.eval().requires_grad_(False)
+    encoder = ClipText([SmallTokenizer()], nn.ModuleList([text]))
+    return DiffusersModel(encoder, unet, vae, make_noise(prediction_type, scaled_linear_alphas()))
 
 
 class NaiveAttention:
@@ -138,7 +142,7 @@ def naive_sigmas(steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 @torch.no_grad()
 def naive_sample(
-    model: StableDiffusion,
+    model: DiffusersModel,
     positive: Tensor,
     negative: Tensor,
     layout: Layout,
@@ -170,14 +174,14 @@ def naive_sample(
 
     for i in range(settings.steps):
         s, s_next = float(sigmas[i]), float(sigmas[i + 1])
-        guided = i < settings.guided
+        guided = i < settings.guided_count
         scale = settings.cfg * (1 + s / float(sigmas[0])) if settings.dynamic_cfg else settings.cfg
         passes = 2 if guided and settings.recurrence else 1
         for k in range(passes):
             bias_sigma = (s if bias_sigmas is None else float(bias_sigmas[i])) if guided else None
             cond, uncond = predict(x, i, positive, bias_sigma), predict(x, i, negative, None)
             output = uncond + scale * (cond - uncond)
-            if model.prediction_type == "epsilon":
+            if model.noise.prediction == "epsilon":
                 denoised = x - s * output
             else:
                 denoised = x / (s**2 + 1) - output * s / math.sqrt(s**2 + 1)

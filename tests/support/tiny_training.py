@@ -11,12 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from cones2.prompt.conditioning import Conditioning
+from cones2.sampling.noise import make_noise
 from cones2.sampling.schedule import scaled_linear_alphas
 from cones2.training.batches import LatentBatches, LatentView, encode_views
 from cones2.training.config import TrainingConfig, default_config
 from cones2.training.loop import Trainer
 from cones2.training.methods import ResidualMethod, make_method
-from cones2.training.model import Conditioning, Posterior, TrainingModel
+from cones2.training.model import Posterior, TrainingModel
 from cones2.training.views import Photo, ViewSettings, make_views
 from tests.support.small_tokenizer import stream, tokenize
 
@@ -54,7 +56,7 @@ class TinyUNet(nn.Module):
             assert conditioning.pooled is not None and sizes is not None
             extra = torch.cat([conditioning.pooled, sizes / 64], 1)
             hidden = hidden + self.extra(extra)[..., None, None]
-        flat, rows = hidden.flatten(2).transpose(1, 2), conditioning.rows.to(x.dtype)
+        flat, rows = hidden.flatten(2).transpose(1, 2), conditioning.embeds.to(x.dtype)
         attended = nn.functional.scaled_dot_product_attention(self.query(flat), self.key(rows), self.value(rows))
         return self.leave(nn.functional.silu(hidden + attended.transpose(1, 2).view_as(hidden)))
 
@@ -63,7 +65,7 @@ def token_ids(prompts: Sequence[str]) -> Tensor:
     """[B, 77]: start 1, tokens, end 2, padding 0."""
     ids = torch.zeros(len(prompts), 77, dtype=torch.long)
     for row, prompt in zip(ids, prompts, strict=True):
-        content = [1, *(token.id for token in stream(prompt).tokens), 2]
+        content = [1, *(token.piece.id for token in stream(prompt).tokens), 2]
         row[: len(content)] = torch.tensor(content)
     return ids
 
@@ -91,13 +93,12 @@ def tiny_model(prediction_type: Any = "epsilon", xl: bool = False, seed: int = 0
         encode_text=encode_text,
         predict=unet,
         encode_image=encode_image,
-        alphas_cumprod=scaled_linear_alphas(),
-        prediction_type=prediction_type,
+        noise=make_noise(prediction_type, scaled_linear_alphas()),
         width=width,
         text_weights={
             f"{index}.{name}": weight for index, part in enumerate(encoders) for name, weight in part.named_parameters()
         },
-        multiple=32,
+        size_multiple=32,
     )
 
 
@@ -109,7 +110,7 @@ def photo(seed: int = 0, size: tuple[int, int] = (64, 64), mask: Image.Image | N
 
 def latent_views(model: TrainingModel, count: int = 3, **settings: Any) -> list[LatentView]:
     photos = [photo(seed) for seed in range(count)]
-    return encode_views(model, make_views(photos, ViewSettings(64, multiple=model.multiple, **settings)))
+    return encode_views(model, make_views(photos, ViewSettings(64, multiple=model.size_multiple, **settings)))
 
 
 def quick_config(method: Any = "direct", subject: str = "dog", **changes: Any) -> TrainingConfig:

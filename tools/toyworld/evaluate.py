@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cones2.assets import TOYWORLD
-from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.evaluation.toyworld.captions import PLACE, joined
 from cones2.evaluation.toyworld.detector import Detector, Found, detect, load_detector
@@ -35,7 +36,7 @@ TRIPLES = (("mug", "house", "dog"), ("star", "ball", "fish"), ("flower", "tree",
 class Bench:
     """What measurements share. `sheets` is where contact sheets go, if anywhere."""
 
-    model: StableDiffusion
+    model: DiffusersModel
     detector: Detector
     recipe: Recipe = field(default_factory=Recipe)
     sheets: Path | None = None
@@ -57,7 +58,7 @@ def contact_sheet(pictures: torch.Tensor, columns: int = 8, gap: int = 2) -> Ima
     """Pictures [N, 3, h, w] in [0, 1] side by side on white."""
     pixels = (pictures.permute(0, 2, 3, 1) * 255).round().byte().numpy()
     height, width = pixels.shape[1] + gap, pixels.shape[2] + gap
-    rows = -(-len(pixels) // columns)
+    rows = math.ceil(len(pixels) / columns)
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
     for index, picture in enumerate(pixels):
         sheet.paste(Image.fromarray(picture), (index % columns * width, index // columns * height))
@@ -206,7 +207,7 @@ def _fidelity_arm(bench, subject: str, arm: str, phrase: str, residuals, count: 
         pictures.append(made)
         looks = [f[look.kind].look for f in found if look.kind in f]
         exact += sum(seen == look for seen in looks)
-        colors += sum({seen.color, seen.stripes} == {look.color, look.stripes} for seen in looks)
+        colors += sum(seen.colors == look.colors for seen in looks)
     bench.keep(f"fidelity_{subject}_{arm}", pictures)
     return {f"{arm}_exact": exact / count, f"{arm}_both_colors": colors / count}
 

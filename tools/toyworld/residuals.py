@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cones2.concepts.residual import Residual, save_residual
+from cones2.concepts.residual import Residual
+from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.for_training import training_model
-from cones2.diffusers_models.latent_model import StableDiffusion
+from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.evaluation.toyworld.world import SUBJECTS
 from cones2.training.config import default_config
@@ -18,7 +19,7 @@ from .run import Options
 
 
 def learn_subject(
-    model: StableDiffusion,
+    model: DiffusersModel,
     name: str,
     photos: Path,
     on_step: Callable[[int, int], object] = lambda step, steps: None,
@@ -31,7 +32,9 @@ def learn_subject(
     config = default_config("direct", SUBJECTS[name].kind, **changes)
     pictures = load_photos(photos)
     seen = training_model(model, config.method)
-    trainer = prepare_run(seen, pictures, ViewSettings(model.default_size, multiple=seen.multiple, crops=1), config)
+    trainer = prepare_run(
+        seen, pictures, ViewSettings(model.default_size, multiple=seen.size_multiple, crops=1), config
+    )
     result = trainer.run(lambda record: on_step(int(record["step"]), config.steps))
     return result_residual(trainer, result, len(pictures), "toyworld")
 

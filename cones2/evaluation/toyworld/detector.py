@@ -55,6 +55,11 @@ class Found:
     y: float
     cells: torch.Tensor
 
+    def center_in(self, mask: torch.Tensor) -> bool:
+        """Whether its center lies inside a mask [H, W] over the whole picture."""
+        height, width = mask.shape
+        return bool(mask[int(self.y * height), int(self.x * width)])
+
 
 def _look(kind: int, logits: dict[str, torch.Tensor], row: int, cells: torch.Tensor) -> Look:
     votes = {k: int(v[row][:, cells].softmax(0).mean(1).argmax()) for k, v in logits.items() if k != "kind"}

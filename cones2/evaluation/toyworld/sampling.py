@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
-from ...diffusers_models.latent_model import EncodedPrompt, SamplingSettings, StableDiffusion
-from ...guidance.cross_attention import LayoutBias
-from ...guidance.weight_maps import weight_maps
+from ...concepts.residual import make_residual
 from ...layout.regions import Box, layout_from_boxes
-from ...prompt.tokens import find_phrase
+from ...rules import DEFAULT_GUIDANCE, GuidanceSettings
+from ...sampling.settings import SamplingSettings
+from ...scene import LatentModel, compose
 from .world import SIZE
 
 BoxTable = Mapping[str, Box]  # subject word → where it belongs, in fractions of the picture
@@ -19,57 +19,42 @@ BoxTable = Mapping[str, Box]  # subject word → where it belongs, in fractions 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How evaluation samples; `guidance_weight` is the layout's g."""
+    """How evaluation samples."""
 
     steps: int = 16
     cfg: float = 4.0
-    guidance_weight: float = 0.08
+    guidance_weight: float = DEFAULT_GUIDANCE.guidance_weight
     recurrence: bool = True
 
 
 DEFAULT = Recipe()
 
 
-def with_residuals(
-    model: StableDiffusion, prompt: EncodedPrompt, residuals: Mapping[str, torch.Tensor]
-) -> torch.Tensor:
-    """The conditioning with each word's residual [d] added on every row where the word stands."""
-    conditioning = prompt.conditioning.clone()
-    for word, residual in residuals.items():
-        for rows in find_phrase(prompt.tokens, word, model.tokenize):
-            conditioning[0, list(rows)] += residual
-    return conditioning
-
-
-def layout_guidance(
-    model: StableDiffusion, prompt: EncodedPrompt, boxes: BoxTable, guidance_weight: float
-) -> LayoutBias:
-    """Guidance that puts each word into its box."""
-    layout = layout_from_boxes(list(boxes.values()), list(boxes), SIZE, SIZE, "fractions")
-    spans = [find_phrase(prompt.tokens, word, model.tokenize) for word in boxes]
-    return LayoutBias(weight_maps(layout, spans), guidance_weight)
-
-
 def sample(
-    model: StableDiffusion,
+    model: LatentModel,
     text: str,
     seeds: Sequence[int],
     recipe: Recipe = DEFAULT,
-    residuals: Mapping[str, torch.Tensor] | None = None,
+    residuals: Mapping[str, Tensor] | None = None,
     boxes: BoxTable | None = None,
-) -> torch.Tensor:
-    """Pictures [len(seeds), 3, 64, 64] in [0, 1] of one prompt."""
-    prompt, empty = model.encode_prompts(text, "")
-    guidance = layout_guidance(model, prompt, boxes, recipe.guidance_weight) if boxes else None
+) -> Tensor:
+    """Pictures [len(seeds), 3, 64, 64] in [0, 1] of one prompt. residuals: word → vector [d]."""
+    subjects = [make_residual(word, vector) for word, vector in (residuals or {}).items()]
+    layout = layout_from_boxes(list(boxes.values()), list(boxes), SIZE, SIZE, "fractions") if boxes else None
+    guidance = GuidanceSettings(guidance_weight=recipe.guidance_weight)
+    scene = compose(model, text, subjects, layout, guidance=guidance)
     settings = SamplingSettings(
         steps=recipe.steps,
-        guidance_steps=None if guidance else 0,
+        guided_steps=None if layout else 0,
         cfg=recipe.cfg,
         recurrence=recipe.recurrence,
         seeds=seeds,
         height=SIZE,
         width=SIZE,
     )
-    conditioning = with_residuals(model, prompt, residuals or {})
-    latents = model.sample(conditioning, empty.conditioning, guidance, settings)
-    return (model.decode(latents).float() / 2 + 0.5).clamp(0, 1).cpu()
+    return pixels(model.decode(model.sample(scene, settings)))
+
+
+def pixels(decoded: Tensor) -> Tensor:
+    """Decoder output, −1 … 1, as values in [0, 1] on the CPU."""
+    return (decoded.float() / 2 + 0.5).clamp(0, 1).cpu()

@@ -48,6 +48,11 @@ class Look:
     color: str
     stripes: str | None = None
 
+    @property
+    def colors(self) -> frozenset[str]:
+        """Its one or two colors, whichever is the stripes'."""
+        return frozenset(filter(None, (self.color, self.stripes)))
+
 
 # Looks kept out of training: the custom subjects.
 SUBJECTS = {

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cones2.errors import LayoutError
 from cones2.guidance.weight_maps import weight_maps
-from cones2.layout.regions import Box, Layout, Region, coverage, layout_from_boxes
+from cones2.layout.grid import coverage
+from cones2.layout.regions import Box, Layout, Region, layout_from_boxes
 
 SIDE = st.integers(1, 64)
 NEGATIVE = -1e8

@@ -1,15 +1,13 @@
-"""Pictures: layouts with names, heat maps, grids, settings in PNG files."""
+"""Pictures: layouts with names, heat maps, grids."""
 
 from __future__ import annotations
-
-import io
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cones2.layout.drawing import PALETTE, grid, heat_picture, labeled, layout_picture, read_settings, write_png
+from cones2.layout.drawing import PALETTE, grid, heat_picture, labeled, layout_picture
 from cones2.layout.regions import Box, Layout, Region, layout_from_boxes
 
 RED = (255, 0, 0)
@@ -73,12 +71,3 @@ def test_grid_places_pictures_row_by_row(count, columns, size):
     per_row = columns or count
     for index in range(count):
         assert out.getpixel((index % per_row * 18 + 5, index // per_row * 14 + 3)) == (index + 1, 0, 0)
-
-
-def test_settings_travel_in_the_png():
-    stream = io.BytesIO()
-    settings = {"prompt": "a Käfer — 犬", "seeds": [0, 1], "cfg": 7.5}
-    write_png(Image.new("RGB", (4, 4)), stream, settings)
-    stream.seek(0)
-    assert read_settings(Image.open(stream)) == settings
-    assert read_settings(Image.new("RGB", (4, 4))) == {}

@@ -14,16 +14,9 @@ from PIL import Image, ImageDraw
 
 from cones2.errors import LayoutError
 from cones2.layout.colors import nearest_color
-from cones2.layout.regions import (
-    Box,
-    ColorEntry,
-    Layout,
-    Region,
-    coverage,
-    layout_from_boxes,
-    layout_from_colors,
-    layout_from_masks,
-)
+from cones2.layout.grid import coverage
+from cones2.layout.painted import ColorEntry, layout_from_colors
+from cones2.layout.regions import Box, Layout, Region, layout_from_boxes, layout_from_masks
 
 RED, BLUE, YELLOW, GREEN = (255, 0, 0), (0, 0, 255), (255, 255, 0), (0, 255, 0)
 TABLE = [ColorEntry(RED, "dog"), ColorEntry(BLUE, "cat", 1.5)]
@@ -232,6 +225,9 @@ def test_a_mask_never_vanishes_when_sizes_differ(height, width, y, x, other):
         ([torch.ones(2, 2, 2)], ["dog"], r'the mask of "dog" has shape \(2, 2, 2\)'),
         ([torch.ones(0, 2)], ["dog"], r"shape \(0, 2\)"),
         ([torch.full((2, 2), 0.4)], ["dog"], 'the mask of "dog" is empty: no value reaches 0.5 .largest 0.4'),
+        ([torch.zeros(0, 0)], ["dog"], r"shape \(0, 0\)"),
+        ([torch.ones(2, 2).to_sparse()], ["dog"], 'the mask of "dog" is sparse'),
+        ([torch.ones(2, 2)] * 33, ["dog"] * 33, "33 regions: 32 is the limit"),
         ([torch.full((2, 2), float("nan"))], ["dog"], "not numbers"),
         ([torch.full((2, 2), float("inf"))], ["dog"], "not numbers"),
     ],
@@ -241,8 +237,8 @@ def test_bad_masks(masks, subjects, message):
         layout_from_masks(masks, subjects)
 
 
-@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
-def test_weights_must_be_finite(weight):
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 1e39])
+def test_weights_must_be_numbers_of_the_allowed_range(weight):
     with pytest.raises(LayoutError, match='the weight of "dog" is'):
         layout_from_masks([torch.ones(2, 2)], ["dog"], weights=[weight])
 
@@ -309,3 +305,22 @@ def test_coverage_is_the_exact_area(height, width, rows, columns, seed):
 def test_layout_refuses_masks_of_another_size():
     with pytest.raises(LayoutError, match='the mask of "dog"'):
         Layout((Region("dog", torch.ones(2, 3, dtype=torch.bool)),), 3, 2)
+
+
+def test_huge_masks_are_reduced_and_keep_a_thin_line():
+    masks = [torch.zeros(3000, 6000, dtype=torch.uint8) for _ in range(2)]
+    masks[0][:, :3000] = 1
+    masks[1][1501] = 1  # one row, which the samples at every third cell miss
+    layout = layout_from_masks(masks, ["dog", "line"])
+    assert (layout.height, layout.width) == (1024, 2048)
+    assert layout.regions[0].share == pytest.approx(0.5)
+    assert int(layout.regions[1].mask.any(1).sum()) == 1
+
+
+def test_missing_colors_are_reported_before_the_regions_are_cleaned(monkeypatch):
+    def never(*_: object) -> None:
+        raise AssertionError("cleaned a region of a picture that is refused")
+
+    monkeypatch.setattr("cones2.layout.painted.without_fringe", never)
+    with pytest.raises(LayoutError, match="has no #00ff00"):
+        layout_from_colors(two_rectangles(), [*TABLE, ColorEntry(GREEN, "tree")])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cones2.errors import LayoutError
-from cones2.layout.regions import ColorEntry
+from cones2.layout.painted import ColorEntry
 from cones2.layout.tables import SubjectLine, parse_color_lines, parse_subject_lines
 
 PHRASES = st.text(
@@ -37,6 +37,8 @@ def test_blank_text_is_an_empty_table() -> None:
         ("red = dog @ much", 'line 1 has the weight "much"'),
         ("red = dog @ nan", 'line 1 has the weight "nan"'),
         ("red = dog @ inf", 'line 1 has the weight "inf"'),
+        ("red = dog @ 1e39", 'line 1 has the weight "1e39": write a number from -1e+06 to 1e+06'),
+        ("\n".join(f"red = dog{index}" for index in range(1000)), "the layout has 1000 regions: 32 is the limit"),
         ("reddish = dog", '"reddish" is not a color'),
         ("300,0,0 = dog", '"300,0,0" is not a color'),
     ],

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cones2.errors import PromptError
+from cones2.prompt.claims import PhraseRef, locate_present, locate_subjects, parse_phrase
 from cones2.prompt.tokens import (
+    Piece,
     PromptTokens,
     Span,
     Token,
     bare_phrase,
+    chunked_indices,
+    chunked_tokens,
     find_phrase,
-    locate_subjects,
-    split_rows,
-    stream_from_ids,
     words,
 )
+from cones2.prompt.vocabularies import clip_piece
 from tests.support.small_tokenizer import stream, tokenize
 
 
 def claims(text: str, *phrases: str, share: bool = False) -> list[tuple[Span, ...]]:
-    return [claim.spans for claim in locate_subjects(stream(text), phrases, tokenize, share)]
+    return [claim.spans for claim in locate_subjects(stream(text), parsed(phrases), tokenize, share)]
+
+
+def parsed(phrases: Iterable[str]) -> list[PhraseRef]:
+    return [parse_phrase(phrase) for phrase in phrases]
 
 
 def test_rows_count_the_start_token_and_skip_chunk_ends() -> None:
-    assert split_rows(3) == [1, 2, 3]
-    assert split_rows(152)[74:77] == [75, 78, 79]
-    assert split_rows(152)[149:] == [152, 155, 156]
+    assert chunked_indices(3) == [1, 2, 3]
+    assert chunked_indices(152)[74:77] == [75, 78, 79]
+    assert chunked_indices(152)[149:] == [152, 155, 156]
 
 
 def test_empty_prompt_still_has_one_chunk() -> None:
@@ -58,7 +65,7 @@ def test_word_of_several_tokens_and_phrase_of_several_words() -> None:
     "phrase", ["dog,", "<dog>", '"dog"', "“dog”", " (dog). ", "[dog]", "#dog", "dog!#", "Dog", "*dog*"]
 )
 def test_edge_punctuation_and_case_are_ignored(phrase: str) -> None:
-    (claim,) = locate_subjects(stream("cat, dog, mug"), [phrase], tokenize)
+    (claim,) = locate_subjects(stream("cat, dog, mug"), parsed([phrase]), tokenize)
     assert (claim.phrase, claim.spans) == ("dog", ((3,),))
 
 
@@ -87,7 +94,7 @@ def test_selected_occurrence(phrase: str, row: int) -> None:
 
 @pytest.mark.parametrize("number", ["0", "4", "x", "-1", "99999999999999999999"])
 def test_selected_occurrence_that_does_not_exist(number: str) -> None:
-    with pytest.raises(PromptError, match=r'"dog" stands 3 times in the prompt.* 1 to 3'):
+    with pytest.raises(PromptError, match=r'"dog" occurs 3 times in the prompt.* 1 to 3'):
         claims("dog cat dog cat dog", f"dog#{number}")
 
 
@@ -159,30 +166,27 @@ def test_phrase_across_two_chunks() -> None:
 
 def test_rows_may_have_gaps() -> None:
     """A host that moves a whole word into the next chunk leaves padding rows between."""
-    (_, hot), (_, dog) = tokenize("hot dog")
-    ids = [id for id, _ in tokenize("hot dog")]
-    prompt = PromptTokens("hot dog", (Token(ids[0], 60, hot), Token(ids[1], 78, dog)), 154)
+    hot, dog = tokenize("hot dog")
+    prompt = PromptTokens("hot dog", (Token(60, hot), Token(78, dog)), 154)
     assert find_phrase(prompt, "hot dog", tokenize) == [(60, 78)]
 
 
 def test_embedding_vectors_end_words() -> None:
-    ids = {piece: id for id, piece in tokenize("dog xydog")}
-    tokens = (
-        Token(-1, 1, ""),
-        Token(ids["dog</w>"], 2, "dog</w>"),
-        Token(ids["xy"], 3, "xy"),
-        Token(-1, 4, ""),
-        Token(ids["dog</w>"], 5, "dog</w>"),
-    )
+    dog, xy, _ = tokenize("dog xydog")
+    tokens = (Token.embedding(1), Token(2, dog), Token(3, xy), Token.embedding(4), Token(5, dog))
     prompt = PromptTokens("embedding:a dog xy embedding:a dog", tokens, 77)
     assert find_phrase(prompt, "dog", tokenize) == [(2,), (5,)]
     assert words(prompt) == [("", (1,)), ("dog", (2,)), ("xy", (3,)), ("", (4,)), ("dog", (5,))]
 
 
 def test_words_are_rebuilt_from_byte_level_pieces() -> None:
-    prompt = stream_from_ids("café 犬", [(1, "ca"), (2, "fÃ©</w>"), (3, "çĬ"), (4, "¬</w>")])
-    assert words(prompt) == [("café", (1, 2)), ("犬", (3, 4))]
-    assert words(stream("été")) == [("été", (1, 2, 3))]  # pieces of another alphabet stay as they are
+    spellings = ["ca", "fÃ©</w>", "çĬ", "¬</w>", "<|犬|></w>"]
+    prompt = chunked_tokens("café 犬", [clip_piece(id, spelling) for id, spelling in enumerate(spellings, 1)])
+    assert words(prompt) == [("café", (1, 2)), ("犬", (3, 4)), ("<|犬|>", (5,))]  # the last is an added token
+
+
+def test_half_a_character_is_replaced_in_what_people_read() -> None:
+    assert words(chunked_tokens("犬", [Piece(1, b"\xe7\x8a", True)])) == [("\ufffd", (1,))]
 
 
 _characters = "dogDG hotcatéß犬🐶\u0301\u200b\ufeff\0\n,.#<>()[]\"'_-|²٢12"
@@ -198,9 +202,9 @@ _phrases = st.lists(
 @given(_texts, _phrases, st.booleans())
 def test_claims_hold_their_own_phrase_and_never_collide(parts: list[str], phrases: list[str], share: bool) -> None:
     prompt = stream(" ".join(parts))
-    text_at = {token.row: token.text for token in prompt.tokens}
+    piece_at = {token.index: token.piece for token in prompt.tokens}
     try:
-        found = locate_subjects(prompt, phrases, tokenize, share)
+        found = locate_subjects(prompt, parsed(phrases), tokenize, share)
     except PromptError as error:
         assert str(error)
         return
@@ -208,7 +212,7 @@ def test_claims_hold_their_own_phrase_and_never_collide(parts: list[str], phrase
     for claim in found:
         assert claim.spans == tuple(sorted(set(claim.spans)))
         for rows in claim.spans:
-            assert [text_at[row] for row in rows] == [piece for _, piece in tokenize(claim.phrase)]
+            assert [piece_at[row] for row in rows] == tokenize(claim.phrase)
             for row in rows:
                 assert owner.setdefault(row, claim.phrase) == claim.phrase
     if not share:
@@ -220,7 +224,7 @@ def test_claims_hold_their_own_phrase_and_never_collide(parts: list[str], phrase
 @given(st.text(_characters, max_size=30), st.text(_characters, max_size=30))
 def test_any_text_gives_a_claim_or_a_prompt_error(text: str, phrase: str) -> None:
     try:
-        (claim,) = locate_subjects(stream(text), [phrase], tokenize)
+        (claim,) = locate_subjects(stream(text), parsed([phrase]), tokenize)
     except PromptError:
         return
     assert claim.spans
@@ -231,8 +235,29 @@ def test_any_text_gives_a_claim_or_a_prompt_error(text: str, phrase: str) -> Non
 def test_words_cover_every_row_once(parts: list[str]) -> None:
     prompt = stream(" ".join(parts))
     assert [word for word, _ in words(prompt)] == parts_as_words(parts)
-    assert [row for _, rows in words(prompt) for row in rows] == [token.row for token in prompt.tokens]
+    assert [row for _, rows in words(prompt) for row in rows] == [token.index for token in prompt.tokens]
 
 
 def parts_as_words(parts: list[str]) -> list[str]:
     return [part for part in parts if part]
+
+
+def test_a_subject_that_this_prompt_lacks_has_no_claim() -> None:
+    found = locate_present(stream("hot dog and a dog"), parsed(["mug", "dog", "hot dog", "dog#3", "dog#0"]), tokenize)
+    assert [claim and claim.spans for claim in found] == [None, ((5,),), ((1, 2),), None, None]
+
+
+@pytest.mark.parametrize("phrase", ["dog " * 100, "x" * 300_000])
+def test_long_phrases_are_refused_in_one_sentence(phrase: str) -> None:
+    with pytest.raises(PromptError, match="longer than 200 characters") as caught:
+        parse_phrase(phrase)
+    assert len(str(caught.value)) < 200
+
+
+@given(st.text(_characters, max_size=40))
+def test_a_reference_reads_back_from_its_own_spelling(text: str) -> None:
+    try:
+        reference = parse_phrase(text)
+    except PromptError:
+        return
+    assert parse_phrase(str(reference)) == reference

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cones2.errors import ConfigError
-from cones2.published.config import ConfigColor, ConfigSubject, GuidanceConfig, load_guidance_configs, read_configs
-from cones2.published.placement import SubjectPlacement, resolve_subjects
+from cones2.layout.painted import ColorEntry
+from cones2.prompt.claims import Claim, PhraseRef
+from cones2.published.config import GuidanceConfig, load_guidance_configs, read_configs
+from cones2.published.config_values import ConfigSubject
+from cones2.published.placement import Placement, resolve_subjects
+from cones2.rules import GuidanceSettings
 from tests.support.small_tokenizer import stream, tokenize
 
 ENTRY: dict[str, Any] = {
@@ -56,10 +61,9 @@ def test_published_form(folder: Path) -> None:
             ConfigSubject("mug", 2, folder / "residuals/mug.pt"),
             ConfigSubject("dog", 5, folder / "residuals/dog.pt"),
         ),
-        colors=(ConfigColor("255,192,0", "mug", 2.5), ConfigColor("255,0,0", "dog", 1.0)),
-        guidance_steps=20,
-        guidance_weight=0.05,
-        weight_negative=-1e6,
+        colors=(ColorEntry((255, 192, 0), "mug", 2.5), ColorEntry((255, 0, 0), "dog", 1.0)),
+        guided_steps=20,
+        guidance=GuidanceSettings(guidance_weight=0.05, outside_weight=-1e6),
         layout=folder / "layouts/beach.png",
         source=folder / "guidance_config.json",
         entry=1,
@@ -68,8 +72,8 @@ def test_published_form(folder: Path) -> None:
 
 def test_defaults_are_the_published_ones(folder: Path) -> None:
     (config,) = load_guidance_configs(write(folder, {"prompt": "a dog", "color_context": {"red": ["dog"]}}))
-    assert (config.guidance_steps, config.guidance_weight, config.weight_negative) == (50, 0.08, -1e8)
-    assert (config.subjects, config.layout, config.colors) == ((), None, (("red", "dog", 2.5),))
+    assert (config.guided_steps, config.guidance) == (50, GuidanceSettings(0.08, -1e8))
+    assert (config.subjects, config.layout, config.colors) == ((), None, (((255, 0, 0), "dog", 2.5),))
 
 
 def test_every_entry_is_read(folder: Path) -> None:
@@ -83,7 +87,7 @@ def test_byte_order_mark_and_short_forms(folder: Path) -> None:
     )
     (config,) = load_guidance_configs(path)
     assert [subject.position for subject in config.subjects] == [None, None]
-    assert config.colors == (("red", "dog", 2.5),)
+    assert config.colors == (((255, 0, 0), "dog", 2.5),)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +97,7 @@ def test_byte_order_mark_and_short_forms(folder: Path) -> None:
         ({"prompt": 3}, r"prompt is 3: it must be a text"),
         ({"prompt": "a \ud83d dog"}, r"prompt is .*: it must be a text"),
         ({"guidance_steps": 2.5}, r"guidance_steps is 2\.5: it must be a whole number"),
-        ({"guidance_steps": -1}, r"guidance_steps is -1: it must be a number from 0 to 1000"),
+        ({"guidance_steps": -1}, r"guidance_steps is -1: it must be a number from 0 to 10000"),
         ({"guidance_steps": True}, r"guidance_steps is true: it must be a number"),
         ({"guidance_weight": "0.08"}, r'guidance_weight is "0\.08": it must be a number from 0 to 1000'),
         ({"guidance_weight": 10**400}, r"guidance_weight is 1000.*: it must be a number"),
@@ -241,7 +245,7 @@ def test_any_json_is_read_or_refused_with_a_reason(folder: Path, entries: list[d
 
 def place(
     folder: Path, prompt: str, subjects: list[Any], colors: dict[str, Any] | None = None, strict: bool = False
-) -> list[SubjectPlacement]:
+) -> list[Placement]:
     names = {item if isinstance(item, str) else item[0] for item in subjects}
     config = load_one(
         folder,
@@ -253,15 +257,15 @@ def place(
     return resolve_subjects(config, stream(prompt), tokenize, strict)
 
 
-def rows(placements: list[SubjectPlacement]) -> list[tuple[str, tuple[tuple[int, ...], ...]]]:
-    return [(placement.phrase, placement.spans) for placement in placements]
+def rows(placements: list[Placement]) -> list[tuple[str, tuple[tuple[int, ...], ...]]]:
+    return [(placement.reference.phrase, placement.claim.spans) for placement in placements]
 
 
 def test_typed_positions_that_are_right(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     placed = place(folder, "a mug and a dog on the beach", [["mug", 2], ["dog", 5]])
     assert not caplog.records
     assert rows(placed) == [("mug", ((2,),)), ("dog", ((5 + 0,),))]
-    assert placed[1] == SubjectPlacement("dog", folder / "residuals/dog.pt", "dog", ((5,),))
+    assert placed[1] == Placement("dog", folder / "residuals/dog.pt", PhraseRef("dog", 1), Claim("dog", ((5,),)))
 
 
 def test_positions_that_point_at_another_word(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -269,8 +273,8 @@ def test_positions_that_point_at_another_word(folder: Path, caplog: pytest.LogCa
     subjects = [["<dog>", 2], ["<pet_cat>", 4], ["<dog6>", 8]]
     placed = place(folder, "A dog, a pet cat and a dog near a red house.", subjects)
     assert rows(placed) == [("dog", ((2,),)), ("pet cat", ((5, 6),)), ("dog", ((9,),))]
-    assert 'position 4 of "<pet_cat>" is the word "a"; "pet cat" is used (row 5, 6)' in caplog.text
-    assert 'position 8 of "<dog6>" is the word "a"; "dog" is used (row 9)' in caplog.text
+    assert 'position 4 of "<pet_cat>" is the word "a"; "pet cat" is used (token 5, 6)' in caplog.text
+    assert 'position 8 of "<dog6>" is the word "a"; "dog" is used (token 9)' in caplog.text
     assert len(caplog.records) == 2
 
 
@@ -300,7 +304,7 @@ def test_foreign_names_take_what_stands_at_their_position(folder: Path, caplog: 
     assert rows(place(folder, "cat, a pet cat", [["sks", 5]], {"red": "cat", "blue": "pet cat"})) == [
         ("pet cat", ((4, 5),))
     ]
-    assert '"sks" is no phrase of the prompt but stands at row 5; "pet cat" is used (row 4, 5)' in caplog.text
+    assert '"sks" is not a phrase of the prompt, but its position 5 is; "pet cat" is used (token 4, 5)' in caplog.text
     assert rows(place(folder, "cat, a hotdog", [["sks", 5]])) == [("hotdog", ((4, 5),))]
 
 
@@ -320,12 +324,64 @@ def test_conflicting_subjects_are_config_errors(folder: Path) -> None:
 def test_strict_positions_keep_the_typed_rows(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     subjects = [["<dog>", 2], ["<pet_cat>", 4], ["<dog6>", 8], ["sks", 76]]
     placed = place(folder, "A dog, a pet cat and a dog near a red house.", subjects, strict=True)
-    assert [rows for placement in placed for rows in placement.spans] == [(2,), (4, 5), (8,), (76,)]
+    assert [rows for placement in placed for rows in placement.claim.spans] == [(2,), (4, 5), (8,), (76,)]
     assert not caplog.records
-    with pytest.raises(ConfigError, match='position 77 of "<dog>" lies beyond the 77 rows'):
+    with pytest.raises(ConfigError, match='position 77 of "<dog>" lies beyond the 77 tokens'):
         place(folder, "a dog", [["<dog>", 77]], strict=True)
 
 
 def test_strict_without_a_position_uses_the_phrase(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     assert rows(place(folder, "a dog", ["dog"], strict=True)) == [("dog", ((2,),))]
+
+
+def test_problems_are_named_up_to_a_limit(folder: Path) -> None:
+    entries = [{"prompt": index, "guidance_weight": "much"} for index in range(150)]
+    _, findings = read_configs(write(folder, entries))
+    assert len(findings.problems) == 51
+    assert findings.problems[-1] == "there are more than 50 problems: the others are not listed"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([{"prompt": "dog " * 50_000}], r"is larger than 262,144 bytes|prompt has 200,000 characters"),
+        ([ENTRY | {"prompt": "dog " * 5_000}], "prompt has 20,000 characters: 10,000 is the limit"),
+        ([ENTRY | {"subject_list": ["dog"] * 2_000}], "subject_list has 2,000 subjects: 32 is the limit"),
+        (
+            [ENTRY | {"color_context": {f"{index},0,0": "dog" for index in range(200)}}],
+            "color_context has 200 subjects: 32 is the limit",
+        ),
+        ([{"prompt": "a dog"}] * 5_000, "has 5,000 entries: 200 is the limit"),
+        ([{"prompt": "a dog", "x" * 250_000: 1}], None),
+    ],
+    ids=["file", "prompt", "subjects", "colors", "entries", "key"],
+)
+def test_every_part_of_a_config_is_bounded(folder: Path, data: Any, message: str | None) -> None:
+    configs, findings = read_configs(write(folder, data))
+    for text in (*findings.problems, *findings.notes):
+        assert len(text) < 2000
+    if message is None:
+        assert len(configs) == 1 and not findings.problems
+    else:
+        assert any(re.search(message, problem) for problem in findings.problems)
+
+
+def test_each_phrase_is_searched_in_the_prompt_once(folder: Path) -> None:
+    """32 subjects that all occur thousands of times: the prompt is searched once for each phrase."""
+    names = [f"<dog{index}>" for index in range(32)]
+    config = load_one(
+        folder,
+        prompt="dog " * 2_400,
+        subject_list=names,
+        residual_dict=dict.fromkeys(names, "residuals/dog.pt"),
+        color_context={f"{index},0,0": "dog" for index in range(32)},
+    )
+    texts: list[str] = []
+
+    def counting(text: str) -> Any:
+        texts.append(text)
+        return tokenize(text)
+
+    placed = resolve_subjects(config, stream(config.prompt), counting)
+    assert len(placed) == 32 and len(texts) < 150

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from cones2.errors import LayoutError, PromptError
-from cones2.guidance.weight_maps import weight_maps
-from cones2.layout.regions import ColorEntry, layout_from_colors
-from cones2.prompt.tokens import locate_subjects
-from cones2.published.rules import PublishedSubject, match_positions, published_layout, published_maps
+from cones2.guidance.weight_maps import WeightMaps, weight_maps
+from cones2.layout.painted import ColorEntry, layout_from_colors
+from cones2.layout.regions import Layout
+from cones2.prompt.claims import locate_subjects, parse_phrase
+from cones2.published.rules import Cones2Rules, match_positions, summed_maps
 from tests.support.small_tokenizer import stream, tokenize
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -23,7 +24,7 @@ START = -1
 
 
 def ids(text: str) -> list[int]:
-    return [id for id, _ in tokenize(text)]
+    return [piece.id for piece in tokenize(text)]
 
 
 def prompt_ids(text: str) -> list[int]:
@@ -31,12 +32,21 @@ def prompt_ids(text: str) -> list[int]:
 
 
 def rows(prompt: str, *phrases: str) -> list[list[int]]:
-    claims = locate_subjects(stream(prompt), phrases, tokenize)
-    return [[row for occurrence in claim.spans for row in occurrence] for claim in claims]
+    claims = locate_subjects(stream(prompt), [parse_phrase(phrase) for phrase in phrases], tokenize)
+    return [list(claim.token_indices) for claim in claims]
 
 
-def published_subject(phrase: str, color=RED, weight=2.5) -> PublishedSubject:
-    return PublishedSubject(ColorEntry(color, phrase, weight), tuple(ids(phrase)))
+def published_layout(image: Image.Image, table: list[ColorEntry]) -> Layout:
+    return Cones2Rules().read_layout(image, table, tolerance=0)
+
+
+def published_maps(image: Image.Image, table: list[ColorEntry], prompt: list[int], outside_weight=-1e8) -> WeightMaps:
+    phrases = [ids(entry.subject) for entry in table]
+    return summed_maps(published_layout(image, table), phrases, prompt, outside_weight)
+
+
+def entry(phrase: str, color=RED, weight=2.5) -> ColorEntry:
+    return ColorEntry(color, phrase, weight)
 
 
 def picture(mode="RGB") -> Image.Image:
@@ -52,16 +62,16 @@ def test_published_match_is_every_run(prompt, phrase):
     assert match_positions(prompt, phrase) == expected
 
 
-def test_hot_dog_is_no_dog():
+def test_a_hot_dog_is_not_a_dog():
     prompt = "a hot dog and a dog"
     assert match_positions(prompt_ids(prompt), ids("dog")) == [3, 6]
     assert rows(prompt, "hot dog", "dog") == [[2, 3], [6]]
 
 
 def test_dog_with_a_comma_and_dog_claim_their_own():
-    """One published config declares "dog," and "dog": the first dog's row is summed to at least −1e8 everywhere."""
+    """One published config declares "dog," and "dog": the first dog's weights sum to at least −1e8 everywhere."""
     prompt = "a dog, a pet cat and a dog"
-    subjects = [published_subject("dog,"), published_subject("dog", BLUE)]
+    subjects = [entry("dog,"), entry("dog", BLUE)]
     shared = published_maps(picture(), subjects, prompt_ids(prompt)).at(8, 8)
     assert shared[:, 0].max() < -9e7
     first, second = rows(prompt, "dog,", "dog")
@@ -73,21 +83,21 @@ def test_dog_with_a_comma_and_dog_claim_their_own():
 
 def test_a_word_that_is_not_there_is_an_error():
     """The published code prints, and samples without the subject."""
-    assert published_maps(picture(), [published_subject("mug")], prompt_ids("a dog")).token_indices == ()
+    assert published_maps(picture(), [entry("mug")], prompt_ids("a dog")).token_indices == ()
     with pytest.raises(PromptError, match='"mug" is not in the prompt; its words are: a, dog'):
         rows("a dog", "mug")
 
 
 def test_a_color_that_is_not_there_is_an_error():
     """Published, its subject is excluded everywhere."""
-    maps = published_maps(picture(), [published_subject("dog", (0, 255, 0))], prompt_ids("a dog"))
+    maps = published_maps(picture(), [entry("dog", (0, 255, 0))], prompt_ids("a dog"))
     assert maps.at(8, 8).unique().tolist() == [-1e8]
     with pytest.raises(LayoutError, match=r'#00ff00 \("dog"\)'):
         layout_from_colors(picture(), [ColorEntry((0, 255, 0), "dog")])
 
 
-def test_weight_zero_is_no_exclusion():
-    maps = published_maps(picture(), [published_subject("dog", weight=0.0)], prompt_ids("a dog"))
+def test_weight_zero_does_not_exclude():
+    maps = published_maps(picture(), [entry("dog", weight=0.0)], prompt_ids("a dog"))
     assert maps.at(64, 64).unique().tolist() == [-1e8]
     layout = layout_from_colors(picture(), [ColorEntry(RED, "dog", 0.0), ColorEntry(BLUE, "cat")])
     assert (weight_maps(layout, [[(2,)], [(5,)]]).at(64, 64)[layout.regions[0].mask.flatten(), 0] == 0).all()
@@ -126,7 +136,7 @@ def test_published_rules_let_small_regions_vanish():
     small = Image.new("RGB", (768, 768), "white")
     ImageDraw.Draw(small).rectangle((350, 200, 389, 259), fill=RED)
     cells = [
-        int((published_maps(small, [published_subject("dog")], prompt_ids("a dog")).at(side, side) > 0).sum())
+        int((published_maps(small, [entry("dog")], prompt_ids("a dog")).at(side, side) > 0).sum())
         for side in (96, 48, 24, 12)
     ]
     assert cells[0] > 0 and cells[-1] == 0
@@ -135,7 +145,7 @@ def test_published_rules_let_small_regions_vanish():
         assert int((maps.at(side, side) > 0).sum()) >= max(1, count)
 
 
-def test_repeated_subjects_can_be_told_apart():
+def test_repeated_subjects_get_their_own_places():
     """Published, both dogs get the same map."""
     prompt = "a dog and a dog"
     assert match_positions(prompt_ids(prompt), ids("dog")) == [2, 5]
@@ -149,8 +159,8 @@ def test_published_layout_does_not_warn(caplog):
     assert not caplog.text
 
 
-def test_published_maps_are_per_row():
-    maps = published_maps(picture(), [published_subject("pet cat")], prompt_ids("a pet cat"), outside_weight=-2.0)
+def test_published_maps_are_per_token():
+    maps = published_maps(picture(), [entry("pet cat")], prompt_ids("a pet cat"), outside_weight=-2.0)
     assert maps.token_indices == (2, 3)
     values = maps.at(64, 64)
     assert torch.equal(values[:, 0], values[:, 1])

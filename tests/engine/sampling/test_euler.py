@@ -15,18 +15,18 @@ from cones2.sampling.euler import SeededNoise, StepInfo, euler_step, sample_eule
 SIGMAS = torch.tensor([10.0, 5.0, 2.0, 1.0, 0.0])
 
 
-def toy_denoiser(x: torch.Tensor, step: int, guided: bool) -> torch.Tensor:
-    return x * (0.1 + 0.05 * step) + (0.3 if guided else -0.2)
+def toy_denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    return x * (0.3 - 0.02 * sigma) + 0.1 * sigma
 
 
-def naive_sampling(latents, sigmas, guided_steps, noise, recurrence):
+def naive_sampling(latents, sigmas, repeated_steps, noise):
     """Algorithm 1 written out."""
     x = latents.clone()
     for i in range(len(sigmas) - 1):
         s, s_next = float(sigmas[i]), float(sigmas[i + 1])
-        passes = 2 if i < guided_steps and recurrence else 1
+        passes = 2 if i < repeated_steps else 1
         for k in range(passes):
-            derivative = (x - toy_denoiser(x, i, i < guided_steps)) / s
+            derivative = (x - toy_denoiser(x, sigmas[i])) / s
             x_next = x + derivative * (s_next - s)
             if passes == 2 and k == 0:
                 x = x_next + noise() * (s**2 - s_next**2) ** 0.5
@@ -35,19 +35,30 @@ def naive_sampling(latents, sigmas, guided_steps, noise, recurrence):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 6), st.booleans(), st.integers(0, 100))
-def test_equals_the_written_out_algorithm(guided_steps, recurrence, seed):
+@given(st.integers(0, 6), st.integers(0, 100))
+def test_equals_the_written_out_algorithm(repeated_steps, seed):
     latents = SeededNoise([seed], (4, 2, 3))() * 10
-    ours = sample_euler(toy_denoiser, latents, SIGMAS, guided_steps, SeededNoise([seed + 1], (4, 2, 3)), recurrence)
-    expected = naive_sampling(latents, SIGMAS, guided_steps, SeededNoise([seed + 1], (4, 2, 3)), recurrence)
+    ours = sample_euler(toy_denoiser, latents, SIGMAS, repeated_steps, SeededNoise([seed + 1], (4, 2, 3)))
+    expected = naive_sampling(latents, SIGMAS, repeated_steps, SeededNoise([seed + 1], (4, 2, 3)))
     assert torch.allclose(ours, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("recurrence", "draws"), [(True, 3), (False, 0)])
-def test_one_draw_per_recurrence(recurrence, draws):
+@pytest.mark.parametrize("repeated_steps", [0, 3])
+def test_one_draw_per_repeated_step(repeated_steps):
     noise = Mock(return_value=torch.zeros(1, 1, 1, 1))
-    sample_euler(toy_denoiser, torch.zeros(1, 1, 1, 1), SIGMAS, 3, noise, recurrence)
-    assert noise.call_count == draws
+    sample_euler(toy_denoiser, torch.zeros(1, 1, 1, 1), SIGMAS, repeated_steps, noise)
+    assert noise.call_count == repeated_steps
+
+
+def test_steps_on_which_the_noise_does_not_fall_are_done_once():
+    """Rising or equal noise levels, as some schedulers have them: there is no noise to add."""
+    sigmas = torch.tensor([2.0, 5.0, 5.0, 1.0, 0.0])
+    noise = Mock(return_value=torch.zeros(1, 1, 1, 1))
+    seen: list[StepInfo] = []
+    out = sample_euler(toy_denoiser, torch.ones(1, 1, 1, 1), sigmas, 4, noise, seen.append)
+    assert torch.isfinite(out).all()
+    assert [info.repeated for info in seen] == [False, False, True, True]
+    assert noise.call_count == 2
 
 
 def zeros() -> torch.Tensor:
@@ -55,7 +66,7 @@ def zeros() -> torch.Tensor:
 
 
 def test_last_step_ends_at_the_denoised_picture():
-    out = sample_euler(lambda x, step, guided: torch.full_like(x, 7.0), zeros() + 1, SIGMAS, 4, zeros)
+    out = sample_euler(lambda x, sigma: torch.full_like(x, 7.0), zeros() + 1, SIGMAS, 4, zeros)
     assert float(out) == pytest.approx(7.0)
 
 
@@ -64,7 +75,7 @@ def test_callback_sees_every_outer_step():
     out = sample_euler(
         toy_denoiser, torch.ones(2, 1, 1, 1), SIGMAS, 2, lambda: torch.zeros(2, 1, 1, 1), callback=seen.append
     )
-    assert [(info.step, info.steps, info.guided, info.sigma) for info in seen] == [
+    assert [(info.step, info.steps, info.repeated, info.sigma) for info in seen] == [
         (0, 4, True, 10.0),
         (1, 4, True, 5.0),
         (2, 4, False, 2.0),
@@ -75,7 +86,7 @@ def test_callback_sees_every_outer_step():
 
 def test_callback_cancels():
     with pytest.raises(Cancelled, match="stopped after step 2 of 4"):
-        sample_euler(toy_denoiser, torch.ones(1, 1, 1, 1), SIGMAS, 0, torch.zeros, callback=lambda info: info.step < 1)
+        sample_euler(toy_denoiser, torch.ones(1, 1, 1, 1), SIGMAS, 0, zeros, callback=lambda info: info.step < 1)
 
 
 def test_seeds_give_each_image_what_it_gets_alone():

@@ -50,6 +50,22 @@ def test_sigma_between_two_steps_is_interpolated():
     assert float(schedule.sigmas[1]) == pytest.approx((trained_sigma(499) + trained_sigma(500)) / 2, rel=1e-4)
 
 
+@given(st.integers(1, 200))
+def test_a_noise_level_of_the_run_has_exactly_its_timestep(steps):
+    schedule = linear_schedule(ALPHAS, steps)
+    for step in range(steps):
+        sigma = float(schedule.sigmas[step])
+        assert schedule.timestep(sigma) == float(schedule.timesteps[step])
+        assert schedule.position(sigma) == step
+
+
+def test_between_two_noise_levels_the_timestep_is_interpolated():
+    schedule = linear_schedule(ALPHAS, 3)
+    between = float(schedule.sigmas[0] + schedule.sigmas[1]) / 2
+    assert schedule.timestep(between) == pytest.approx((999 + 499.5) / 2)
+    assert schedule.position(between) == pytest.approx(0.5)
+
+
 def test_fewer_guided_steps_are_another_schedule():
     """Why the published second table cannot stand for the sampler's σ."""
     assert not torch.allclose(

@@ -22,15 +22,15 @@ def losses(result):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("method", ["direct", "paper"])
-def test_training_lowers_the_held_out_error(method, prediction_type):
+def test_training_lowers_the_validation_error(method, prediction_type):
     config = quick_config(method, steps=40, held_out=16, evaluate_every=10, batch_size=4)
     run = trainer(config, tiny_model(prediction_type))
-    before = run.evaluate()
+    before = run.validate()
     result = run.run()
     assert result.reason == "finished" and result.steps == 40
     assert result.held_out < before
     run.method.residual = lambda: result.residual
-    assert run.evaluate() == pytest.approx(result.held_out)
+    assert run.validate() == pytest.approx(result.held_out)
 
 
 @pytest.mark.parametrize("method", ["direct", "paper"])
@@ -54,7 +54,7 @@ def test_accumulation_equals_a_larger_batch():
             noise=batch.noise[pick],
             timesteps=batch.timesteps[pick],
             captions=batch.captions[pick],
-            sizes=batch.sizes[pick],
+            time_ids=batch.time_ids[pick],
         )
 
     halves = [part(slice(0, 2)), part(slice(2, 4))]
@@ -83,7 +83,7 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(tmp_path, changes)
     assert stopped.reason == "interrupted" and 0 < stopped.steps < 7
     model = tiny_model()
     if config.method == "paper":  # a process that starts again has an untuned encoder
-        assert torch.equal(model.encode_text(["dog"]).rows, tiny_model().encode_text(["dog"]).rows)
+        assert torch.equal(model.encode_text(["dog"]).embeds, tiny_model().encode_text(["dog"]).embeds)
     again = trainer(config, model, checkpoint=file)
     assert again.resume() and again.step == stopped.steps
     result = again.run()

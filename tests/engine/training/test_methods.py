@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from cones2.errors import ConfigError, ModelError, PromptError
+from cones2.prompt.tokens import Piece
 from cones2.training.batches import LatentBatches
 from cones2.training.captions import CAPTION_TEMPLATES, place_subject, subject_captions
 from cones2.training.config import default_config
 from cones2.training.methods import DirectMethod, PaperMethod, make_method
-from cones2.training.objective import Batch, drift, masked_mse, noisy_latents, target
+from cones2.training.objective import Batch, drift, masked_mse
 from cones2.training.preview import preview_latents
 from tests.support.small_tokenizer import stream, tokenize
 from tests.support.tiny_training import WIDTH, latent_views, quick_config, tiny_model, trainer
@@ -25,11 +28,11 @@ def test_there_are_27_different_templates_with_one_place_each():
 
 @pytest.mark.parametrize("subject", ["dog", "hot dog", "small dog", "pet_cat", "close-up photo", "a"])
 def test_subject_rows_are_those_of_the_inserted_words(subject):
-    wanted = [id for id, _ in tokenize(subject)]
+    wanted = [piece.id for piece in tokenize(subject)]
     for caption in subject_captions(subject, stream, tokenize):
-        at = {token.row: token.id for token in stream(caption.text).tokens}
-        assert [at[row] for row in caption.rows] == wanted
-        assert caption.rows[-1] == max(at)  # all templates end with the subject: the last run is the right one
+        at = {token.index: token.piece.id for token in stream(caption.text).tokens}
+        assert [at[index] for index in caption.span] == wanted
+        assert caption.span[-1] == max(at)  # all templates end with the subject: the last run is the right one
 
 
 def test_a_subject_without_words_is_refused():
@@ -39,18 +42,7 @@ def test_a_subject_without_words_is_refused():
 
 def test_a_subject_that_fuses_with_its_neighbors_is_refused():
     with pytest.raises(PromptError, match="tokenized differently"):
-        place_subject("a hot{}", "dog", stream, lambda text: [(sum(map(ord, text)), text)])
-
-
-def test_targets():
-    alphas = torch.tensor([0.81, 0.36])
-    latents, noise = torch.full((2, 1, 1, 1), 2.0), torch.full((2, 1, 1, 1), 3.0)
-    timesteps = torch.tensor([0, 1])
-    mixed = noisy_latents(alphas, latents, noise, timesteps).flatten()
-    assert mixed.tolist() == pytest.approx([0.9 * 2 + 0.19**0.5 * 3, 0.6 * 2 + 0.8 * 3])
-    assert target("epsilon", alphas, latents, noise, timesteps) is noise
-    velocity = target("v_prediction", alphas, latents, noise, timesteps).flatten()
-    assert velocity.tolist() == pytest.approx([0.9 * 3 - 0.19**0.5 * 2, 0.6 * 3 - 0.8 * 2])
+        place_subject("a hot{}", "dog", stream, lambda text: [Piece(sum(map(ord, text)), text.encode(), True)])
 
 
 def test_masked_error_counts_the_inside_of_each_sample_alone():
@@ -89,7 +81,7 @@ def single(batch, index):
         noise=batch.noise[pick],
         timesteps=batch.timesteps[pick],
         captions=batch.captions[pick],
-        sizes=batch.sizes[pick],
+        time_ids=batch.time_ids[pick],
     )
 
 
@@ -111,11 +103,11 @@ def test_paper_residual_is_the_mean_shift_at_the_subjects_rows(subject, tokens):
     model = tiny_model()
     method = PaperMethod(model, quick_config("paper", subject))
     assert torch.equal(method.residual(), torch.zeros(tokens, WIDTH))
-    frozen = [model.encode_text([caption.text]).rows[0, list(caption.rows)] for caption in method.captions]
+    frozen = [model.encode_text([caption.text]).embeds[0, list(caption.span)] for caption in method.captions]
     with torch.no_grad():
         for weight in model.text_weights.values():
             weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)) * 0.1)
-    tuned = [model.encode_text([caption.text]).rows[0, list(caption.rows)] for caption in method.captions]
+    tuned = [model.encode_text([caption.text]).embeds[0, list(caption.span)] for caption in method.captions]
     wanted = torch.stack([after - before for after, before in zip(tuned, frozen, strict=True)]).mean(0)
     assert torch.allclose(method.residual(), wanted, atol=1e-6)
     assert method.residual().requires_grad is False and method.residual().device.type == "cpu"
@@ -138,8 +130,8 @@ def test_direct_adds_the_residual_at_each_captions_own_rows():
     captions = [0, 9, 0]
     conditioning = method.with_residual(residual, captions)
     for index, caption in enumerate(captions):
-        added = conditioning.rows[index] - method.frozen.rows[caption]
-        rows = method.captions[caption].rows
+        added = conditioning.embeds[index] - method.frozen.embeds[caption]
+        rows = method.captions[caption].span
         assert torch.allclose(added[list(rows)], residual, atol=1e-4)
         assert float(added.abs().sum()) == pytest.approx(float(residual.abs().sum()), rel=1e-5)
 
@@ -157,7 +149,7 @@ def test_direct_trains_the_vectors_alone():
 def test_token_num_takes_the_first_tokens_only():
     method = DirectMethod(tiny_model(), quick_config(subject="hot dog", token_num=1))
     assert method.residual().shape == (1, WIDTH)
-    assert len(method.captions[0].rows) == 1
+    assert len(method.captions[0].span) == 1
     with pytest.raises(ConfigError, match='token_num is 3, but "hot dog" has 2 tokens'):
         DirectMethod(tiny_model(), quick_config(subject="hot dog", token_num=3))
 
@@ -176,8 +168,8 @@ def test_preservation_keeps_the_prediction_nearer_to_the_plain_one():
         batch = whole_batch(run.method.model)
         moved = run.method.with_residual(run.run().residual, batch.captions)
         predict = run.method.model.predict
-        plain = predict(batch.latents, batch.timesteps, run.method.frozen.select(batch.captions), batch.sizes)
-        return float((predict(batch.latents, batch.timesteps, moved, batch.sizes) - plain).square().mean())
+        plain = predict(batch.latents, batch.timesteps, run.method.frozen.select(batch.captions), batch.time_ids)
+        return float((predict(batch.latents, batch.timesteps, moved, batch.time_ids) - plain).square().mean())
 
     assert change(100.0) < 0.5 * change(0.0)
 
@@ -210,11 +202,11 @@ def test_sdxl_pooled_text_stays_frozen_and_sizes_are_the_crops():
     with torch.no_grad():
         for weight in method.weights:
             weight.add_(0.1)
-    batch = replace(whole_batch(model), sizes=torch.tensor([[480.0, 640, 0, 8, 64, 64]]).expand(3, 6))
+    batch = replace(whole_batch(model), time_ids=torch.tensor([[480.0, 640, 0, 8, 64, 64]]).expand(3, 6))
     method(batch)
     _, _, conditioning, sizes = seen[-1]
     assert torch.equal(conditioning.pooled, pooled.expand(3, -1))
-    assert torch.equal(sizes, batch.sizes)
+    assert torch.equal(sizes, batch.time_ids)
 
 
 def test_paper_needs_text_weights():
@@ -231,7 +223,9 @@ def test_paper_needs_text_weights():
         ({"schedule": "linear"}, "choose constant or cosine"),
         ({"speed": 1}, "unknown training setting speed"),
         ({"timesteps": (0.5, 0.2)}, "two rising fractions"),
-        ({"subject": " "}, "the subject is empty"),
+        ({"subject": " "}, "the subject phrase is empty"),
+        ({"subject": "do\0g"}, "does not print"),
+        ({"subject": "x" * 201}, "has 201 characters"),
     ],
 )
 def test_wrong_settings_are_named(changes, message):
@@ -271,9 +265,11 @@ def test_a_preview_of_a_perfect_network_ends_at_its_clean_latents(prediction_typ
     base = tiny_model(prediction_type)
 
     def perfect(noisy, timesteps, conditioning, sizes):
-        alpha = base.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-        noise = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
-        return target(prediction_type, base.alphas_cumprod, clean, noise, timesteps)
+        trained = ((1 - base.noise.alphas_cumprod) / base.noise.alphas_cumprod).sqrt()
+        sigma = float(np.interp(float(timesteps), np.arange(1000), trained))
+        signal, spread = 1 / math.sqrt(sigma**2 + 1), sigma / math.sqrt(sigma**2 + 1)
+        noise = (noisy - signal * clean) / spread
+        return noise if prediction_type == "epsilon" else signal * noise - spread * clean
 
     method = DirectMethod(replace(base, predict=perfect), quick_config())
     plain = base.encode_text([""]).detached()

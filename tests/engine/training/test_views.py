@@ -9,16 +9,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from cones2.errors import ConfigError
+from cones2.storage.images import open_photo
+from cones2.training import views
 from cones2.training.batches import encode_views
 from cones2.training.views import (
     ViewSettings,
     bucket_size,
     load_photos,
     make_views,
-    open_photo,
     photos_from_pixels,
 )
 from tests.support.tiny_training import photo, tiny_model
@@ -31,33 +32,23 @@ def gradient(width, height):
     return Image.fromarray(np.stack([red, green, np.zeros_like(red)], -1).astype(np.uint8))
 
 
-def test_exif_orientation_is_applied(tmp_path):
+def test_photos_are_upright_rgb(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by a quarter
     gradient(40, 20).save(tmp_path / "a.jpg", exif=exif)
-    assert open_photo(tmp_path / "a.jpg").size == (20, 40)
+    Image.fromarray(np.full((20, 20), 32768, np.uint16)).save(tmp_path / "b.png")
+    turned, gray = load_photos(tmp_path)
+    assert turned.picture.size == (20, 40)
+    assert gray.picture.getpixel((0, 0)) == (127, 127, 127)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparency_lies_on_white(tmp_path, mode):
-    picture = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
-    if mode == "P":
-        picture = Image.new("P", (20, 20), 0)
-        picture.putpalette([0, 0, 0] * 256)
-        picture.save(tmp_path / "a.png", transparency=0)
-    else:
-        picture.convert(mode).save(tmp_path / "a.png")
-    assert open_photo(tmp_path / "a.png").getpixel((5, 5)) == (255, 255, 255)
-
-
-def test_other_modes_become_rgb(tmp_path):
-    Image.new("CMYK", (20, 20), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
-    Image.new("L", (20, 20), 77).save(tmp_path / "b.png")
-    Image.fromarray(np.full((20, 20), 32768, np.uint16)).save(tmp_path / "c.png")
-    photos = load_photos(tmp_path)
-    assert [item.picture.mode for item in photos] == ["RGB"] * 3
-    assert photos[1].picture.getpixel((0, 0)) == (77, 77, 77)
-    assert photos[2].picture.getpixel((0, 0)) == (127, 127, 127)
+def test_a_photo_that_needs_a_program_is_skipped_without_starting_it(tmp_path, caplog, monkeypatch):
+    gradient(40, 40).save(tmp_path / "good.png")
+    gradient(40, 40).save(tmp_path / "photo.eps")
+    (tmp_path / "photo.eps").rename(tmp_path / "photo.png")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    assert [item.name for item in load_photos(tmp_path)] == ["good.png"]
+    assert "photo.png is not a readable picture" in caplog.text
 
 
 def test_unusable_files_are_named_and_skipped(tmp_path, caplog):
@@ -66,10 +57,11 @@ def test_unusable_files_are_named_and_skipped(tmp_path, caplog):
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "folder.png").mkdir()
     gradient(4, 40).save(tmp_path / "thin.png")
+    gradient(20, 500).save(tmp_path / "long.png")
     with caplog.at_level(logging.WARNING, "cones2"):
         photos = load_photos(tmp_path)
     assert [item.name for item in photos] == ["good.png"]
-    for name in ("broken.jpg", "notes.txt", "folder.png", "thin.png"):
+    for name in ("broken.jpg", "notes.txt", "folder.png", "thin.png", "long.png"):
         assert name in caplog.text
 
 
@@ -83,7 +75,7 @@ def test_no_usable_photo_is_an_error(tmp_path):
 def test_a_square_view_covers_and_crops():
     (view,) = make_views([photo(0, (200, 100))], ViewSettings(64, crops=1))
     assert view.pixels.shape == (3, 64, 64)
-    assert view.size.tolist() == [100, 200, 0, 32, 64, 64]
+    assert view.time_ids.tolist() == [100, 200, 0, 32, 64, 64]
     assert -1 <= float(view.pixels.min()) < float(view.pixels.max()) <= 1
 
 
@@ -91,8 +83,8 @@ def test_crops_are_seeded_and_a_fitting_photo_has_one():
     wide = [photo(0, (200, 100))]
     first, again, other = (make_views(wide, ViewSettings(64, crops=4, seed=seed)) for seed in (1, 1, 2))
     assert 1 < len(first) <= 4  # equal corners are taken once
-    assert [view.size.tolist() for view in first] == [view.size.tolist() for view in again]
-    assert [view.size.tolist() for view in first] != [view.size.tolist() for view in other]
+    assert [view.time_ids.tolist() for view in first] == [view.time_ids.tolist() for view in again]
+    assert [view.time_ids.tolist() for view in first] != [view.time_ids.tolist() for view in other]
     assert len(make_views([photo(0, (100, 100))], ViewSettings(64, crops=4))) == 1
 
 
@@ -101,7 +93,7 @@ def test_flip_mirrors_pixels_mask_and_crop():
     mask.paste(255, (0, 0, 90, 100))
     plain, mirrored = make_views([photo(0, (200, 100), mask)], ViewSettings(64, crops=1, flip=True))
     assert torch.equal(mirrored.pixels, plain.pixels.flip(-1)) and torch.equal(mirrored.mask, plain.mask.flip(-1))
-    assert plain.size[3] + mirrored.size[3] + 64 == 128
+    assert plain.time_ids[3] + mirrored.time_ids[3] + 64 == 128
 
 
 @settings(max_examples=200, deadline=None)
@@ -131,11 +123,21 @@ def test_masks_are_found_by_stem_and_reach_the_latents(tmp_path, caplog):
     assert float(first.mask[:, :, :3].min()) == 1 and float(first.mask[:, :, 5:].max()) == 0
 
 
+def test_a_photo_with_a_mask_is_decoded_once(tmp_path, monkeypatch):
+    for folder in (tmp_path / "photos", tmp_path / "masks"):
+        folder.mkdir()
+        gradient(64, 32).save(folder / "a.png")
+    opened = []
+    monkeypatch.setattr(views, "open_photo", lambda path: opened.append(path) or open_photo(path))
+    [item] = load_photos(tmp_path / "photos", tmp_path / "masks")
+    assert len(opened) == 1 and item.mask.size == (64, 32)
+
+
 def test_an_empty_mask_skips_its_photo(caplog):
     empty = photo(1, mask=Image.new("L", (64, 64)))
     assert [view.name for view in make_views([photo(0), empty], ViewSettings(64))] == ["0.png"]
     assert "mask of 1.png is empty" in caplog.text
-    with pytest.raises(ConfigError, match="all their masks are empty"):
+    with pytest.raises(ConfigError, match="every mask is empty"):
         make_views([empty], ViewSettings(64))
 
 
@@ -163,7 +165,7 @@ def test_gray_pixels_and_a_bare_mask_are_understood():
 
 
 @pytest.mark.parametrize("name", ["images", "masks"])
-def test_values_that_are_no_numbers_are_refused(name):
+def test_values_that_are_not_numbers_are_refused(name):
     values = {"images": torch.zeros(1, 8, 8, 3), "masks": torch.ones(1, 8, 8)}
     values[name][0, 0, 0] = torch.nan
     with pytest.raises(ConfigError, match=f"the {name} hold"):

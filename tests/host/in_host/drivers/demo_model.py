@@ -1,8 +1,10 @@
 """Drivers for the demo model: what its parts compute, and stock nodes and the pack's own on it."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import comfy.model_management
 import folder_paths
@@ -193,15 +195,11 @@ def saved_parts(model: Any, clip: Any, vae: Any) -> dict[str, int]:
 def incomplete(hidden: list[str]) -> None:
     """Load the demo model from a folder that lacks files."""
     demo = scenes.module("nodes.host.demo_model")
-    whole = demo.TOYWORLD
-    partial = Path(folder_paths.get_temp_directory(), "incomplete")
-    for path in whole.rglob("*.*"):
-        name = path.relative_to(whole)
-        if path.is_file() and name.as_posix() not in hidden:
-            (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            (partial / name).symlink_to(path)
-    demo.TOYWORLD = partial
-    try:
-        load()
-    finally:
-        demo.TOYWORLD = whole
+    with tempfile.TemporaryDirectory() as folder:
+        for path in demo.TOYWORLD.rglob("*.*"):
+            name = path.relative_to(demo.TOYWORLD)
+            if path.is_file() and name.as_posix() not in hidden:
+                Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+                Path(folder, name).symlink_to(path)
+        with mock.patch.object(demo, "TOYWORLD", Path(folder)):
+            load()

@@ -60,7 +60,7 @@ def text_encode(name: str) -> dict:
 
 
 def dog_rows(record: Any) -> list[int]:
-    return [token.row for token in record.tokens.tokens if token.text == "dog</w>"]
+    return [token.index for token in record.tokens.tokens if token.piece.text == b"dog" and token.piece.ends_word]
 
 
 def with_embeddings(clip: Any) -> Any:
@@ -402,7 +402,7 @@ def config(name: str) -> dict:
     conditioning = apply(scenes.encode(clip, prompt), residuals)
     return {
         "prompt": prompt,
-        "subjects": [value.subject for value in residuals],
+        "subjects": [str(value.reference) for value in residuals],
         "regions": [(region.subject, region.weight) for region in layout.regions],
         "numbers": [weight, steps, outside],
         "rows": changed_rows(conditioning, scenes.encode(clip, prompt)),

@@ -73,7 +73,7 @@ def samples_alike(name: str) -> bool:
 def prediction(name: str) -> dict:
     """The training view's prediction against the host's own apply_model at one noise level."""
     trainable = scenes.module("nodes.host.training_model")
-    conditioning_type = scenes.module("cones2.training.model").Conditioning
+    conditioning_type = scenes.module("cones2.prompt.conditioning").Conditioning
     model, clip, vae = hostkit.checkpoint(name)
     with torch.inference_mode(False), trainable.trainable_model(model, clip, vae, "direct", False) as seen:
         rows, pooled = seen.encode_text(["a dog"])
@@ -83,13 +83,13 @@ def prediction(name: str) -> dict:
         size = torch.tensor([[96.0, 128, 0, 0, 96, 128]])
         with torch.no_grad():
             output = seen.predict(latents, timestep, conditioning_type(rows, pooled), size)
-        grid = (seen.factor, seen.multiple, seen.width)
+        grid = (seen.vae_scale_factor, seen.size_multiple, seen.width)
     raw = latents * (sigma**2 + 1) ** 0.5
     with torch.inference_mode():
         vector = model.model.encode_adm(pooled_output=pooled, width=128, height=96) if pooled is not None else None
         denoised = model.model.apply_model(raw, sigma, c_crossattn=rows, **({} if vector is None else {"y": vector}))
         wanted = sampling.calculate_denoised(sigma, output.float(), raw)
-    return {"error": hostkit.relative_error(wanted, denoised), "type": seen.prediction_type, "grid": grid}
+    return {"error": hostkit.relative_error(wanted, denoised), "type": seen.noise.prediction, "grid": grid}
 
 
 def lists_and_masks() -> dict:
@@ -155,7 +155,7 @@ def tunable_text() -> dict:
     plain = hostkit.encode(clip, "a dog")[0][0].clone()
     own = hostkit.encode(adapted, "a dog")[0][0].clone()
     with torch.inference_mode(False), torch.no_grad():
-        copied = tunable.TunableText(adapted)("a dog").rows
+        copied = tunable.TunableText(adapted)("a dog").embeds
     return {"error": hostkit.relative_error(copied, own), "patch": hostkit.relative_error(plain, own)}
 
 

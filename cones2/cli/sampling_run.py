@@ -1,0 +1,215 @@
+"""One run of `cones2 sample`: jobs in, pictures out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..diffusers_models.latent_model import DiffusersModel, to_images
+from ..diffusers_models.loading import load_model
+from ..errors import ConfigError, ModelError
+from ..guidance.weight_maps import OutsideMode
+from ..layout.colors import color_name
+from ..layout.drawing import grid, layout_picture
+from ..layout.regions import Layout
+from ..rules import Rules
+from ..sampling.euler import StepInfo
+from ..sampling.noise import Prediction
+from ..sampling.settings import SamplingSettings
+from ..scene import Scene
+from ..storage.files import write_atomically
+from ..storage.png import write_png
+from .jobs import Job, SubjectFlag, job_from_flags, job_layout, job_scene, jobs_from_config
+
+log = logging.getLogger(__name__)
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What `cones2 sample` was asked for; None leaves a number to the config or the model.
+
+    model: a diffusers folder or a checkpoint file.
+    tolerance: RGB distance, 0–442.
+    typed_positions: use the config's token positions as they are.
+    seed: of the first picture.
+    num_images: per prompt.
+    size: height, width in pixels.
+    """
+
+    model: Path
+    tokenizer: Path | None
+    prediction_type: Prediction | None
+    config: Path | None
+    prompt: str | None
+    negative_prompt: str
+    subjects: tuple[SubjectFlag, ...]
+    layout: Path | None
+    tolerance: float
+    typed_positions: bool
+    rules: Rules
+    guided_steps: int | None
+    guidance_weight: float | None
+    outside_weight: float | None
+    outside_mode: OutsideMode
+    recurrence: bool
+    steps: int
+    cfg: float
+    dynamic_cfg: bool
+    seed: int
+    num_images: int
+    size: tuple[int, int] | None
+    device: str
+    dtype: str
+    out: Path
+
+
+def run_sampling(options: SampleOptions) -> int:
+    """Sample every job; the exit status. An interrupt keeps the finished pictures and goes on to the caller."""
+    jobs = _jobs(options)
+    layouts = [job_layout(job, options.tolerance, options.rules) for job in jobs]
+    model = _load(options)
+    scenes = [
+        job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules)
+        for job, layout in zip(jobs, layouts, strict=True)
+    ]
+    finished: list[Path] = []
+    try:
+        for job, layout, scene in zip(jobs, layouts, scenes, strict=True):
+            _run_job(options, model, job, layout, scene, finished)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {len(finished)} finished pictures are kept in {options.out}")
+        raise
+    return 0
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name. Raises ConfigError when it cannot be used here."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f'device "{name}" cannot be used here: {str(error).splitlines()[0]}') from error
+    return device
+
+
+def _jobs(options: SampleOptions) -> list[Job]:
+    if options.config is not None:
+        jobs = jobs_from_config(options.config, options.prompt, options.layout)
+    else:
+        jobs = [job_from_flags(options.prompt or "", options.subjects, options.layout)]
+    return [_with_overrides(job, options) for job in jobs]
+
+
+def _with_overrides(job: Job, options: SampleOptions) -> Job:
+    given = {"guidance_weight": options.guidance_weight, "outside_weight": options.outside_weight}
+    numbers = {name: value for name, value in given.items() if value is not None}
+    steps = job.guided_steps if options.guided_steps is None else options.guided_steps
+    guidance = replace(job.guidance, **numbers, outside_mode=options.outside_mode)
+    return replace(job, guidance=guidance, guided_steps=steps)
+
+
+def _load(options: SampleOptions) -> DiffusersModel:
+    device, dtype = usable_device(options.device), getattr(torch, options.dtype)
+    model = load_model(options.model, options.tokenizer, device, dtype, prediction_type=options.prediction_type)
+    if model.is_xl:
+        raise ModelError(
+            f"{options.model} is an SDXL model: the command line samples SD 1.x and 2.x; use the ComfyUI nodes for SDXL"
+        )
+    return model
+
+
+def _run_job(
+    options: SampleOptions,
+    model: DiffusersModel,
+    job: Job,
+    layout: Layout | None,
+    scene: Scene,
+    finished: list[Path],
+) -> None:
+    """Sample one job; each finished picture is saved at once and its path appended to `finished`."""
+    height, width = options.size or (model.default_size, model.default_size)
+    model.check_size(height, width)
+    settings = SamplingSettings(
+        steps=options.steps,
+        guided_steps=job.guided_steps,
+        cfg=options.cfg,
+        dynamic_cfg=options.dynamic_cfg,
+        recurrence=options.recurrence,
+        height=height,
+        width=width,
+    )
+    record = _record(options, job, settings)
+    if layout is not None:
+        layout.warn_if_stretched(height, width)
+        _save(options.out, f"{job.name}_layout", layout_picture(layout, height, width), record)
+    pictures: list[Image.Image] = []
+    try:
+        for seed, picture in _pictures(options, model, job, scene, settings):
+            finished.append(_save(options.out, f"{job.name}_seed{seed}", picture, {**record, "seed": seed}))
+            pictures.append(picture)
+    finally:
+        if len(pictures) > 1:
+            _save(options.out, f"{job.name}_grid", grid(pictures), record)
+
+
+def _pictures(
+    options: SampleOptions, model: DiffusersModel, job: Job, scene: Scene, settings: SamplingSettings
+) -> Iterator[tuple[int, Image.Image]]:
+    from tqdm import tqdm
+
+    with tqdm(total=options.num_images * settings.steps, desc=job.name, unit="step") as bar:
+
+        def advance(_: StepInfo) -> None:
+            bar.update()
+
+        for seed in range(options.seed, options.seed + options.num_images):
+            latents = model.sample(scene, replace(settings, seeds=(seed,)), advance)
+            yield seed, to_images(model.decode(latents))[0]
+
+
+def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dict[str, Any]:
+    """What a PNG says about how it was made. Its keys are a file format."""
+    if job.config:
+        subjects = [{"subject": name, "residual": str(residual)} for name, _, residual in job.config.subjects]
+    else:
+        subjects = [{"subject": flag.phrase, "residual": str(flag.residual or "")} for flag in job.subjects]
+    return {
+        "model": str(options.model),
+        "prompt": job.prompt,
+        "negative_prompt": options.negative_prompt,
+        "subjects": subjects,
+        "layout": str(job.layout or ""),
+        "colours": {color_name(entry.color): [entry.subject, entry.weight] for entry in job.table},
+        "steps": settings.steps,
+        "guidance_steps": settings.guided_count,
+        "guidance_weight": job.guidance.guidance_weight,
+        "weight_negative": job.guidance.outside_weight,
+        "negative_mode": job.guidance.outside_mode,
+        "recurrence": settings.recurrence,
+        "cfg": settings.cfg,
+        "dynamic_cfg": settings.dynamic_cfg or options.rules.scales_cfg,
+        "size": [settings.height, settings.width],
+        "dtype": options.dtype,
+        "tolerance": options.tolerance,
+        "strict_positions": options.typed_positions,
+        "prediction_type": options.prediction_type or "",
+        "published_rules": options.rules.name,
+    }
+
+
+def _save(folder: Path, name: str, picture: Image.Image, record: dict[str, Any]) -> Path:
+    """Write a PNG under the first free name, so that earlier results stay."""
+    path, number = folder / f"{name}.png", 2
+    while path.exists():
+        path, number = folder / f"{name}_{number}.png", number + 1
+    write_atomically(path, lambda stream: write_png(picture, stream, record))
+    print(f"\r{path}")
+    return path

@@ -1,0 +1,35 @@
+"""What each number may be: one table for configs, flags and widgets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Range(NamedTuple):
+    """Lowest and highest allowed value, both included."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+STEPS = Range(1, 10_000)
+GUIDED_STEPS = Range(0, 10_000)
+GUIDANCE_WEIGHT = Range(0, 1000)
+"""g; 0.05–0.10 recommended."""
+
+REGION_WEIGHT = Range(-1e6, 1e6)
+"""Inside a region; 2.5 published, a negative one keeps the subject out."""
+
+OUTSIDE_WEIGHT = Range(-1e30, 0)
+COLOR_TOLERANCE = Range(0, 442)
+"""Euclidean distance in RGB; black and white are 441.7 apart."""
+
+CFG = Range(0, 1000)
+MAX_REGIONS = 32
+"""Regions of one layout; each costs a picture of memory."""

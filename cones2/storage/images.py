@@ -1,0 +1,78 @@
+"""Pictures from strangers: opened with limits, without starting programs, and brought to plain RGB."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import Cones2Error, ConfigError, LayoutError
+from ..messages import shown
+from .files import read_limited
+
+MAX_FILE_BYTES = 256_000_000
+MAX_PIXELS = 100_000_000
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others, such as EPS, make Pillow start programs
+
+
+def open_layout_picture(path: Path) -> Image.Image:
+    """A layout picture of any mode, its pixels as stored: a layout is painted, so no orientation is applied.
+
+    Raises LayoutError when the file is not a PNG, JPEG, WebP, BMP, GIF or TIFF picture, or is damaged or
+    too large; Cones2Error when it is missing.
+    """
+    return _open(path, "layout picture", LayoutError, upright=False)
+
+
+def open_photo(path: Path) -> Image.Image:
+    """A photo as RGB: EXIF orientation applied, transparency on white, first frame only.
+
+    Raises ConfigError naming the file when it is not a readable picture, Cones2Error when it is missing.
+    """
+    return to_rgb(_open(path, "photo", ConfigError, upright=True))
+
+
+def open_mask(path: Path) -> Image.Image:
+    """A mask as mode "L": EXIF orientation applied, transparency ignored. Raises as `open_photo` does."""
+    return _to_eight_bits(_open(path, "mask", ConfigError, upright=True)).convert("L")
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Any Pillow picture as RGB: transparency is composited on white, 16-bit grays are scaled down."""
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return _to_eight_bits(picture).convert("RGB")
+
+
+def _open(path: Path, what: str, kind: type[Cones2Error], upright: bool) -> Image.Image:
+    """The decoded picture; every problem with its content becomes one sentence of the given kind."""
+    content = read_limited(path, MAX_FILE_BYTES, what)
+    name = shown(path.name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below decides
+            picture = Image.open(io.BytesIO(content), formats=_FORMATS)
+        if picture.width * picture.height > MAX_PIXELS:
+            raise kind(f"the {what} {name} is {picture.width} × {picture.height}: {MAX_PIXELS:,} pixels are the limit")
+        picture.load()
+        return ImageOps.exif_transpose(picture) if upright else picture
+    except Cones2Error:
+        raise
+    except UnidentifiedImageError as error:
+        raise kind(f"{name} is not a readable picture: none of {', '.join(_FORMATS)}") from error
+    except Exception as error:  # Pillow raises many kinds for damaged pictures
+        raise kind(f"{name} is not a readable picture: {shown(error)}") from error
+
+
+def _to_eight_bits(picture: Image.Image) -> Image.Image:
+    """Grays of 16 or 32 bits scaled down to 8; Pillow's own conversion would clip them."""
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float32))
+    top = 65535.0 if values.max() > 255 else 255.0
+    return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
