@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import attention, config, demo, guidance, layouts, residuals, sampling, text, training
-from .host.sockets import add_residual_folder
+from .host.folders import add_residual_folder
 
 
 class Cones2Extension(ComfyExtension):

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.errors import LayoutError
 from ..cones2.layout.colors import DEFAULT_TOLERANCE
 from ..cones2.layout.drawing import layout_picture
 from ..cones2.layout.painted import layout_from_colors
-from ..cones2.layout.regions import DEFAULT_WEIGHT, Box, layout_from_boxes, layout_from_masks
+from ..cones2.layout.regions import layout_from_boxes, layout_from_masks
 from ..cones2.layout.tables import parse_color_lines, parse_subject_lines
-from .host.sockets import CATEGORY, BoxSocket, LayoutSocket, to_image, to_picture
-
-_SUBJECTS_TOOLTIP = (
-    'One subject of the prompt per line, in the order of the {}. "dog#2" is the second dog of the prompt; '
-    '"dog @ 3" gives it its own weight.'
-)
+from .host.boxes import to_boxes
+from .host.images import to_image, to_masks, to_picture
+from .host.sockets import CATEGORY, BoxSocket, LayoutSocket
+from .inputs import region_weight_input, subjects_input
 
 
 class Cones2ColorLayoutToMasks(io.ComfyNode):
@@ -40,8 +36,8 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
                     "colors",
                     multiline=True,
                     default="255,0,0 = dog\n255,192,0 = mug",
-                    tooltip='One "color = subject" per line. Colors: "255,0,0", "#f00", "#ff0000" or names such as '
-                    "red. "
+                    tooltip='One "color = subject" per line. '
+                    'Colors: "255,0,0", "#f00", "#ff0000" or names such as red. '
                     '"red = dog#2" is the second dog of the prompt; "red = dog @ 3" gives it its own weight.',
                 ),
                 io.Float.Input(
@@ -53,7 +49,7 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
                     tooltip="How far (RGB distance) a pixel may be from a color of the table. 0 is exact; more "
                     "forgives JPEG and soft edges.",
                 ),
-                _weight_input(),
+                region_weight_input(),
             ],
             outputs=[
                 LayoutSocket.Output("layout", tooltip="Which subject belongs where."),
@@ -91,17 +87,16 @@ class Cones2LayoutFromMasks(io.ComfyNode):
                     template=template,
                     tooltip="Masks in the order of the subjects: a new input appears as you connect.",
                 ),
-                io.String.Input(
-                    "subjects", multiline=True, default="dog\nmug", tooltip=_SUBJECTS_TOOLTIP.format("masks")
-                ),
-                _weight_input(),
+                subjects_input("masks"),
+                region_weight_input(),
             ],
             outputs=[LayoutSocket.Output("layout", tooltip="Which subject belongs where.")],
         )
 
     @classmethod
     def execute(cls, masks: dict[str, Tensor], subjects: str, weight: float) -> io.NodeOutput:
-        flat = [mask for group in masks.values() if group is not None for mask in _mask_list(group)]
+        groups = {name: group for name, group in masks.items() if group is not None}
+        flat = [mask for name, group in groups.items() for mask in to_masks(group, name)]
         lines = parse_subject_lines(subjects, weight)
         return io.NodeOutput(layout_from_masks(flat, [line.subject for line in lines], [line.weight for line in lines]))
 
@@ -135,10 +130,8 @@ class Cones2LayoutFromBoxes(io.ComfyNode):
                     max=16384,
                     tooltip="Height of the canvas the boxes were drawn on, in pixels.",
                 ),
-                io.String.Input(
-                    "subjects", multiline=True, default="dog\nmug", tooltip=_SUBJECTS_TOOLTIP.format("boxes")
-                ),
-                _weight_input(),
+                subjects_input("boxes"),
+                region_weight_input(),
             ],
             outputs=[LayoutSocket.Output("layout", tooltip="Which subject belongs where.")],
         )
@@ -146,48 +139,8 @@ class Cones2LayoutFromBoxes(io.ComfyNode):
     @classmethod
     def execute(cls, boxes: Any, width: int, height: int, subjects: str, weight: float) -> io.NodeOutput:
         lines = parse_subject_lines(subjects, weight)
-        layout = layout_from_boxes(
-            [_box(box) for box in _box_list(boxes)],
-            [line.subject for line in lines],
-            height,
-            width,
-            weights=[line.weight for line in lines],
-        )
-        return io.NodeOutput(layout)
-
-
-def _weight_input() -> io.Float.Input:
-    return io.Float.Input(
-        "weight",
-        default=DEFAULT_WEIGHT,
-        min=0.0,
-        max=100.0,
-        step=0.1,
-        tooltip="How strongly each subject is drawn into its region (2.5 is published).",
-    )
-
-
-def _mask_list(mask: Tensor) -> list[Tensor]:
-    """MASK [H, W], [B, H, W] or [B, 1, H, W] as masks [H, W]."""
-    return list(mask.reshape(-1, *mask.shape[-2:]).cpu()) if mask.ndim >= 2 else [mask.cpu()]
-
-
-def _box_list(boxes: Any) -> list[Any]:
-    """A BOUNDING_BOX is one box, the boxes of a picture, or a list of those per picture (the first counts)."""
-    if isinstance(boxes, Mapping):
-        return [boxes]
-    if isinstance(boxes, list) and boxes and isinstance(boxes[0], list):
-        return boxes[0]
-    if isinstance(boxes, list):
-        return boxes
-    raise LayoutError(f"the boxes are {type(boxes).__name__}: connect a bounding box or a list of them")
-
-
-def _box(box: Any) -> Box:
-    try:
-        return Box(*(float(box[key]) for key in ("x", "y", "width", "height")))
-    except (KeyError, TypeError, ValueError, IndexError):
-        raise LayoutError(f"{box!r:.80} is not a bounding box: it needs the numbers x, y, width and height") from None
+        names, weights = [line.subject for line in lines], [line.weight for line in lines]
+        return io.NodeOutput(layout_from_boxes(to_boxes(boxes), names, height, width, weights=weights))
 
 
 NODES = [Cones2ColorLayoutToMasks, Cones2LayoutFromMasks, Cones2LayoutFromBoxes]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io, ui
 
 from ..cones2.concepts.residual import Residual
 from ..cones2.concepts.residual_file import load_residual, save_residual
 from ..cones2.errors import ResidualError
-from .host.sockets import CATEGORY, DEMO_RESIDUALS, RESIDUAL_FOLDER, ResidualSocket
+from .host.folders import find_residual, missing_residual, residual_files, residual_path
+from .host.sockets import CATEGORY, ResidualSocket
+from .inputs import check_numbers
 
 
 class Cones2LoadResidual(io.ComfyNode):
@@ -22,21 +21,21 @@ class Cones2LoadResidual(io.ComfyNode):
             node_id="Cones2LoadResidual",
             display_name="Load Residual (Cones 2)",
             category=CATEGORY,
-            description="Loads a trained subject: a few kilobytes that turn a word of the prompt into your dog, mug "
-            "or vase.",
+            description="Loads a trained subject: "
+            "a few kilobytes that turn a word of the prompt into your dog, mug or vase.",
             search_aliases=["load concept", "load subject", "personalization", "custom subject", "residual embedding"],
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=folder_paths.get_filename_list(RESIDUAL_FOLDER),
+                    options=residual_files(),
                     tooltip="A .safetensors or .pt residual in models/residuals (subfolders and "
                     "extra_model_paths.yaml included).",
                 ),
                 io.String.Input(
                     "subject",
                     default="",
-                    tooltip='The word or phrase of the prompt that becomes this subject, such as "dog"; "dog#2" is '
-                    "the second dog. "
+                    tooltip="The word or phrase of the prompt that becomes this subject, "
+                    'such as "dog"; "dog#2" is the second dog. '
                     "Empty: the phrase stored in the file, or its file name.",
                 ),
                 io.Float.Input(
@@ -45,8 +44,8 @@ class Cones2LoadResidual(io.ComfyNode):
                     min=-10.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="How strongly the word is moved towards the subject. 1 is as trained, 0 leaves the plain "
-                    "word.",
+                    tooltip="How strongly the word is moved towards the subject. "
+                    "1 is as trained, 0 leaves the plain word.",
                 ),
             ],
             outputs=[
@@ -57,19 +56,20 @@ class Cones2LoadResidual(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         """True when `file` exists or comes from another node (None), else the message."""
-        return True if file is None or folder_paths.get_full_path(RESIDUAL_FOLDER, file) else _missing(file)
+        return True if file is None or find_residual(file) else missing_residual(file)
 
     @classmethod
     def fingerprint_inputs(cls, file: str = "", **_: Any) -> str:
-        path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
-        status = os.stat(path) if path else None
+        path = find_residual(file)
+        status = path.stat() if path else None
         return f"{file} {status.st_mtime_ns} {status.st_size}" if status else file
 
     @classmethod
     def execute(cls, file: str, subject: str, strength: float) -> io.NodeOutput:
-        path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
+        check_numbers(strength=strength)
+        path = find_residual(file)
         if path is None:
-            raise ResidualError(_missing(file))
+            raise ResidualError(missing_residual(file))
         residual = load_residual(path, subject.strip() or None)
         return io.NodeOutput((residual.with_strength(strength),))
 
@@ -104,31 +104,11 @@ class Cones2SaveResidual(io.ComfyNode):
     def execute(cls, residual: tuple[Residual, ...], name: str, overwrite: bool) -> io.NodeOutput:
         if len(residual) != 1:
             raise ResidualError(
-                f"{len(residual)} residuals are connected ({_names(residual)}): Save Residual stores one subject per "
-                f"file"
+                f"{len(residual)} residuals are connected ({_names(residual)}): "
+                "Save Residual stores one subject per file"
             )
-        path = residual_path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        saved = save_residual(residual[0], path, overwrite=overwrite)
+        saved = save_residual(residual[0], residual_path(name), overwrite=overwrite)
         return io.NodeOutput(ui=ui.PreviewText(f"Saved {saved}"))
-
-
-def residual_path(name: str) -> Path:
-    """Where a name is saved: inside the first residual folder, always .safetensors."""
-    root = Path(folder_paths.get_folder_paths(RESIDUAL_FOLDER)[0]).resolve()
-    stem = name.strip().removesuffix(".safetensors")
-    path = (root / f"{stem}.safetensors").resolve()
-    if not stem or stem.endswith(("/", "\\")) or not path.is_relative_to(root):
-        raise ResidualError(f'"{name}" is not a name inside {root}: write for example "rex" or "pets/rex"')
-    return path
-
-
-def _missing(file: str) -> str:
-    """The sentence for an absent file; the demo model's residuals are everybody's and not listed."""
-    shipped = {path.name for path in DEMO_RESIDUALS.glob("*")}
-    own = [name for name in folder_paths.get_filename_list(RESIDUAL_FOLDER) if name not in shipped]
-    roots = [root for root in folder_paths.get_folder_paths(RESIDUAL_FOLDER) if Path(root) != DEMO_RESIDUALS]
-    return f'there is no residual "{file}" in {", ".join(roots)}; found: {", ".join(own) or "no files"}'
 
 
 def _names(residuals: tuple[Residual, ...]) -> str:

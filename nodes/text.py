@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..cones2.concepts.fingerprint import from_other_encoder
-from ..cones2.concepts.residual import Residual, add_residuals, check_width
+from ..cones2.concepts.residual import Residual
 from ..cones2.errors import PromptError
-from ..cones2.prompt.tokens import locate_subjects
-from .host.prompt_record import (
-    PROMPT_KEY,
-    Placed,
-    PromptRecord,
-    check_known,
-    knows,
-    prompt_record,
-    read_prompt,
-    usual_layer,
-)
+from .host.conditioning import Conditioning, place_residuals
+from .host.prompt_record import PROMPT_KEY, read_prompt
 from .host.sockets import CATEGORY, ResidualSocket
 
-log = logging.getLogger(__name__)
-
-Entry = tuple[Tensor, dict[str, Any]]
+if TYPE_CHECKING:
+    from comfy.sd import CLIP
 
 
 class Cones2TextEncode(io.ComfyNode):
@@ -54,7 +40,7 @@ class Cones2TextEncode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip: Any, text: str) -> io.NodeOutput:
+    def execute(cls, clip: CLIP | None, text: str) -> io.NodeOutput:
         if clip is None:
             raise PromptError(
                 "the CLIP input is empty: the checkpoint holds no text encoder, so load one with a CLIP loader"
@@ -67,7 +53,7 @@ class Cones2ApplyResidualToConditioning(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         template = io.Autogrow.TemplatePrefix(
-            ResidualSocket.Input("residual", tooltip="A subject; its phrase must stand in the prompt."),
+            ResidualSocket.Input("residual", tooltip="A subject; its phrase must occur in the prompt."),
             prefix="residual",
             min=1,
             max=16,
@@ -105,69 +91,14 @@ class Cones2ApplyResidualToConditioning(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, conditioning: list[Entry], residuals: dict[str, tuple[Residual, ...]], clip: Any = None, text: str = ""
+        cls,
+        conditioning: Conditioning,
+        residuals: dict[str, tuple[Residual, ...]],
+        clip: CLIP | None = None,
+        text: str = "",
     ) -> io.NodeOutput:
-        wanted = [residual for group in residuals.values() if group is not None for residual in group]
-        records = [_record(cond, options, clip, text) for cond, options in conditioning]
-        check_known(records, [residual.subject for residual in wanted])
-        return io.NodeOutput(
-            [
-                _apply(cond, options, record, [residual for residual in wanted if knows(record, residual.subject)])
-                for (cond, options), record in zip(conditioning, records, strict=True)
-            ]
-        )
-
-
-def _record(cond: Tensor, options: dict[str, Any], clip: Any, text: str) -> PromptRecord:
-    if PROMPT_KEY in options or clip is None or not text.strip():
-        return prompt_record(options)
-    record, _ = read_prompt(clip, text)
-    if record.tokens.length > cond.shape[1]:
-        raise PromptError(
-            f"the text has {record.tokens.length} rows but the conditioning only {cond.shape[1]}: repeat the text it "
-            f"was encoded from"
-        )
-    return record
-
-
-def _apply(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: list[Residual]) -> list[Any]:
-    """The entry with all its residuals, old and new, placed as if they had been added together."""
-    for residual in residuals:
-        check_width(residual, cond.shape[-1])
-        _warn_of_other_encoder(residual, cond, record)
-    together = [placed.residual for placed in record.placed] + residuals
-    claims = locate_subjects(record.tokens, [residual.subject for residual in together], record.tokenize)
-    placed = [Placed(residual, claim.spans) for residual, claim in zip(together, claims, strict=True)]
-    return [add_residuals(cond, _changes(record.placed, placed)), {**options, PROMPT_KEY: record.with_placed(placed)}]
-
-
-def _changes(before: Sequence[Placed], after: Sequence[Placed]) -> list[tuple[Residual, list[tuple[int, ...]]]]:
-    """What to add so that `before` becomes `after`; a place that moved is taken back where it was."""
-    changes = [(new.residual, list(new.spans)) for new in after[len(before) :]]
-    for old, new in zip(before, after, strict=False):
-        gone = [rows for rows in old.spans if rows not in new.spans]
-        come = [rows for rows in new.spans if rows not in old.spans]
-        changes += [(old.residual.with_strength(-old.residual.strength), gone), (old.residual, come)]
-    return [(residual, rows) for residual, rows in changes if rows]
-
-
-def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecord) -> None:
-    other = from_other_encoder(residual, cond)
-    if other:
-        log.warning(
-            'the residual "%s" was trained with another text encoder or CLIP skip than this conditioning (its base '
-            "model: %s)",
-            residual.subject,
-            residual.metadata.get("base_model", "not stated"),
-        )
-    elif other is None and record.layer != usual_layer(record.family):
-        log.warning(
-            '"%s" is added to a conditioning of text-encoder layer %d (CLIP skip); '
-            "residuals are usually trained on layer %d",
-            residual.subject,
-            record.layer,
-            usual_layer(record.family),
-        )
+        subjects = [residual for group in residuals.values() if group is not None for residual in group]
+        return io.NodeOutput(place_residuals(conditioning, subjects, clip, text))
 
 
 NODES = [Cones2TextEncode, Cones2ApplyResidualToConditioning]

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
-import latent_preview
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.concepts.residual import Residual
-from ..cones2.errors import CheckpointError, ConfigError, ModelError
-from ..cones2.training.config import TrainingConfig, default_config
-from ..cones2.training.history import Record
-from ..cones2.training.loop import Trainer, TrainingResult
 from ..cones2.training.loss_plot import loss_curve
-from ..cones2.training.model import Conditioning, TrainingModel
-from ..cones2.training.preview import preview_latents
-from ..cones2.training.session import prepare_run, result_residual
-from ..cones2.training.views import Photo, ViewSettings, photos_from_pixels
-from .host.sockets import CATEGORY, ResidualSocket, to_image
-from .host.training_model import base_model_name, picture_grid, precision_of, trainable_model
-from .host.training_runs import RUN_KEY, Run, find_run, save_once
-from .residuals import residual_path
-
-log = logging.getLogger(__name__)
-
-_HIGHEST_PAPER_RATE = 1e-2
+from .host.images import to_image
+from .host.sockets import CATEGORY, ResidualSocket
+from .host.train import learn, photos_of
 
 
 class Cones2TrainResidual(io.ComfyNode):
@@ -41,8 +20,8 @@ class Cones2TrainResidual(io.ComfyNode):
             node_id="Cones2TrainResidual",
             display_name="Train Residual (Cones 2)",
             category=CATEGORY,
-            description="Learns a subject from 3-6 photos of it: a few kilobytes that turn a word of the prompt into "
-            "your dog, mug or vase.",
+            description="Learns a subject from 3-6 photos of it: "
+            "a few kilobytes that turn a word of the prompt into your dog, mug or vase.",
             search_aliases=["train concept", "learn subject", "personalize", "dreambooth", "textual inversion"],
             is_input_list=True,
             is_output_node=True,  # it saves a file
@@ -60,7 +39,7 @@ class Cones2TrainResidual(io.ComfyNode):
     def execute(cls, images: list[Tensor], **inputs: list[Any]) -> io.NodeOutput:
         masks = inputs.pop("masks", None)
         values = {name: value[0] for name, value in inputs.items()}
-        residual, history = _learn(_photos(images, masks), **values)
+        residual, history = learn(photos_of(images, masks), **values)
         losses = [record["loss"] for record in history]
         title = f"{residual.subject}, {values['method']}"
         return io.NodeOutput((residual,), {"loss": losses}, to_image([loss_curve(history, title)]))
@@ -81,8 +60,8 @@ def _inputs() -> list[Any]:
             "method",
             options=["direct", "paper"],
             default="direct",
-            tooltip="direct: learn the vectors themselves (fast). paper: tune a copy of the text encoder as published "
-            "(slow).",
+            tooltip="direct: learn the vectors themselves (fast). "
+            "paper: tune a copy of the text encoder as published (slow).",
         ),
         io.Int.Input(
             "steps",
@@ -130,168 +109,6 @@ def _inputs() -> list[Any]:
         ),
         io.Mask.Input("masks", optional=True, tooltip="White where the subject is: one mask, or one per photo."),
     ]
-
-
-def _photos(images: Sequence[Tensor], masks: Sequence[Tensor] | None) -> list[Photo]:
-    """All photos of a batch or a list of batches; masks the same, or one mask for all."""
-    if masks is not None and len(masks) not in (1, len(images)):
-        raise ConfigError(f"{len(masks)} masks for {len(images)} images: give one for all or one for each")
-    photos: list[Photo] = []
-    for index, batch in enumerate(images):
-        mask = None if masks is None else masks[index if len(masks) > 1 else 0]
-        if mask is not None and len(images) > 1 and len(masks) == 1 and len(mask) == len(images):
-            mask = mask[index : index + 1]
-        photos += photos_from_pixels(batch, mask)
-    return [replace(photo, name=f"image {number}") for number, photo in enumerate(photos, 1)]
-
-
-def _config(precision: str, method: Any, subject: str, batch_size: int, **numbers: Any) -> TrainingConfig:
-    """The method's recipe; numbers that are 0 stay as it says, and so do the samples of an update."""
-    recipe = default_config(method, subject)
-    given = {name: value for name, value in numbers.items() if value}
-    given.setdefault("accumulation", max(1, recipe.batch_size * recipe.accumulation // batch_size))
-    if method == "paper" and given.get("learning_rate", 0) > _HIGHEST_PAPER_RATE:
-        raise ConfigError(
-            f"a learning rate of {given['learning_rate']:g} is for the direct method: the published one of the paper "
-            f"method is {recipe.learning_rate:g}"
-        )
-    return default_config(method, subject, batch_size=batch_size, precision=precision, **given)
-
-
-def _learn(
-    photos: list[Photo],
-    model: Any,
-    clip: Any,
-    vae: Any,
-    resolution: int,
-    save_name: str,
-    gradient_checkpointing: bool,
-    preview_every: int,
-    **recipe: Any,
-) -> tuple[Residual, Sequence[Record]]:
-    """The residual and its history, from an earlier run of the same inputs where there is one; saved under its name."""
-    for name, part in (("model", model), ("clip", clip), ("vae", vae)):
-        if part is None:
-            raise ModelError(f"the {name} input is empty: connect all three outputs of a checkpoint loader")
-    path = residual_path(save_name) if save_name.strip() else None
-    multiple = picture_grid(model, clip, vae)[1]
-    config = _config(precision_of(model), **recipe)
-    views = ViewSettings(resolution, multiple=multiple, seed=config.seed)
-    run = find_run(config, views, photos, model, clip, vae)
-    outcome = run.finished()
-    if outcome is None:
-        with (
-            torch.inference_mode(False),
-            trainable_model(model, clip, vae, config.method, gradient_checkpointing) as seen,
-        ):
-            outcome = _train(run, seen, model, photos, views, config, preview_every)
-    else:
-        log.info("these inputs were trained before: their residual is used again")
-    if path is not None:
-        save_once(outcome[0], path)
-    return outcome
-
-
-def _train(
-    run: Run,
-    seen: TrainingModel,
-    model: Any,
-    photos: list[Photo],
-    views: ViewSettings,
-    config: TrainingConfig,
-    preview_every: int,
-) -> tuple[Residual, Sequence[Record]]:
-    """Train to the end, from the checkpoint where there is one; raises the host's interrupt when stopped."""
-    # the empty prompt first: encoding text later could push the UNet out of its memory
-    plain = _plain(seen) if preview_every else None
-    trainer = _prepare(run, seen, photos, views, config)
-    show = _progress(trainer, plain, model, views.resolution, preview_every)
-    try:
-        result = trainer.run(show, comfy.model_management.processing_interrupted)
-    except comfy.model_management.InterruptProcessingException:  # the progress bar raises it too
-        trainer.save()
-        raise
-    except torch.OutOfMemoryError as error:
-        trainer.save()
-        raise ModelError(_out_of_memory(trainer)) from error
-    if result.reason == "interrupted":
-        comfy.model_management.throw_exception_if_processing_interrupted()  # takes the host's flag back
-        raise comfy.model_management.InterruptProcessingException
-    facts = {"resolution": str(views.resolution), RUN_KEY: run.key}
-    residual = result_residual(trainer, result, len(photos), base_model_name(model), facts)
-    _refuse_diverged(run, config, result, residual)
-    run.finish(residual, result.history)
-    return residual, result.history
-
-
-def _prepare(
-    run: Run, seen: TrainingModel, photos: list[Photo], views: ViewSettings, config: TrainingConfig
-) -> Trainer:
-    """As `prepare_run`; a checkpoint that cannot be continued is dropped.
-
-    The run's key has identified photos and weights already: it was the VAE that gave other bits, in tiles for example.
-    """
-    try:
-        return prepare_run(seen, photos, views, config, run.checkpoint)
-    except CheckpointError as error:
-        log.warning("training starts anew: %s", error)
-    run.checkpoint.unlink(missing_ok=True)
-    return prepare_run(seen, photos, views, config, run.checkpoint)
-
-
-def _out_of_memory(trainer: Trainer) -> str:
-    method = ", or use the direct method" if trainer.config.method == "paper" else ""
-    return (
-        f"out of memory at step {trainer.step + 1}: turn on gradient_checkpointing, which continues this run, lower "
-        f"the resolution or batch_size{method}"
-    )
-
-
-def _refuse_diverged(run: Run, config: TrainingConfig, result: TrainingResult, residual: Residual) -> None:
-    if result.reason == "diverged":
-        raise ModelError(
-            f"the loss is no finite number at step {result.steps + 1}: lower the learning rate "
-            f"({config.learning_rate:g}); the last good residual is {run.keep_partial(residual)}"
-        )
-
-
-@torch.no_grad()
-def _plain(seen: TrainingModel) -> Conditioning:
-    return seen.encode_text([""])
-
-
-def _progress(
-    trainer: Trainer, plain: Conditioning | None, model: Any, side: int, every: int
-) -> Callable[[Record], None]:
-    """A function that moves the host's progress bar, with a sample every so many steps."""
-    steps, seen, latents_of = trainer.config.steps, trainer.method.model, model.model.latent_format
-    bar = comfy.utils.ProgressBar(steps)
-    previewer = _previewer(model) if plain is not None else None
-    size = torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32)
-    shape = (latents_of.latent_channels, side // seen.factor, side // seen.factor)
-
-    def show(record: Record) -> None:
-        step, picture = int(record["step"]), None
-        if previewer and plain is not None and step % every == 0:
-            latents = preview_latents(trainer.method, plain, size, shape)
-            picture = previewer.decode_latent_to_preview_image("JPEG", model.model.process_latent_out(latents))
-        bar.update_absolute(step, steps, picture)
-
-    return show
-
-
-def _previewer(model: Any) -> Any:
-    """The host's previewer; its plainest one where previews of sampling are off, as preview_every asks for them here.
-
-    None for latents of unknown colors.
-    """
-    latents = model.model.latent_format
-    chosen = latent_preview.get_previewer(model.load_device, latents)
-    if chosen is not None or latents.latent_rgb_factors is None:
-        return chosen
-    return latent_preview.Latent2RGBPreviewer(
-        latents.latent_rgb_factors, latents.latent_rgb_factors_bias, latents.latent_rgb_factors_reshape
-    )
 
 
 NODES = [Cones2TrainResidual]

@@ -1,9 +1,10 @@
-"""Gradients through the host's frozen networks, which neither change nor keep a weight of theirs."""
+"""Backpropagates through the host's frozen networks without changing or retaining any of their weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,34 +12,29 @@ from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.ops import cast_bias_weight, uncast_bias_weight
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional, grad
 from torch.utils.checkpoint import checkpoint
 
 _LAYERS = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
-
-Undo = Callable[[], object]
 
 
 @contextmanager
 def differentiable(network: nn.Module, checkpointing: bool) -> Iterator[None]:
     """Inside, gradients flow through the loaded network to its inputs; afterwards it is as it was.
 
-    The host loads weights in inference mode, and autograd refuses to save such tensors: they are seen
-    through normal tensors over the same memory. Layers that the host casts or moves for each call are
-    called in the backward pass once more. checkpointing: blocks recompute their activations there.
+    The host loads weights in inference mode. Autograd cannot save such tensors, so each is replaced by a normal
+    tensor that shares its memory. Layers the host casts per call are cast again in the backward pass.
+    checkpointing: blocks recompute their activations in the backward pass.
     """
-    undo: list[Undo] = []
-    try:
+    with ExitStack() as undo:
         for part in network.modules():
-            undo += _aliased(part._parameters) + _aliased(part._buffers)
+            _alias(part._parameters, undo)
+            _alias(part._buffers, undo)
             if isinstance(part, _LAYERS) and _is_cast(part):
-                undo.append(_replaced(part, _cast_again))
+                _replace(part, _cast_again, undo)
             if checkpointing and isinstance(part, ResBlock | SpatialTransformer):
-                undo.append(_replaced(part, _recomputed))
+                _replace(part, _recomputed, undo)
         yield
-    finally:
-        for step in reversed(undo):
-            step()
 
 
 def cast_copy(layer: Any, like: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -72,7 +68,7 @@ class _CastLayer(torch.autograd.Function):
             return gradient @ weight, None, None
         if isinstance(layer, nn.Conv2d):
             places = (layer.stride, layer.padding, layer.dilation, layer.groups)
-            return nn.grad.conv2d_input(ctx.shape, weight, gradient, *places), None, None
+            return grad.conv2d_input(ctx.shape, weight, gradient, *places), None, None  # type: ignore[no-untyped-call]
         with torch.enable_grad():
             x = ctx.saved_tensors[0].detach().requires_grad_(True)
             if isinstance(layer, nn.GroupNorm):
@@ -83,25 +79,22 @@ class _CastLayer(torch.autograd.Function):
 
 
 def _cast_again(layer: nn.Module, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda x: _CastLayer.apply(x, layer, forward)
+    return lambda x: _CastLayer.apply(x, layer, forward)  # type: ignore[no-untyped-call]
 
 
 def _recomputed(_: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args, **options: checkpoint(forward, *args, use_reentrant=False, **options)
 
 
-def _replaced(part: nn.Module, wrap: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]]) -> Undo:
-    """Give one module another forward function."""
+def _replace(part: Any, wrap: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]], undo: ExitStack) -> None:
+    """Give one module another forward function, until `undo` is closed."""
     own = part.__dict__.get("forward")  # another pack's, perhaps
     part.forward = wrap(part, part.forward)
-    if own is None:
-        return lambda: part.__dict__.pop("forward")
-    return lambda: setattr(part, "forward", own)
+    undo.callback(partial(part.__dict__.pop, "forward") if own is None else partial(setattr, part, "forward", own))
 
 
-def _aliased(tensors: dict[str, Any]) -> list[Undo]:
+def _alias(tensors: dict[str, Any], undo: ExitStack) -> None:
     """Replace tensors that autograd refuses or would follow by frozen ones over the same memory."""
-    undo: list[Undo] = []
     for name, tensor in list(tensors.items()):
         if type(tensor) not in (Tensor, nn.Parameter) or not (tensor.is_inference() or tensor.requires_grad):
             continue
@@ -109,5 +102,4 @@ def _aliased(tensors: dict[str, Any]) -> list[Undo]:
         alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
         is_weight = isinstance(tensor, nn.Parameter)
         tensors[name] = nn.Parameter(alias, requires_grad=False) if is_weight else alias
-        undo.append(lambda name=name, tensor=tensor: tensors.__setitem__(name, tensor))
-    return undo
+        undo.callback(partial(tensors.__setitem__, name, tensor))

@@ -1,4 +1,5 @@
-"""Where training runs wait and what they left: the same inputs find their run again, after a restart too."""
+"""On-disk state of training runs, keyed by a digest of their inputs, so that a re-queue resumes or reuses a run even
+after a restart."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import folder_paths
 import torch
@@ -19,7 +20,11 @@ from ...cones2.errors import ResidualError
 from ...cones2.training.config import TrainingConfig
 from ...cones2.training.history import CsvLog, Record, read_log
 from ...cones2.training.views import Photo, ViewSettings
-from .training_model import prediction_type
+from .training_model import prediction_of
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+    from comfy.sd import CLIP, VAE
 
 RUNS = "cones2_training"
 """Folder inside the output folder: checkpoints of stopped runs, residuals and logs of finished ones."""
@@ -30,7 +35,10 @@ RUN_KEY = "run"
 
 @dataclass(frozen=True)
 class Run:
-    """The files of one training run; `key` tells its inputs from all others."""
+    """The files of one training run.
+
+    key: digest of its inputs.
+    """
 
     key: str
 
@@ -62,18 +70,18 @@ class Run:
 
 
 def find_run(
-    config: TrainingConfig, views: ViewSettings, photos: Sequence[Photo], model: Any, clip: Any, vae: Any
+    config: TrainingConfig, views: ViewSettings, photos: Sequence[Photo], model: ModelPatcher, clip: CLIP, vae: VAE
 ) -> Run:
     """The run of these inputs: settings, photos and masks, all weights with their patches, what the UNet predicts."""
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(repr((sorted(config.numbers().items()), asdict(views), prediction_type(model))).encode())
+    digest.update(repr((sorted(config.numbers().items()), asdict(views), prediction_of(model))).encode())
     for photo in photos:
         digest.update(repr(photo.picture.size).encode() + photo.picture.tobytes())
         digest.update(photo.mask.tobytes() if photo.mask else b"no mask")
-    # the encoder speaks for itself: some of its weights are never loaded and hold whatever was in memory
+    # identify the encoder by its output: some of its weights are never loaded and hold uninitialised memory
     conditioning = clip.encode_from_tokens(clip.tokenize(""), return_pooled=True)[0]
     digest.update(encoder_fingerprint(conditioning).encode())
-    # the start token sees itself alone: no change of the queries and keys shows in its row
+    # the start token attends to itself alone, so a patch of the queries and keys does not change its output
     digest.update(repr(_sample(clip.patcher.patches)).encode())
     for part in (*_weights(model), *_weights(vae.patcher), model.get_model_object("model_sampling").sigmas[::99]):
         digest.update(repr(_sample(part)).encode())
@@ -98,7 +106,7 @@ def _run_of(path: Path) -> str:
         return ""
 
 
-def _weights(patcher: Any) -> Iterator[Tensor]:
+def _weights(patcher: ModelPatcher) -> Iterator[Tensor]:
     """A model's own weights, also while patches are worked into them."""
     for name, weight in patcher.model.named_parameters():
         yield patcher.backup[name].weight if name in patcher.backup else weight

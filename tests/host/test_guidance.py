@@ -93,6 +93,19 @@ def test_one_conditioning_serves_several_sizes(in_host: HostWorker) -> None:
     assert max(drive(in_host, "second_pass")["errors"]) < TOLERANCE
 
 
+@pytest.mark.parametrize(("dim", "before"), [(2, 0), (3, 0), (3, 1)])
+def test_a_context_window_over_height_or_width_gets_its_part_of_the_layout(
+    in_host: HostWorker, dim: int, before: int
+) -> None:
+    assert drive(in_host, "spatial_windows", dim=dim, before=before)["error"] < TOLERANCE
+
+
+def test_a_context_window_over_a_batch_gets_the_whole_layout(in_host: HostWorker) -> None:
+    found = drive(in_host, "batch_windows")
+    assert found["error"] < TOLERANCE
+    assert found["effect"] > 20 * TOLERANCE
+
+
 def test_controlnet_adds_what_it_adds_to_any_model(in_host: HostWorker) -> None:
     found = drive(in_host, "controlled")
     assert found["error"] < TOLERANCE

@@ -37,7 +37,8 @@ def test_residuals_land_on_their_words(in_host: HostWorker, name: str) -> None:
     assert found["second"] == [6]
     assert found["combined"] == [[], [2]]
     assert found["external"] and found["input untouched"]
-    for name in ("value", "chained", "two dogs", "strength"):
+    assert found["chained"] and found["two dogs"]
+    for name in ("value", "strength", "chained after another change"):
         assert found[name] < 1e-5, name
 
 
@@ -55,6 +56,20 @@ def test_residual_files_are_found_saved_and_reloaded(in_host: HostWorker) -> Non
     assert found["old"] == "old cat"
     assert found["same"] and found["changed"] and found["where"]
     assert found["left over"] == []
+
+
+def test_residuals_are_saved_into_linked_folders(in_host: HostWorker) -> None:
+    assert in_host.inputs.linked_folder() == {"there": True, "loaded": "dog", "left over": 0}
+
+
+def test_a_config_is_watched_with_the_files_of_its_entry(in_host: HostWorker) -> None:
+    found = in_host.inputs.config_stamps()
+    common = ["dog.pt", "guidance_config.json", "mug_of_mine.pt"]
+    assert found["first"] == sorted([*common, "layout.png"])
+    assert found["second"] == sorted([*common, "other.png"])
+    assert found["linked"] == sorted([*common, "layout.png", "other.png"])
+    assert found["huge"] == ["huge.json"]
+    assert found["warnings"] == []
 
 
 def test_published_config_opens(in_host: HostWorker) -> None:
@@ -89,7 +104,7 @@ MESSAGES = {
     "missing subject": ('PromptError: "dog" is not in the prompt; its words are: a, cat, and, mug',),
     "missing residual subject": ('PromptError: "dog" is not in the prompt; its words are: a, cat',),
     "no tokens": ("PromptError: this conditioning does not know its words", "Text Encode (Cones 2)"),
-    "wrong text": ("PromptError: the text has 154 rows but the conditioning only 77",),
+    "wrong text": ("PromptError: the text has 154 tokens with padding but the conditioning only 77",),
     "wrong width": ('ResidualError: the residual "dog" is 1024 wide (SD 2.x)', "768 wide (SD 1.x)"),
     "too many rows": ('ResidualError: the residual "dog" covers 2 tokens', "only 1"),
     "two residuals saved": ('ResidualError: 2 residuals are connected ("dog", "cat")',),
@@ -118,6 +133,43 @@ MESSAGES = {
     "absent config": ('ConfigError: there is no guidance config "nowhere.json"',),
     "escaping config": ('ConfigError: there is no guidance config "../models/x.json"',),
     "no such entry": ("ConfigError: guidance_config.json has 2 entries: entry 3 does not exist",),
+    "name with NUL": ('ResidualError: the name "re\\x00x" has a character that does not print',),
+    "name with a line break": ("ResidualError: the name", "does not print"),
+    "name with half a character": ("ResidualError: the name", "does not print"),
+    "long name": ("ResidualError: the name", "300 bytes, at most 200"),
+    "name of a device": ('ResidualError: the name "NUL.txt" is reserved by Windows',),
+    "name of a port": ('ResidualError: the name "com1" is reserved by Windows',),
+    "name with a dot": ('ResidualError: the name "rex." ends with a dot or a space',),
+    "folder with a space": ('ResidualError: the name "pets " ends with a dot or a space',),
+    "name of a stream": ('ResidualError: the name "rex:hidden" contains :',),
+    "file as folder": ('ResidualError: nothing can be saved as "a.safetensors/b"', "is a file, not a folder"),
+    "hidden way out": ("ResidualError", "is not a name inside"),
+    "absolute name": ('ResidualError: "/tmp/evil" is not a name inside',),
+    "file with NUL": ('ResidualError: there is no residual "re\\x00x"',),
+    "config with NUL": ('ConfigError: there is no guidance config "a\\x00b.json"',),
+    "long config": ('ConfigError: there is no guidance config "aaa', "…"),
+    "zeroth entry": ("ConfigError: guidance_config.json has 2 entries: entry 0 does not exist",),
+    "no pictures": ("LayoutError: the layout picture has the shape (0, 8, 8, 3)",),
+    "picture without pixels": ("LayoutError: the layout picture has the shape (1, 0, 8, 3)",),
+    "five channels": ("LayoutError: the layout picture has 5 channels: expected 1 (gray), 3 (RGB) or 4",),
+    "flat picture": ("LayoutError: the layout picture has the shape (8, 8, 3)",),
+    "sparse picture": ("LayoutError: the layout picture is a sparse tensor",),
+    "NaN tolerance": ("LayoutError", "tolerance nan"),
+    "NaN weight": ('LayoutError: the weight of "dog" is nan',),
+    "no masks": ("LayoutError: mask0 has the shape (0, 8, 8)",),
+    "mask without cells": ("LayoutError: mask0 has the shape (1, 0, 0)",),
+    "mask of one row": ("LayoutError: mask0 has the shape (8,)",),
+    "sparse mask": ("LayoutError: mask0 is a sparse tensor",),
+    "400 digits": ("LayoutError: a bounding box has a number of more than 300 digits",),
+    "5000 digits": ("LayoutError: a bounding box has a number of more than 300 digits",),
+    "NaN box": ('LayoutError: the box of "dog" is', "finite numbers"),
+    "NaN strength": ("Cones2Error: strength is nan: it must be a finite number",),
+    "NaN guidance": ("Cones2Error: guidance_weight is nan",),
+    "NaN percent": ("Cones2Error: end_percent is nan",),
+    "infinite outside": ("Cones2Error: outside_weight is -inf",),
+    "NaN cfg": ("Cones2Error: cfg is nan",),
+    "photos without pixels": ("ConfigError: images has the shape (3, 0, 8, 3)",),
+    "photos of five channels": ("ConfigError: images has 5 channels",),
     "nothing to look for": ("PromptError: no subject to look for",),
     "no steps": ("Cones2Error: no step lies between first_step 30",),
 }

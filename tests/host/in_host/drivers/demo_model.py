@@ -194,7 +194,7 @@ def saved_parts(model: Any, clip: Any, vae: Any) -> dict[str, int]:
 
 def incomplete(hidden: list[str]) -> None:
     """Load the demo model from a folder that lacks files."""
-    demo = scenes.module("nodes.demo")
+    demo = scenes.module("nodes.host.demo_model")
     with tempfile.TemporaryDirectory() as folder:
         for path in demo.TOYWORLD.rglob("*.*"):
             name = path.relative_to(demo.TOYWORLD)

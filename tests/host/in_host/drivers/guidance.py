@@ -1,5 +1,8 @@
 """Drivers for layout guidance: what the patched model computes."""
 
+from typing import Any
+
+import comfy.context_windows
 import comfy.utils
 import hostkit
 import scenes
@@ -188,6 +191,55 @@ def second_pass(name: str) -> dict:
             )
         )
     return {"errors": errors}
+
+
+def with_windows(model: Any, dim: int, length: int, **options: Any) -> Any:
+    """A clone that sees one dimension of the latents in windows side by side, as Context Windows (Manual) makes it."""
+    clone = model.clone()
+    clone.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
+        context_schedule=comfy.context_windows.get_matching_context_schedule("standard_static"),
+        fuse_method=comfy.context_windows.get_matching_fuse_method("flat"),
+        context_length=length, context_overlap=0, dim=dim, **options,
+    )  # fmt: skip
+    return clone
+
+
+def spatial_windows(name: str, dim: int, before: int) -> dict:
+    """Windows over 16 latent rows or columns: each follows its own part of the layout.
+
+    before: how many latents of the first window the second sees too, which the host cuts off again.
+    """
+    model, clip, _ = hostkit.checkpoint(name)
+    positive, negative, start = scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.noise(height=16, width=16)
+    picture = scenes.box_image({(255, 0, 0): (0, 0.1, 0.9, 1), (255, 192, 0): (0.3, 0.2, 0.6, 0.8)}, 128, 128)
+    guided_model, guided = scenes.guide(model, positive, layout_of(picture))
+    windowed = with_windows(guided_model, dim, 8, causal_window_fix=bool(before))
+    found = scenes.denoised(windowed, guided, negative, start)
+    parts = []
+    for first, more in ((0, 0), (8, before)):
+        part = layout_of(picture.narrow(dim - 1, 8 * (first - more), 8 * (8 + more)))
+        latents = start.narrow(dim, first - more, 8 + more)
+        parts.append(scenes.denoised(scenes.naive_model(model, part, ROWS), positive, negative, latents))
+    return {"error": hostkit.relative_error(found, torch.cat([parts[0], parts[1].narrow(dim, before, 8)], dim))}
+
+
+def layout_of(picture: torch.Tensor) -> Any:
+    colors = "255,0,0 = dog\n255,192,0 = mug"
+    return hostkit.run_node("Cones2ColorLayoutToMasks", image=picture, colors=colors, tolerance=0.0)[0]
+
+
+def batch_windows(name: str) -> dict:
+    """Windows over the pictures of a batch, each with a prompt of its own: the layout stays whole."""
+    model, clip, _ = hostkit.checkpoint(name)
+    positive, negative = scenes.encode(clip), hostkit.encode(clip, "blurry")
+    start = scenes.noise(batch=4)
+    guided_model, guided = scenes.guide(model, positive, scenes.layout())
+    guided = [[torch.cat([cond] * 4), {key: value for key, value in options.items() if key != "pooled_output"}]
+              for cond, options in guided]  # fmt: skip
+    found = scenes.denoised(with_windows(guided_model, 0, 2), guided, negative, start)
+    expected = scenes.denoised(guided_model, guided, negative, start)
+    plain = scenes.denoised(model, guided, negative, start)
+    return {"error": hostkit.relative_error(found, expected), "effect": hostkit.relative_error(found, plain)}
 
 
 def controlled(name: str) -> dict:

@@ -60,7 +60,7 @@ def text_encode(name: str) -> dict:
 
 
 def dog_rows(record: Any) -> list[int]:
-    return [token.row for token in record.tokens.tokens if token.text == "dog</w>"]
+    return [token.index for token in record.tokens.tokens if token.piece.text == b"dog" and token.piece.ends_word]
 
 
 def with_embeddings(clip: Any) -> Any:
@@ -107,9 +107,10 @@ def apply_residual(name: str) -> dict:
         "dog": changed_rows(alone, before),
         "value": hostkit.relative_error(value, dog[0].tensor[0]),
         "joined": changed_rows(joined, before),
-        "chained": hostkit.relative_error(chained[0][0], joined[0][0]),
+        "chained": hostkit.identical(chained[0][0], joined[0][0]),
+        "chained after another change": altered_between(before, dog, hot),
         "second": changed_rows(apply(before, second), before),
-        "two dogs": hostkit.relative_error(
+        "two dogs": hostkit.identical(
             apply(apply(before, dog), residual("dog", width, seed=5))[0][0],
             apply(before, dog, residual("dog", width, seed=5))[0][0],
         ),
@@ -120,6 +121,18 @@ def apply_residual(name: str) -> dict:
         ),
         "combined": [changed_rows([after], [entry]) for after, entry in zip(*combined(clip, dog), strict=True)],
     }
+
+
+def altered_between(conditioning: Any, first: tuple, second: tuple) -> float:
+    """How far a conditioning that was halved and lengthened between two residuals is from its own double plus both.
+
+    Both halves of it: what the second residual added is added in full, what the first had added stays halved.
+    """
+    halved = [[cond * 0.5, options] for cond, options in apply(conditioning, first)]
+    longer = hostkit.run_node("ConditioningConcat", conditioning_to=halved, conditioning_from=conditioning)[0]
+    found = apply(longer, second)[0][0]
+    moved = apply(conditioning, first, second)[0][0] - apply(conditioning, first)[0][0]
+    return hostkit.relative_error(found, torch.cat([halved[0][0] + moved, conditioning[0][0]], 1))
 
 
 def combined(clip: Any, dog: tuple) -> tuple[Any, Any]:
@@ -174,6 +187,19 @@ def files(name: str) -> dict:
     }
 
 
+def linked_folder() -> dict:
+    """Save into and load from a subfolder that is a link to a folder elsewhere."""
+    root, elsewhere = Path(residual_roots()[0]), Path(folder_paths.get_temp_directory(), "elsewhere")
+    elsewhere.mkdir(parents=True, exist_ok=True)
+    (root / "linked").symlink_to(elsewhere, target_is_directory=True)
+    save(residual("dog", 768), name="linked/rex")
+    return {
+        "there": (elsewhere / "rex.safetensors").is_file(),
+        "loaded": load("linked/rex.safetensors")[0].subject,
+        "left over": len(list(elsewhere.iterdir())) - 1,
+    }
+
+
 def residual_roots() -> list[str]:
     """All roots: models/residuals, the demo model's and one as extra_model_paths.yaml adds it."""
     further = os.path.join(folder_paths.base_path, "more", "residuals")
@@ -201,6 +227,10 @@ def masks(*values: Tensor, subjects: str = "dog") -> Any:
     return hostkit.run_node("Cones2LayoutFromMasks", masks=named, subjects=subjects)[0]
 
 
+def masks_weighing(weight: float) -> Any:
+    return hostkit.run_node("Cones2LayoutFromMasks", masks={"mask0": torch.ones(8, 8)}, subjects="dog", weight=weight)
+
+
 def boxes(value: Any, subjects: str = "dog", width: int = 100, height: int = 100) -> Any:
     return hostkit.run_node("Cones2LayoutFromBoxes", boxes=value, width=width, height=height, subjects=subjects)[0]
 
@@ -215,6 +245,26 @@ def save(residual: tuple, name: str, **options: Any) -> None:
 
 def load(file: str, **options: Any) -> tuple:
     return hostkit.run_node("Cones2LoadResidual", file=file, **options)[0]
+
+
+def save_below_a_file() -> None:
+    save(residual(), name="a", overwrite=True)
+    save(residual(), name="a.safetensors/b")
+
+
+def guide_by(model: Any, clip: Any, **numbers: float) -> Any:
+    return scenes.guide(model, scenes.encode(clip), scenes.layout(), **numbers)
+
+
+def sample_by(model: Any, clip: Any, **numbers: float) -> Any:
+    positive = scenes.encode(clip)
+    return scenes.guided_ksampler(model, positive, positive, hostkit.empty_latent(64, 64), scenes.layout(), **numbers)
+
+
+def train_on(images: Tensor, **inputs: Any) -> Any:
+    node = hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"]
+    lists = {name: [value] for name, value in {**hostkit.defaults(node), **inputs}.items()}
+    return hostkit.run_node("Cones2TrainResidual", **{**lists, "images": [images]})
 
 
 def look(model: Any, clip: Any, **options: Any) -> Tensor:
@@ -281,6 +331,43 @@ WRONG = {
     "absent config": lambda model, clip: load_config("nowhere.json", clip),
     "escaping config": lambda model, clip: load_config("../models/x.json", clip),
     "no such entry": lambda model, clip: load_config(write_config(), clip, entry=3),
+    "name with NUL": lambda model, clip: save(residual(), name="re\0x"),
+    "name with a line break": lambda model, clip: save(residual(), name="re\nx"),
+    "name with half a character": lambda model, clip: save(residual(), name="pets/\ud83d"),
+    "long name": lambda model, clip: save(residual(), name="ü" * 150),
+    "name of a device": lambda model, clip: save(residual(), name="pets/NUL.txt"),
+    "name of a port": lambda model, clip: save(residual(), name="com1"),
+    "name with a dot": lambda model, clip: save(residual(), name="rex."),
+    "folder with a space": lambda model, clip: save(residual(), name="pets /rex"),
+    "name of a stream": lambda model, clip: save(residual(), name="rex:hidden"),
+    "file as folder": lambda model, clip: save_below_a_file(),
+    "hidden way out": lambda model, clip: save(residual(), name="pets\\..\\..\\evil"),
+    "absolute name": lambda model, clip: save(residual(), name="/tmp/evil"),
+    "file with NUL": lambda model, clip: load("re\0x"),
+    "config with NUL": lambda model, clip: load_config("a\0b.json", clip),
+    "long config": lambda model, clip: load_config("a" * 5000 + ".json", clip),
+    "zeroth entry": lambda model, clip: load_config(write_config(), clip, entry=0),
+    "no pictures": lambda model, clip: color_layout("red = dog", torch.zeros(0, 8, 8, 3)),
+    "picture without pixels": lambda model, clip: color_layout("red = dog", torch.zeros(1, 0, 8, 3)),
+    "five channels": lambda model, clip: color_layout("red = dog", torch.zeros(1, 8, 8, 5)),
+    "flat picture": lambda model, clip: color_layout("red = dog", torch.zeros(8, 8, 3)),
+    "sparse picture": lambda model, clip: color_layout("red = dog", torch.ones(1, 8, 8, 3).to_sparse()),
+    "NaN tolerance": lambda model, clip: color_layout("red = dog", tolerance=float("nan")),
+    "NaN weight": lambda model, clip: masks_weighing(float("nan")),
+    "no masks": lambda model, clip: masks(torch.ones(0, 8, 8)),
+    "mask without cells": lambda model, clip: masks(torch.ones(1, 0, 0)),
+    "mask of one row": lambda model, clip: masks(torch.ones(8)),
+    "sparse mask": lambda model, clip: masks(torch.ones(1, 8, 8).to_sparse()),
+    "400 digits": lambda model, clip: boxes({"x": 10**400, "y": 0, "width": 9, "height": 9}),
+    "5000 digits": lambda model, clip: boxes([{"x": 0, "y": 0, "width": 10**5000, "height": 9}]),
+    "NaN box": lambda model, clip: boxes({"x": float("nan"), "y": 0, "width": 9, "height": 9}),
+    "NaN strength": lambda model, clip: load("kennel/rex.safetensors", strength=float("nan")),
+    "NaN guidance": lambda model, clip: guide_by(model, clip, guidance_weight=float("nan")),
+    "NaN percent": lambda model, clip: guide_by(model, clip, end_percent=float("nan")),
+    "infinite outside": lambda model, clip: sample_by(model, clip, outside_weight=float("-inf")),
+    "NaN cfg": lambda model, clip: sample_by(model, clip, cfg=float("nan")),
+    "photos without pixels": lambda model, clip: train_on(torch.ones(3, 0, 8, 3), model=model, clip=clip),
+    "photos of five channels": lambda model, clip: train_on(torch.ones(3, 8, 8, 5), model=model, clip=clip),
     "nothing to look for": lambda model, clip: look(model, clip),
     "no steps": lambda model, clip: look(model, clip, subjects="dog", first_step=30),
 }  # fmt: skip
@@ -315,7 +402,7 @@ def config(name: str) -> dict:
     conditioning = apply(scenes.encode(clip, prompt), residuals)
     return {
         "prompt": prompt,
-        "subjects": [value.subject for value in residuals],
+        "subjects": [str(value.reference) for value in residuals],
         "regions": [(region.subject, region.weight) for region in layout.regions],
         "numbers": [weight, steps, outside],
         "rows": changed_rows(conditioning, scenes.encode(clip, prompt)),
@@ -324,6 +411,34 @@ def config(name: str) -> dict:
             "options"
         ],
     }
+
+
+def config_stamps() -> dict:
+    """What Load Guidance Config watches: for one entry, for all, and of a config that is too large to be loaded."""
+    node = hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2LoadGuidanceConfig"]
+    path = write_config()
+    folder = Path(folder_paths.get_input_directory()) / "published"
+    entries = json.loads((folder / "guidance_config.json").read_text())
+    entries[1] = {**entries[1], "layout": "other.png"}
+    (folder / "guidance_config.json").write_text(json.dumps(entries))
+    (folder / "other.png").write_bytes((folder / "layout.png").read_bytes())
+    huge = folder / "huge.json"
+    huge.write_text(json.dumps(entries) + " " * (8 << 20))
+
+    def watched(config: str, **entry: int) -> list[str]:
+        return sorted({Path(stamp[0]).name for stamp in node.fingerprint_inputs(config=config, **entry)})
+
+    try:
+        with hostkit.warnings_of() as warnings:
+            found = {
+                "first": watched(path, entry=1),
+                "second": watched(path, entry=2),
+                "linked": watched(path),
+                "huge": watched("published/huge.json", entry=1),
+            }
+        return {**found, "warnings": list(warnings)}
+    finally:
+        huge.unlink()
 
 
 def layouts() -> dict:

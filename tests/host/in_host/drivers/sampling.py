@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -41,7 +42,7 @@ def unguided(name: str, kind: str, sampler: str) -> dict:
     options |= {"sampler_name": sampler, "steps": 3}
     plain = hostkit.ksampler(model, positive, negative, latent, **options)
     none = dict(guided_steps=0, recurrence=True)
-    weightless = dict(guidance_weight=0.0, recurrence=False)
+    weightless = dict(guidance_weight=0.0, recurrence=True)
     no_steps, no_weight = (
         scenes.guide(model, positive, layout, **values) for values in ({"guided_steps": 0}, {"guidance_weight": 0.0})
     )
@@ -61,6 +62,10 @@ def unguided(name: str, kind: str, sampler: str) -> dict:
         "sampler wrapped": hostkit.identical(
             *(custom(model, positive, negative, latent, wrapped, **options) for wrapped in (True, False))
         ),
+        "sampler wrapped, zero weight": hostkit.identical(
+            custom(*no_weight, negative, latent, True, **options),
+            custom(model, positive, negative, latent, False, **options),
+        ),
         "guided": hostkit.relative_error(
             scenes.guided_ksampler(model, positive, negative, latent, layout, **options), plain
         ),
@@ -76,13 +81,18 @@ def custom(
     sampler_name: str = "euler",
     steps: int = 3,
     denoise: float = 1.0,
+    sigmas: Tensor | None = None,
+    foreign: Callable[[Any], Any] | None = None,
 ) -> Tensor:
-    """Latents of SamplerCustomAdvanced with the sampler wrapped by Self Recurrence or not."""
+    """Latents of SamplerCustomAdvanced with the sampler wrapped by Self Recurrence or not, then by `foreign`."""
     sampler = hostkit.run_node("KSamplerSelect", sampler_name=sampler_name)[0]
     if wrapped:
         sampler = hostkit.run_node("Cones2SelfRecurrence", sampler=sampler)[0]
+    if foreign:
+        sampler = foreign(sampler)
     guider = hostkit.run_node("CFGGuider", model=model, positive=positive, negative=negative, cfg=7.5)[0]
-    sigmas = hostkit.run_node("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=denoise)[0]
+    if sigmas is None:
+        sigmas = hostkit.run_node("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=denoise)[0]
     noise = hostkit.run_node("RandomNoise", noise_seed=7)[0]
     out = hostkit.run_node(
         "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent
@@ -154,23 +164,119 @@ def written_out(model: Any, positive: Any, negative: Any, guided_steps: int, ste
         )  # fmt: skip
 
 
+def rising(name: str, sigmas: list[float]) -> dict:
+    """Self Recurrence on a run whose noise level also rises: its model calls, and its distance from plain Euler."""
+    model, positive, negative, layout = parts(name)
+    guided_model, guided = scenes.guide(model, positive, layout)
+    calls = scenes.Calls(guided_model)
+    latent, levels = {"samples": scenes.noise(seed=8)}, torch.tensor(sigmas)
+    found = custom(calls.model, guided, negative, latent, True, sigmas=levels)
+    once = custom(guided_model, guided, negative, latent, False, sigmas=levels)
+    return {"calls": calls.count, "finite": bool(found.isfinite().all()), "once": hostkit.relative_error(found, once)}
+
+
+def wrapped_again(name: str) -> dict[str, bool]:
+    """Whether a recurrent sampler gives the same inside another pack's wrapper, and in Self Recurrence once more."""
+    model, positive, negative, layout = parts(name)
+    guided_model, guided = scenes.guide(model, positive, layout, guided_steps=2)
+    run = (guided_model, guided, negative, hostkit.empty_latent(*LATENT, batch=2), True)
+
+    def in_another_pack(sampler: Any) -> Any:
+        function = lambda *args, **options: sampler.sampler_function(*args, **options)  # noqa: E731
+        return comfy.samplers.KSAMPLER(function, sampler.extra_options, sampler.inpaint_options)
+
+    def again(sampler: Any) -> Any:
+        return hostkit.run_node("Cones2SelfRecurrence", sampler=sampler)[0]
+
+    once = custom(*run)
+    return {
+        "in another pack": hostkit.identical(custom(*run, foreign=in_another_pack), once),
+        "twice": hostkit.identical(custom(*run, foreign=again), once),
+    }
+
+
+def first_steps_of_rising_run(name: str) -> list[int]:
+    """Model calls that a layout guides when it is asked to guide the first of three steps of a rising run."""
+    model, positive, negative, layout = parts(name)
+    guided_model, guided = scenes.guide(model, positive, layout, guided_steps=1)
+    seen = watched_calls(guided_model)
+    levels = torch.tensor([0.5, 1.0, 2.0, 4.0])
+    custom(guided_model, guided, negative, {"samples": scenes.noise(seed=8)}, False, sigmas=levels)
+    return seen
+
+
+def pictures_alone(name: str) -> dict:
+    """How far each picture of a batch of three is from the same picture sampled alone through LatentFromBatch."""
+    model, positive, negative, layout = parts(name)
+    guided_model, guided = scenes.guide(model, positive, layout)
+    batch = hostkit.empty_latent(*LATENT, batch=3)
+
+    def furthest(sample: Any) -> float:
+        together = sample(batch)
+        alone = [
+            sample(hostkit.run_node("LatentFromBatch", samples=batch, batch_index=index, length=1)[0])
+            for index in range(3)
+        ]
+        return max(hostkit.relative_error(found, together[i : i + 1]) for i, found in enumerate(alone))
+
+    return {
+        "plain": furthest(lambda latent: hostkit.ksampler(model, positive, negative, latent)),
+        "ksampler": furthest(
+            lambda latent: scenes.guided_ksampler(model, positive, negative, latent, layout, recurrence=True)
+        ),
+        "custom": furthest(lambda latent: custom(guided_model, guided, negative, latent, True)),
+    }
+
+
+def layout_lost(name: str) -> dict:
+    """Warnings of the pack when a layout does not reach the sampler, and model calls of a recurrent run then."""
+    model, positive, negative, layout = parts(name)
+    guided_model, guided = scenes.guide(model, positive, layout)
+    joined = hostkit.run_node("ConditioningConcat", conditioning_to=positive, conditioning_from=guided)[0]
+    calls, latent = scenes.Calls(model), hostkit.empty_latent(64, 64)
+    look = dict(latent=latent, scheduler="normal", subjects="dog", steps=2)
+    attend = lambda model, cond: hostkit.run_node(  # noqa: E731
+        "Cones2SubjectAttention", model=model, conditioning=cond, **look
+    )
+    runs = {
+        "both": lambda: custom(guided_model, guided, negative, latent, True),
+        "model only": lambda: custom(guided_model, positive, negative, latent, True),
+        "joined": lambda: custom(guided_model, joined, negative, latent, True),
+        "conditioning only": lambda: custom(calls.model, guided, negative, latent, True),
+        "heat maps": lambda: attend(model, positive),
+        "heat maps, conditioning only": lambda: attend(model, guided),
+    }
+    found: dict[str, Any] = {}
+    for key, run in runs.items():
+        with hostkit.warnings_of(scenes.module("nodes.text").__name__.removesuffix(".text")) as warnings:
+            run()
+        found[key] = list(warnings)
+    return {**found, "calls": calls.count}
+
+
+def watched_calls(model: Any) -> list[int]:
+    """A list that fills with the numbers of the model calls that a layout guides."""
+    seen: list[int] = []
+    calls = iter(range(100))
+
+    def spy(executor: Any, x: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Any:
+        call = next(calls)
+        options = args[-1] if args and isinstance(args[-1], dict) else kwargs["transformer_options"]
+        if options.get("patches_replace", {}).get("attn2"):
+            seen.append(call)
+        return executor(x, t, *args, **kwargs)
+
+    model.add_wrapper_with_key("apply_model", "later", spy)
+    return seen
+
+
 def windows(name: str) -> dict:
-    """Which of four steps are guided, judged by the forward passes that differ from plain ones."""
+    """Which of four steps are guided, by the forward passes that differ from plain ones."""
     model, positive, negative, layout = parts(name)
 
     def guided_steps(**options: Any) -> list[int]:
         guided_model, guided = scenes.guide(model, positive, layout, **options)
-        seen: list[int] = []
-        calls = iter(range(100))
-
-        def spy(executor: Any, x: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Any:
-            call = next(calls)
-            options = args[-1] if args and isinstance(args[-1], dict) else kwargs["transformer_options"]
-            if options.get("patches_replace", {}).get("attn2"):
-                seen.append(call)
-            return executor(x, t, *args, **kwargs)
-
-        guided_model.add_wrapper_with_key("apply_model", "later", spy)
+        seen = watched_calls(guided_model)
         hostkit.ksampler(guided_model, guided, negative, hostkit.empty_latent(*LATENT), steps=4)
         return seen
 

@@ -73,7 +73,7 @@ def samples_alike(name: str) -> bool:
 def prediction(name: str) -> dict:
     """The training view's prediction against the host's own apply_model at one noise level."""
     trainable = scenes.module("nodes.host.training_model")
-    conditioning_type = scenes.module("cones2.training.model").Conditioning
+    conditioning_type = scenes.module("cones2.prompt.conditioning").Conditioning
     model, clip, vae = hostkit.checkpoint(name)
     with torch.inference_mode(False), trainable.trainable_model(model, clip, vae, "direct", False) as seen:
         rows, pooled = seen.encode_text(["a dog"])
@@ -83,13 +83,13 @@ def prediction(name: str) -> dict:
         size = torch.tensor([[96.0, 128, 0, 0, 96, 128]])
         with torch.no_grad():
             output = seen.predict(latents, timestep, conditioning_type(rows, pooled), size)
-        grid = (seen.factor, seen.multiple, seen.width)
+        grid = (seen.vae_scale_factor, seen.size_multiple, seen.width)
     raw = latents * (sigma**2 + 1) ** 0.5
     with torch.inference_mode():
         vector = model.model.encode_adm(pooled_output=pooled, width=128, height=96) if pooled is not None else None
         denoised = model.model.apply_model(raw, sigma, c_crossattn=rows, **({} if vector is None else {"y": vector}))
         wanted = sampling.calculate_denoised(sigma, output.float(), raw)
-    return {"error": hostkit.relative_error(wanted, denoised), "type": seen.prediction_type, "grid": grid}
+    return {"error": hostkit.relative_error(wanted, denoised), "type": seen.noise.prediction, "grid": grid}
 
 
 def lists_and_masks() -> dict:
@@ -149,13 +149,13 @@ def offloaded(method: str, lora: bool) -> dict:
 
 def tunable_text() -> dict:
     """How far the text encoder's copy is from the patched encoder it copies, and how far the patch moves that."""
-    trainable = scenes.module("nodes.host.training_model")
+    tunable = scenes.module("nodes.host.tunable_text")
     _, clip, _ = hostkit.checkpoint("sd15_short")
     adapted = with_lora(clip, "self_attn.q_proj.weight")
     plain = hostkit.encode(clip, "a dog")[0][0].clone()
     own = hostkit.encode(adapted, "a dog")[0][0].clone()
     with torch.inference_mode(False), torch.no_grad():
-        copied = trainable._TunableText(adapted)("a dog").rows
+        copied = tunable.TunableText(adapted)("a dog").embeds
     return {"error": hostkit.relative_error(copied, own), "patch": hostkit.relative_error(plain, own)}
 
 
@@ -178,10 +178,10 @@ def number_formats() -> dict:
 
 def own_recipe(method: str) -> dict:
     """What the node asks the engine for with all numbers left at their defaults."""
-    node = scenes.module("nodes.training")
+    training = scenes.module("nodes.host.train")
     widgets = hostkit.defaults(hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"])
     names = ("steps", "learning_rate", "batch_size", "accumulation", "seed")
-    config = node._config("float32", method=method, subject="dog", **{name: widgets[name] for name in names})
+    config = training.recipe("float32", method=method, subject="dog", **{name: widgets[name] for name in names})
     recipe = scenes.module("cones2.training.config").default_config(method, "dog")
     alike = ("steps", "learning_rate", "schedule", "weight_decay", "held_out", "patience")
     return {

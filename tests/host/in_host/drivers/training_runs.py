@@ -116,7 +116,7 @@ def out_of_memory(method: str) -> dict:
 def unusable_checkpoint() -> dict:
     """Steps of the same inputs when the checkpoint of their stopped run is of other latents, and when it is damaged."""
     found = {}
-    log = scenes.module("nodes.training").__name__
+    log = scenes.module("nodes.host.train").__name__
     for kind in ("other latents", "damaged"):
         interrupted_unflagged()
         path = next(runs_folder().glob("*.checkpoint.pt"))

@@ -152,7 +152,7 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, extra: dict) -> Tensor:
 def with_replaced(model: Any, attention: Callable[..., Tensor]) -> Any:
     """A clone with a static attn2 replacement in every layer, the way other packs set one."""
     clone = model.clone()
-    for name, number, index in module("nodes.host.attention.hooks").layer_keys(model.model.diffusion_model):
+    for name, number, index in module("nodes.host.attention.unet").layer_keys(model.model.diffusion_model):
         clone.set_model_attn2_replace(attention, name, number, index)
     return clone
 

@@ -1,0 +1,127 @@
+"""Adds to a conditioning what changes it: the layout it carries, and the residuals in its tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from ...cones2.concepts.concept import changed_rows
+from ...cones2.concepts.fingerprint import from_other_encoder
+from ...cones2.concepts.residual import Residual, check_width
+from ...cones2.errors import PromptError
+from ...cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
+from ...cones2.layout.regions import Layout
+from ...cones2.prompt.claims import locate_subjects, parse_phrase
+from .bound_layout import GUIDE_KEY, Window, bind_layout
+from .prompt_record import PROMPT_KEY, PromptRecord, check_known, occurs, prompt_record, read_prompt
+
+if TYPE_CHECKING:
+    from comfy.sd import CLIP
+
+log = logging.getLogger(__name__)
+
+Entry = tuple[Tensor, dict[str, Any]]
+"""An encoded prompt [B, L, d] and its options."""
+
+Conditioning = Sequence[Entry]
+"""The host's CONDITIONING: the prompts that sample together."""
+
+
+def guide_conditioning(
+    conditioning: Conditioning,
+    layout: Layout,
+    guidance_weight: float,
+    window: Window,
+    outside_mode: OutsideMode,
+    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
+) -> Conditioning:
+    """The conditioning with the layout bound to the words of its prompts; an earlier layout is replaced.
+
+    Raises PromptError for a subject that occurs in none of the combined prompts.
+    """
+    records = [prompt_record(options) for _, options in conditioning]
+    check_known(records, [parse_phrase(subject) for subject in layout.subjects])
+    guides = [bind_layout(layout, record, guidance_weight, window, outside_mode, outside_weight) for record in records]
+    return [
+        _entry(cond, options, GUIDE_KEY, guide) for (cond, options), guide in zip(conditioning, guides, strict=True)
+    ]
+
+
+def place_residuals(
+    conditioning: Conditioning, residuals: Sequence[Residual], clip: CLIP | None = None, text: str = ""
+) -> Conditioning:
+    """The conditioning with each residual added wherever its phrase occurs.
+
+    clip, text: what a conditioning that does not remember its prompt was encoded from.
+    Raises PromptError for a phrase that occurs in none of the combined prompts, ResidualError for a residual of
+    another width.
+    """
+    records = [_record(cond, options, clip, text) for cond, options in conditioning]
+    check_known(records, [residual.reference for residual in residuals])
+    return [
+        _place(cond, options, record, [residual for residual in residuals if occurs(record, residual.reference)])
+        for (cond, options), record in zip(conditioning, records, strict=True)
+    ]
+
+
+def _record(cond: Tensor, options: dict[str, Any], clip: CLIP | None, text: str) -> PromptRecord:
+    if PROMPT_KEY in options or clip is None or not text.strip():
+        return prompt_record(options)
+    record, _ = read_prompt(clip, text)
+    if record.tokens.length > cond.shape[1]:
+        raise PromptError(
+            f"the text has {record.tokens.length} tokens with padding but the conditioning only {cond.shape[1]}: "
+            "repeat the text it was encoded from"
+        )
+    return record
+
+
+def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: Sequence[Residual]) -> Entry:
+    """The entry with all its residuals, earlier and new, as if they had been added together."""
+    for residual in residuals:
+        check_width(residual, cond.shape[-1])
+        _warn_of_other_encoder(residual, cond, record)
+    together = [placed.residual for placed in record.placed] + list(residuals)
+    claims = locate_subjects(record.tokens, [residual.reference for residual in together], record.tokenize)
+    placed = [residual.at(claim) for residual, claim in zip(together, claims, strict=True)]
+    clean = cond if record.clean is None else record.clean
+    changed = _moved(cond, changed_rows(clean, record.placed), changed_rows(clean, placed))
+    return _entry(changed, options, PROMPT_KEY, record.with_placed(placed, clean))
+
+
+def _moved(cond: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The conditioning [..., L, d] after the change from `before` to `after`.
+
+    Other nodes may have altered or lengthened it since: what is no longer `before` is moved by the difference.
+    """
+    length = min(cond.shape[-2], before.shape[-2])
+    own, before, after = cond[..., :length, :], before[..., :length, :], after[..., :length, :]
+    own = torch.where(own == before, after, own + (after - before))
+    return torch.cat([own, cond[..., length:, :]], dim=-2)
+
+
+def _entry(cond: Tensor, options: dict[str, Any], key: str, value: object) -> Entry:
+    return cast(Entry, [cond, {**options, key: value}])  # lists are what the host writes
+
+
+def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecord) -> None:
+    other = from_other_encoder(residual, cond)
+    if other:
+        log.warning(
+            'the residual "%s" was trained with another text encoder or CLIP skip than this conditioning (its base '
+            "model: %s)",
+            residual.subject,
+            residual.metadata.get("base_model", "not stated"),
+        )
+    elif other is None and record.layer != record.family.layer:
+        log.warning(
+            '"%s" is added to a conditioning of text-encoder layer %d (CLIP skip); '
+            "residuals are usually trained on layer %d",
+            residual.subject,
+            record.layer,
+            record.family.layer,
+        )

@@ -1,0 +1,55 @@
+"""The host's pictures and masks as the engine takes them, and the engine's pictures as the host takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...cones2.errors import Cones2Error, LayoutError
+
+
+def to_picture(image: Tensor, what: str) -> Image.Image:
+    """The first picture of an IMAGE batch [B, H, W, C], values 0–1. Raises LayoutError for any other tensor, or NaN."""
+    check_images(image, what)
+    first = image[0].detach().cpu().float()
+    if not torch.isfinite(first).all():
+        raise LayoutError(f"{what} holds values that are not numbers (NaN or infinity)")
+    pixels = (first.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def to_image(pictures: Sequence[Image.Image]) -> Tensor:
+    """Pictures of one size as an IMAGE batch [B, H, W, 3], values 0–1."""
+    arrays = [np.asarray(picture.convert("RGB"), dtype=np.float32) / 255 for picture in pictures]
+    return torch.from_numpy(np.stack(arrays))
+
+
+def to_masks(mask: Tensor, what: str) -> list[Tensor]:
+    """MASK [H, W], [B, H, W] or [B, 1, H, W] as masks [H, W]. Raises LayoutError for any other tensor."""
+    check_mask(mask, what)
+    return list(mask.reshape(-1, *mask.shape[-2:]).cpu())
+
+
+def check_images(image: Tensor, what: str, error: type[Cones2Error] = LayoutError) -> None:
+    """Raise `error` unless this is an IMAGE batch [B, H, W, C] of at least one pixel."""
+    _check_dense(image, what, error)
+    if image.ndim != 4 or not image.numel():
+        raise error(f"{what} has the shape {tuple(image.shape)}: expected (pictures, height, width, channels)")
+    if image.shape[-1] not in (1, 3, 4):
+        raise error(f"{what} has {image.shape[-1]} channels: expected 1 (gray), 3 (RGB) or 4 (RGB and opacity)")
+
+
+def check_mask(mask: Tensor, what: str, error: type[Cones2Error] = LayoutError) -> None:
+    """Raise `error` unless this is a MASK [..., H, W] of at least one cell."""
+    _check_dense(mask, what, error)
+    if mask.ndim < 2 or not mask.numel():
+        raise error(f"{what} has the shape {tuple(mask.shape)}: expected (masks, height, width)")
+
+
+def _check_dense(tensor: Tensor, what: str, error: type[Cones2Error]) -> None:
+    if tensor.layout != torch.strided:
+        raise error(f"{what} is a sparse tensor: this node needs a dense one")

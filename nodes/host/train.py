@@ -1,0 +1,205 @@
+"""Trains a residual with the host's MODEL, CLIP and VAE: run files, progress bar, previews, interrupts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import comfy.model_management
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from ...cones2.concepts.residual import Residual
+from ...cones2.errors import CheckpointError, ConfigError, ModelError
+from ...cones2.prompt.conditioning import Conditioning
+from ...cones2.training.config import MethodName, TrainingConfig, default_config
+from ...cones2.training.history import Record
+from ...cones2.training.loop import Trainer, TrainingResult
+from ...cones2.training.model import TrainingModel
+from ...cones2.training.preview import preview_latents
+from ...cones2.training.session import prepare_run, result_residual
+from ...cones2.training.views import Photo, ViewSettings, photos_from_pixels
+from .folders import residual_path
+from .images import check_images, check_mask
+from .training_model import base_model_name, picture_grid, precision_of, trainable_model
+from .training_runs import RUN_KEY, Run, find_run, save_once
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+    from comfy.sd import CLIP, VAE
+
+log = logging.getLogger(__name__)
+
+_HIGHEST_PAPER_RATE = 1e-2
+
+Outcome = tuple[Residual, Sequence[Record]]
+"""A residual and the history of its training."""
+
+
+def photos_of(images: Sequence[Tensor], masks: Sequence[Tensor] | None) -> list[Photo]:
+    """All photos of a batch [B, H, W, C] or a list of batches; masks the same, or one mask for all."""
+    if masks is not None and len(masks) not in (1, len(images)):
+        raise ConfigError(f"{len(masks)} masks for {len(images)} images: give one for all or one for each")
+    photos: list[Photo] = []
+    for index, batch in enumerate(images):
+        check_images(batch, "images", ConfigError)
+        mask = None if masks is None else masks[index if len(masks) > 1 else 0]
+        if mask is not None:
+            check_mask(mask, "masks", ConfigError)
+            if len(images) > 1 and masks is not None and len(masks) == 1 and len(mask) == len(images):
+                mask = mask[index : index + 1]
+        photos += photos_from_pixels(batch, mask)
+    return [replace(photo, name=f"image {number}") for number, photo in enumerate(photos, 1)]
+
+
+def recipe(precision: str, method: MethodName, subject: str, batch_size: int, **numbers: Any) -> TrainingConfig:
+    """The method's recipe. Numbers that are 0 stay as it says, and so do the samples of an update."""
+    own = default_config(method, subject)
+    given = {name: value for name, value in numbers.items() if value}
+    given.setdefault("accumulation", max(1, own.batch_size * own.accumulation // batch_size))
+    if method == "paper" and given.get("learning_rate", 0) > _HIGHEST_PAPER_RATE:
+        raise ConfigError(
+            f"a learning rate of {given['learning_rate']:g} is for the direct method: the published one of the paper "
+            f"method is {own.learning_rate:g}"
+        )
+    return default_config(method, subject, batch_size=batch_size, precision=precision, **given)
+
+
+def learn(
+    photos: list[Photo],
+    model: ModelPatcher,
+    clip: CLIP,
+    vae: VAE,
+    resolution: int,
+    save_name: str,
+    gradient_checkpointing: bool,
+    preview_every: int,
+    **settings: Any,
+) -> Outcome:
+    """The residual and its history, from an earlier run of the same inputs where there is one; saved under its name."""
+    for name, part in (("model", model), ("clip", clip), ("vae", vae)):
+        if part is None:
+            raise ModelError(f"the {name} input is empty: connect all three outputs of a checkpoint loader")
+    path = residual_path(save_name) if save_name.strip() else None
+    multiple = picture_grid(model, clip, vae)[1]
+    config = recipe(precision_of(model), **settings)
+    views = ViewSettings(resolution, multiple=multiple, seed=config.seed)
+    run = find_run(config, views, photos, model, clip, vae)
+    outcome = run.finished()
+    if outcome is None:
+        with (
+            torch.inference_mode(False),
+            trainable_model(model, clip, vae, config.method, gradient_checkpointing) as training_model,
+        ):
+            outcome = _train(run, training_model, model, photos, views, config, preview_every)
+    else:
+        log.info("these inputs were trained before: their residual is used again")
+    if path is not None:
+        save_once(outcome[0], path)
+    return outcome
+
+
+def _train(
+    run: Run,
+    training_model: TrainingModel,
+    model: ModelPatcher,
+    photos: list[Photo],
+    views: ViewSettings,
+    config: TrainingConfig,
+    preview_every: int,
+) -> Outcome:
+    """Train to the end, from the checkpoint where there is one; raises the host's interrupt when stopped."""
+    # the empty prompt first: encoding text later could push the UNet out of its memory
+    plain = _encode_empty(training_model) if preview_every else None
+    trainer = _prepare(run, training_model, photos, views, config)
+    show = _progress(trainer, plain, model, views.resolution, preview_every)
+    try:
+        result = trainer.run(show, comfy.model_management.processing_interrupted)
+    except comfy.model_management.InterruptProcessingException:  # the progress bar raises it too
+        trainer.save()
+        raise
+    except torch.OutOfMemoryError as error:
+        trainer.save()
+        raise ModelError(_out_of_memory(trainer)) from error
+    if result.reason == "interrupted":
+        comfy.model_management.throw_exception_if_processing_interrupted()  # takes the host's flag back
+        raise comfy.model_management.InterruptProcessingException
+    facts = {"resolution": str(views.resolution), RUN_KEY: run.key}
+    residual = result_residual(trainer, result, len(photos), base_model_name(model), facts)
+    _refuse_diverged(run, config, result, residual)
+    run.finish(residual, result.history)
+    return residual, result.history
+
+
+def _prepare(
+    run: Run, training_model: TrainingModel, photos: list[Photo], views: ViewSettings, config: TrainingConfig
+) -> Trainer:
+    """As `prepare_run`; a checkpoint that cannot be continued is dropped.
+
+    The run's key has identified photos and weights already: the VAE gave other bits, in tiles for example.
+    """
+    try:
+        return prepare_run(training_model, photos, views, config, run.checkpoint)
+    except CheckpointError as error:
+        log.warning("training starts anew: %s", error)
+    run.checkpoint.unlink(missing_ok=True)
+    return prepare_run(training_model, photos, views, config, run.checkpoint)
+
+
+def _out_of_memory(trainer: Trainer) -> str:
+    method = ", or use the direct method" if trainer.config.method == "paper" else ""
+    return (
+        f"out of memory at step {trainer.step + 1}: turn on gradient_checkpointing, which continues this run, lower "
+        f"the resolution or batch_size{method}"
+    )
+
+
+def _refuse_diverged(run: Run, config: TrainingConfig, result: TrainingResult, residual: Residual) -> None:
+    if result.reason == "diverged":
+        raise ModelError(
+            f"the loss is NaN or infinite at step {result.steps + 1}: lower the learning rate "
+            f"({config.learning_rate:g}); the last good residual is {run.keep_partial(residual)}"
+        )
+
+
+@torch.no_grad()
+def _encode_empty(training_model: TrainingModel) -> Conditioning:
+    return training_model.encode_text([""])
+
+
+def _progress(
+    trainer: Trainer, plain: Conditioning | None, model: ModelPatcher, side: int, every: int
+) -> Callable[[Record], None]:
+    """A function that moves the host's progress bar, with a sample every so many steps."""
+    steps, latent_format = trainer.config.steps, model.model.latent_format
+    cells = side // trainer.method.model.vae_scale_factor
+    bar = comfy.utils.ProgressBar(steps)
+    previewer = _previewer(model) if plain is not None else None
+    time_ids = torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32)
+    shape = (latent_format.latent_channels, cells, cells)
+
+    def show(record: Record) -> None:
+        step, picture = int(record["step"]), None
+        if previewer and plain is not None and step % every == 0:
+            latents = preview_latents(trainer.method, plain, time_ids, shape)
+            picture = previewer.decode_latent_to_preview_image("JPEG", model.model.process_latent_out(latents))
+        bar.update_absolute(step, steps, picture)
+
+    return show
+
+
+def _previewer(model: ModelPatcher) -> latent_preview.LatentPreviewer | None:
+    """The host's latent previewer; falls back to latent-to-RGB when sampling previews are disabled, because
+    preview_every asked for one. None for latents whose colors are unknown.
+    """
+    latents = model.model.latent_format
+    chosen = latent_preview.get_previewer(model.load_device, latents)
+    if chosen is not None or latents.latent_rgb_factors is None:
+        return chosen
+    return latent_preview.Latent2RGBPreviewer(
+        latents.latent_rgb_factors, latents.latent_rgb_factors_bias, latents.latent_rgb_factors_reshape
+    )
