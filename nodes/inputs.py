@@ -12,6 +12,7 @@ from ..cones2.errors import Cones2Error
 from ..cones2.guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT
 from ..cones2.layout.regions import DEFAULT_WEIGHT
+from ..cones2.ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, REGION_WEIGHT, STEPS
 from .host.sockets import LayoutSocket
 
 
@@ -39,7 +40,7 @@ def seed_input(tooltip: str, **options: Any) -> io.Int.Input:
 
 
 def steps_input(tooltip: str) -> io.Int.Input:
-    return io.Int.Input("steps", default=20, min=1, max=10000, tooltip=tooltip)
+    return io.Int.Input("steps", default=20, min=int(STEPS.low), max=int(STEPS.high), tooltip=tooltip)
 
 
 def scheduler_input(tooltip: str) -> io.Combo.Input:
@@ -50,8 +51,8 @@ def guidance_weight_input() -> io.Float.Input:
     return io.Float.Input(
         "guidance_weight",
         default=DEFAULT_GUIDANCE_WEIGHT,
-        min=0.0,
-        max=10.0,
+        min=GUIDANCE_WEIGHT.low,
+        max=GUIDANCE_WEIGHT.high,
         step=0.01,
         round=0.001,
         tooltip="How strongly the layout steers: 0.05 to 0.10 is recommended, 0 turns it off.",
@@ -59,7 +60,7 @@ def guidance_weight_input() -> io.Float.Input:
 
 
 def guided_steps_input(tooltip: str) -> io.Int.Input:
-    return io.Int.Input("guided_steps", default=-1, min=-1, max=10000, tooltip=tooltip)
+    return io.Int.Input("guided_steps", default=-1, min=-1, max=int(GUIDED_STEPS.high), tooltip=tooltip)
 
 
 def outside_mode_input() -> io.Combo.Input:
@@ -77,8 +78,8 @@ def outside_weight_input() -> io.Float.Input:
         "outside_weight",
         optional=True,
         default=DEFAULT_OUTSIDE_WEIGHT,
-        min=-1e9,
-        max=0.0,
+        min=OUTSIDE_WEIGHT.low,
+        max=OUTSIDE_WEIGHT.high,
         step=0.1,
         tooltip="Weight where a subject is kept out. The published -100000000 excludes it completely; small values "
         "only discourage it.",
@@ -100,8 +101,8 @@ def region_weight_input() -> io.Float.Input:
     return io.Float.Input(
         "weight",
         default=DEFAULT_WEIGHT,
-        min=0.0,
-        max=100.0,
+        min=REGION_WEIGHT.low,
+        max=REGION_WEIGHT.high,
         step=0.1,
         tooltip="How strongly each subject is pulled towards its region (2.5 in the paper).",
     )

@@ -13,6 +13,7 @@ from ..cones2.layout.drawing import layout_picture
 from ..cones2.layout.painted import layout_from_colors
 from ..cones2.layout.regions import layout_from_boxes, layout_from_masks
 from ..cones2.layout.tables import parse_color_lines, parse_subject_lines
+from ..cones2.ranges import COLOR_TOLERANCE
 from .host.boxes import to_boxes
 from .host.images import to_image, to_masks, to_picture
 from .host.sockets import CATEGORY, BoxSocket, LayoutSocket
@@ -43,8 +44,8 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
                 io.Float.Input(
                     "tolerance",
                     default=DEFAULT_TOLERANCE,
-                    min=0.0,
-                    max=441.0,
+                    min=COLOR_TOLERANCE.low,
+                    max=COLOR_TOLERANCE.high,
                     step=1.0,
                     tooltip="How far (RGB distance) a pixel may be from a color of the table. 0 is exact; more "
                     "forgives JPEG and soft edges.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...cones2.errors import Cones2Error, PromptError
-from ...cones2.guidance.heat_maps import AttentionRecorder, share_inside
+from ...cones2.guidance.heat_maps import AttentionRecorder, Observer, share_inside
 from ...cones2.layout.drawing import heat_picture, labeled
 from ...cones2.layout.tables import parse_subject_lines
 from ...cones2.prompt.claims import locate_subjects, parse_phrase
@@ -99,7 +99,7 @@ def heat_pictures(maps: Tensor, phrases: Sequence[str], options: dict[str, Any])
     ]
 
 
-def _observed(model: ModelPatcher, observe: Callable[..., None]) -> ModelPatcher:
+def _observed(model: ModelPatcher, observe: Observer) -> ModelPatcher:
     clone = install(model)
     clone.model_options["transformer_options"][OBSERVER_KEY] = observe
     return clone

@@ -40,7 +40,7 @@ def test_host_and_engine_predict_the_same(in_host: HostWorker, tmp_path: Path) -
     sigma, x = facts["sigma"], case["noise"]
     scaled = (x / (1 + sigma**2) ** 0.5).repeat(2, 1, 1, 1)
     context = torch.cat([case["positive"], case["negative"]])
-    with torch.no_grad(), guided_unet(unet, ForwardState(guidance, log_growth(sigma), slice(0, 1))):
+    with torch.no_grad(), guided_unet(unet, ForwardState((guidance,), log_growth(sigma), slice(0, 1))):
         guided, unguided = unet(scaled, case["timestep"], context).sample.chunk(2)
     denoised = x - sigma * (unguided + (guided - unguided) * facts["cfg"])
     assert float((denoised - case["denoised"]).norm() / denoised.norm()) < 1e-4

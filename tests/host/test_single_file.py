@@ -20,7 +20,7 @@ def test_engine_reads_what_the_host_reads(
     in_host.guidance.exported(needs=(name,), name=name, folder=str(tmp_path))
     tokenizer = checkpoints.host.root / "comfy" / "sd1_tokenizer"
     model = load_model(checkpoints.folder / checkpoints.make(name), tokenizer)
-    assert model.prediction_type == prediction
+    assert model.noise.prediction == prediction
     weights = load_file(tmp_path / "unet.safetensors")
     ours = model.unet.state_dict()
     assert ours.keys() == weights.keys()
@@ -28,5 +28,5 @@ def test_engine_reads_what_the_host_reads(
     case = load_file(tmp_path / "case.safetensors")
     positive, negative = model.encode_prompts("a dog and a mug on the beach", "blurry")
     for encoded, expected in ((positive, case["positive"]), (negative, case["negative"])):
-        difference = (encoded.conditioning - expected).norm() / expected.norm()
+        difference = (encoded.conditioning.embeds - expected).norm() / expected.norm()
         assert float(difference) < 2e-3  # the host encodes in half precision

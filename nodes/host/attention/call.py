@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
-
-from torch import Tensor
 
 from ....cones2.guidance.cross_attention import LayoutBias
 from ....cones2.guidance.terms import AttentionTerm
@@ -17,10 +15,7 @@ from ..bound_layout import BoundLayout
 RUN_KEY = "cones2_run"
 CALL_KEY = "cones2_call"
 OBSERVER_KEY = "cones2_observer"
-"""Key of transformer_options that holds an Observer."""
-
-Observer = Callable[[Tensor, Tensor, Tensor | None, tuple[int, int]], None]
-"""Every layer calls it with q, k [B, heads, N or L, d], its mask or None, and its (height, width)."""
+"""Key of transformer_options that holds an Observer (see `cones2.guidance.heat_maps`)."""
 
 
 class Area(NamedTuple):

@@ -12,9 +12,10 @@ from comfy.ldm.modules import attention as host_attention
 from torch import Tensor, nn
 
 from ....cones2.errors import ModelError
+from ....cones2.guidance.heat_maps import Observer
 from ....cones2.guidance.terms import total_bias
 from ....cones2.sampling.noise import log_growth
-from .call import Guided, Observer
+from .call import Guided
 
 LayerKey = tuple[str, int, int]
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
