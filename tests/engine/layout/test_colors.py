@@ -115,7 +115,7 @@ def test_prominent_colors_are_largest_first_without_grays():
 
 
 def test_a_noisy_picture_is_measured_in_bounded_memory() -> None:
-    """Every pixel its own color: the distances to all colors at once would take 40 bytes each per color, 240 a pixel."""
+    """Every pixel its own color: the distances to all colors at once would take 240 bytes a pixel."""
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     tracemalloc.start()
     nearest_color(pixels, [(40 * index, 255 - 30 * index, 7 * index) for index in range(6)], 442)
