@@ -1,0 +1,65 @@
+"""A layout whose outputs are connected in a graph, or only one of them."""
+
+from typing import Any
+
+import pytest
+
+from tests.host.client.server import HostServer
+
+ADVICE = "no picture follows this layout: connect the model output of Apply Layout Guidance too"
+
+
+def graph(seed: int, model: str, positive: str) -> dict[str, Any]:
+    """API prompt: one subject in a box, sampled by the stock KSampler with the model and prompt of the given nodes."""
+    box = {"x": 0, "y": 0, "width": 32, "height": 64}
+    layout = {"boxes": box, "width": 64, "height": 64, "subjects": "dog", "weight": 2.5}
+    guide = {
+        "model": ["demo", 0], "conditioning": ["positive", 0], "layout": ["layout", 0], "guidance_weight": 0.08,
+        "start_percent": 0.0, "end_percent": 1.0, "guided_steps": -1, "negative_mode": "outside",
+    }  # fmt: skip
+    sample = {
+        "model": [model, 0], "positive": [positive, int(positive == "guide")], "negative": ["negative", 0],
+        "latent_image": ["latent", 0], "seed": seed, "steps": 2, "cfg": 4.0, "sampler_name": "euler",
+        "scheduler": "normal", "denoise": 1.0,
+    }  # fmt: skip
+    return {
+        "demo": {"class_type": "Cones2LoadDemoModel", "inputs": {}},
+        "positive": {"class_type": "Cones2TextEncode", "inputs": {"clip": ["demo", 1], "text": "a photo of a dog"}},
+        "negative": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["demo", 1], "text": ""}},
+        "layout": {"class_type": "Cones2LayoutFromBoxes", "inputs": layout},
+        "guide": {"class_type": "Cones2ApplyLayoutGuidance", "inputs": guide},
+        "latent": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
+        "sample": {"class_type": "KSampler", "inputs": sample},
+        "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["sample", 0], "vae": ["demo", 2]}},
+        "preview": {"class_type": "PreviewImage", "inputs": {"images": ["decode", 0]}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "positive", "said"),
+    [
+        ("guide", "guide", None),
+        ("demo", "guide", ADVICE),
+        ("guide", "positive", "connect the conditioning output of Apply Layout Guidance to the sampler too"),
+        ("demo", "positive", None),
+    ],
+)
+def test_one_output_alone_gives_a_warning(host_server: HostServer, model: str, positive: str, said: str | None) -> None:
+    before = len(host_server.log_text)
+    run = host_server.run(graph(seed=len(model + positive), model=model, positive=positive))
+    assert (run.status, run.error) == ("success", "")
+    log = host_server.log_text[before:]
+    assert (said in log) if said else (ADVICE not in log and "follows layouts" not in log)
+
+
+def test_one_model_is_enough_for_two_layouts(host_server: HostServer) -> None:
+    prompt = graph(seed=5, model="second", positive="both")
+    prompt["second"] = {**prompt["guide"], "inputs": {**prompt["guide"]["inputs"], "guidance_weight": 0.1}}
+    prompt["both"] = {
+        "class_type": "ConditioningCombine",
+        "inputs": {"conditioning_1": ["guide", 1], "conditioning_2": ["second", 1]},
+    }
+    before = len(host_server.log_text)
+    run = host_server.run(prompt)
+    assert (run.status, run.error) == ("success", "")
+    assert ADVICE not in host_server.log_text[before:]
