@@ -29,6 +29,7 @@ style: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+	$(BIN)/python -m tools.node_types
 
 venv: $(READY)
 

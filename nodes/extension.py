@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import attention, config, demo, guidance, layouts, residuals, sampling, text, training
 from .host.folders import add_residual_folder
+from .host.graph import watch_graphs
 
 
 class Cones2Extension(ComfyExtension):
@@ -13,6 +14,7 @@ class Cones2Extension(ComfyExtension):
 
     async def on_load(self) -> None:
         add_residual_folder()
+        watch_graphs()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

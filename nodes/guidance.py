@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
@@ -12,7 +11,6 @@ from ..cones2.layout.regions import Layout
 from .host.attention.hooks import install
 from .host.bound_layout import Window
 from .host.conditioning import Conditioning, guide_conditioning
-from .host.graph import no_model_follows
 from .host.sockets import CATEGORY
 from .inputs import (
     check_numbers,
@@ -27,8 +25,6 @@ from .inputs import (
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
-
-log = logging.getLogger(__name__)
 
 
 class Cones2ApplyLayoutGuidance(io.ComfyNode):
@@ -81,7 +77,6 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
                     tooltip="The prompt with its layout. It may be combined with others; each keeps its own.",
                 ),
             ],
-            hidden=[io.Hidden.prompt],
         )
 
     @classmethod
@@ -97,8 +92,6 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
         negative_mode: OutsideMode,
         outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
     ) -> io.NodeOutput:
-        if cls.hidden and no_model_follows(cls.hidden.prompt):
-            log.warning("no picture follows this layout: connect the model output of Apply Layout Guidance too")
         check_numbers(guidance_weight=guidance_weight, outside_weight=outside_weight)
         check_numbers(start_percent=start_percent, end_percent=end_percent)
         window = Window(start_percent, end_percent, None if guided_steps < 0 else guided_steps)

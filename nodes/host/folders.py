@@ -38,13 +38,13 @@ def residual_files() -> list[str]:
     return names
 
 
-def find_residual(file: str) -> Path | None:
-    """The path of a name that `residual_files` lists, or of a file added since; None when there is none."""
-    path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
+def find_residual(file: object) -> Path | None:
+    """The path of a name that `residual_files` lists, or of a file added since; None for anything else."""
+    path = folder_paths.get_full_path(RESIDUAL_FOLDER, file) if isinstance(file, str) else None
     return None if path is None else Path(path)
 
 
-def missing_residual(file: str) -> str:
+def missing_residual(file: object) -> str:
     """The sentence for an absent file. The demo model's residuals come with every install and are not listed."""
     shipped = {path.name for path in DEMO_RESIDUALS.glob("*")}
     own = ", ".join(name for name in residual_files() if name not in shipped) or "no files"

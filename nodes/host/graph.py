@@ -1,27 +1,59 @@
-"""What the graph around a node says, as the host tells it to nodes that ask."""
+"""Looks at each graph before it runs: whether a layout in it reaches a sampler.
+
+While a graph runs this cannot be seen: nothing of ours runs where a layout is not followed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import sys
+from collections.abc import Iterator
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 _APPLY = "Cones2ApplyLayoutGuidance"
 _FOLLOWS_BY_ITSELF = "Cones2LayoutGuidedKSampler"
 
 
-def no_model_follows(prompt: Mapping[str, Any] | None) -> bool:
-    """Whether conditionings of Apply Layout Guidance are used in a graph, but no model that would follow them.
+def watch_graphs() -> None:
+    """Warn from now on of each queued graph that loses a layout."""
+    running = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if running is not None:  # nodes can run without a server
+        running.add_on_prompt_handler(_warn)
 
-    prompt: node id → class and inputs.
+
+def _warn(request: dict[str, Any]) -> dict[str, Any]:
+    """The host's handler for a request to queue a graph, which it has not validated yet."""
+    if lost := lost_layout(request.get("prompt")):
+        log.warning("%s", lost)
+    return request
+
+
+def lost_layout(graph: Any) -> str:
+    """A sentence for a graph that takes a layout from Apply Layout Guidance and loses it; empty for any other.
+
+    graph: node id → class and inputs, as sent to be queued.
     One model follows the layouts of all conditionings, so one of several model outputs is enough.
     """
-    nodes = prompt or {}
+    nodes = {id: node for id, node in graph.items() if isinstance(node, dict)} if isinstance(graph, dict) else {}
     kinds = {id: node.get("class_type") for id, node in nodes.items()}
-    links = {tuple(link) for node in nodes.values() for link in node.get("inputs", {}).values() if _is_link(link)}
-    used = {output for id, output in links if kinds.get(id) == _APPLY}
-    return used == {1} and _FOLLOWS_BY_ITSELF not in kinds.values()
+    taken = {
+        (kinds[id], name, output)
+        for id, node in nodes.items()
+        for name, origin, output in _links(node)
+        if kinds.get(origin) == _APPLY
+    }
+    if ("ConditioningConcat", "conditioning_from", 1) in taken:
+        return "Conditioning Concat drops the layout of conditioning_from: connect Apply Layout Guidance after it"
+    if {output for _, _, output in taken} == {1} and _FOLLOWS_BY_ITSELF not in kinds.values():
+        return "no picture follows the layout: connect the model output of Apply Layout Guidance to the sampler too"
+    return ""
 
 
-def _is_link(value: Any) -> bool:
-    """Whether an input of the graph is [id of a node, number of its output]."""
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
+def _links(node: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """(input, id of the node that it comes from, number of that node's output) of each connected input."""
+    inputs = node.get("inputs")
+    for name, value in inputs.items() if isinstance(inputs, dict) else ():
+        if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int):
+            yield name, value[0], value[1]

@@ -31,8 +31,10 @@ def config_files() -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in found)
 
 
-def config_path(config: str) -> Path | None:
-    """The file inside the input folder; None when it is not there."""
+def config_path(config: object) -> Path | None:
+    """The file inside the input folder; None when it is not there, or for anything but a name."""
+    if not isinstance(config, str):
+        return None
     root = _input_folder().resolve()
     try:
         path = (root / config).resolve()
@@ -41,7 +43,7 @@ def config_path(config: str) -> Path | None:
         return None
 
 
-def missing_config(config: str) -> str:
+def missing_config(config: object) -> str:
     """The sentence for an absent config."""
     found = ", ".join(config_files()) or "no .json files"
     return shown(f'there is no guidance config "{shown(config)}" in the input folder; found: {found}', MESSAGE_LIMIT)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.host.client.server import HostServer
 
-ADVICE = "no picture follows this layout: connect the model output of Apply Layout Guidance too"
+ADVICE = "no picture follows the layout: connect the model output of Apply Layout Guidance to the sampler too"
 
 
 def graph(seed: int, model: str, positive: str) -> dict[str, Any]:
@@ -63,3 +63,15 @@ def test_one_model_is_enough_for_two_layouts(host_server: HostServer) -> None:
     run = host_server.run(prompt)
     assert (run.status, run.error) == ("success", "")
     assert ADVICE not in host_server.log_text[before:]
+
+
+def test_a_layout_joined_from_behind_is_missed(host_server: HostServer) -> None:
+    prompt = graph(seed=6, model="guide", positive="joined")
+    prompt["joined"] = {
+        "class_type": "ConditioningConcat",
+        "inputs": {"conditioning_to": ["positive", 0], "conditioning_from": ["guide", 1]},
+    }
+    before = len(host_server.log_text)
+    run = host_server.run(prompt)
+    assert (run.status, run.error) == ("success", "")
+    assert "Conditioning Concat drops the layout of conditioning_from" in host_server.log_text[before:]

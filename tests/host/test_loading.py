@@ -5,6 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.host.client.checkpoints import Checkpoints
 from tests.host.client.discovery import INSIDE, Host
 from tests.host.client.server import HostServer, PromptRejected, start_command
@@ -111,3 +113,21 @@ def test_absent_residual_is_refused_before_anything_runs(host_server: HostServer
     except PromptRejected as error:
         rejected = json.dumps(error.body)
     assert "there is no residual" in rejected and "gone.safetensors" in rejected
+
+
+@pytest.mark.parametrize("kind", ["Cones2LoadResidual", "Cones2LoadGuidanceConfig"])
+@pytest.mark.parametrize("name", [None, "", 7, "a\0b", "x" * 10_000, "../gone", "/gone"])
+def test_a_name_that_no_file_has_is_one_sentence(host_server: HostServer, kind: str, name: object) -> None:
+    inputs = {
+        "Cones2LoadResidual": {"file": name, "subject": "", "strength": 1.0},
+        "Cones2LoadGuidanceConfig": {"config": name, "entry": 1, "clip": ["demo", 1]},
+    }[kind]
+    shown = {"class_type": "PreviewAny", "inputs": {"source": ["load", 0]}}
+    demo = {"class_type": "Cones2LoadDemoModel", "inputs": {}}
+    prompt = {"demo": demo, "load": {"class_type": kind, "inputs": inputs}, "show": shown}
+    try:
+        said = host_server.run(prompt).error
+    except PromptRejected as error:
+        said = json.dumps(error.body)
+    print(said)
+    assert "there is no " in said and "Error" not in said and len(said) < 5000

@@ -41,7 +41,7 @@ def train(
     values |= {"model": model, "clip": clip, "vae": vae, "method": method}
     widgets = {**hostkit.defaults(hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"]), **values}
     lists = {key: value if isinstance(value, list) else [value] for key, value in widgets.items()}
-    node = scenes.module("nodes.training")
+    node = scenes.module("nodes.host.train")
     recipe = partial(node.default_config, held_out=HELD_OUT if method == "direct" else 0)
     with mock.patch.object(node, "default_config", recipe):
         return hostkit.run_node("Cones2TrainResidual", images=images or [photos()], **lists)
