@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..prompt.conditioning import Conditioning
+from ..sampling.noise import Noise
 from ..sampling.schedule import Schedule
 from ..sampling.settings import SamplingSettings
 from ..scene import Scene
 from .attention import ForwardState
 
-if TYPE_CHECKING:
-    from .latent_model import DiffusersModel
+
+class Network(Protocol):
+    """What predicts: a UNet and how it was trained."""
+
+    @property
+    def noise(self) -> Noise:
+        """What its output is."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        ...
+
+    @property
+    def is_xl(self) -> bool:
+        """Whether it is also told pooled text and picture sizes, as SDXL's."""
+        ...
+
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, time_ids: Tensor | None = None
+    ) -> Tensor:
+        """Its raw output [B, 4, h, w]."""
+        ...
 
 
 class GuidedDenoiser:
@@ -25,7 +48,7 @@ class GuidedDenoiser:
 
     def __init__(
         self,
-        model: DiffusersModel,
+        model: Network,
         scene: Scene,
         settings: SamplingSettings,
         schedule: Schedule,

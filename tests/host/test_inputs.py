@@ -177,6 +177,6 @@ MESSAGES = {
 
 @pytest.mark.parametrize("what", MESSAGES)
 def test_wrong_input_gets_one_clear_sentence(in_host: HostWorker, what: str) -> None:
-    message = in_host.inputs.fails(needs=(SD1,), what=what)
+    message = in_host.refusals.fails(needs=(SD1,), what=what)
     assert all(part in message for part in MESSAGES[what]), message
     assert "\n" not in message and len(message) < 400

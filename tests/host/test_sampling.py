@@ -32,27 +32,27 @@ def test_steps_cost_one_forward_each_and_two_with_recurrence(in_host: HostWorker
 
 @pytest.mark.parametrize("guided_steps", [1, 4])
 def test_recurrence_is_euler_then_the_chosen_sampler(in_host: HostWorker, guided_steps: int) -> None:
-    found = in_host.sampling.recurrence(needs=(SD1,), name=SD1, guided_steps=guided_steps)
+    found = in_host.recurrence.recurrence(needs=(SD1,), name=SD1, guided_steps=guided_steps)
     assert found["ksampler"] < TOLERANCE and found["custom"] < TOLERANCE
 
 
 @pytest.mark.parametrize(("sigmas", "calls"), [([0.5, 2.0, 6.0], 2), ([5.0, 2.0, 4.0, 4.0, 1.0], 6)])
 def test_only_steps_whose_noise_level_falls_are_repeated(in_host: HostWorker, sigmas: list[float], calls: int) -> None:
-    found = in_host.sampling.rising(needs=(SD1,), name=SD1, sigmas=sigmas)
+    found = in_host.recurrence.rising(needs=(SD1,), name=SD1, sigmas=sigmas)
     assert found["finite"] and found["calls"] == calls
     assert (found["once"] < TOLERANCE) == (calls == len(sigmas) - 1)
 
 
 def test_a_recurrent_sampler_may_be_wrapped_again(in_host: HostWorker) -> None:
-    assert in_host.sampling.wrapped_again(needs=(SD1,), name=SD1) == {"in another pack": True, "twice": True}
+    assert in_host.recurrence.wrapped_again(needs=(SD1,), name=SD1) == {"in another pack": True, "twice": True}
 
 
 def test_the_first_steps_of_a_rising_run_are_its_first(in_host: HostWorker) -> None:
-    assert in_host.sampling.first_steps_of_rising_run(needs=(SD1,), name=SD1) == [0]
+    assert in_host.recurrence.first_steps_of_rising_run(needs=(SD1,), name=SD1) == [0]
 
 
 def test_a_picture_of_a_batch_is_the_same_alone(in_host: HostWorker) -> None:
-    found = in_host.sampling.pictures_alone(needs=(SD1,), name=SD1)
+    found = in_host.recurrence.pictures_alone(needs=(SD1,), name=SD1)
     assert max(found.values()) < 10 * TOLERANCE  # a batch of one is multiplied in another order
 
 

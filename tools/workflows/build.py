@@ -22,8 +22,8 @@ from tests.host.client.server import HostServer
 from tests.host.client.workflows import supply_files
 from tests.host.client.workspace import make_workspace
 
-from .graphs import GRAPHS, SD21_NAME
-from .parts import SD15_NAME, Graph
+from .graphs import GRAPHS
+from .parts import SD15_NAME, SD21_NAME, Graph
 
 HERE = Path(__file__).resolve().parent
 PACK = HERE.parents[1]

@@ -8,6 +8,7 @@ from typing import Any
 
 BLUE, GREEN, AMBER, VIOLET = "#3f789e", "#4a7a5a", "#a1743a", "#6f5a91"
 SD15_NAME = "v1-5-pruned-emaonly-fp16.safetensors"
+SD21_NAME = "v2-1_768-ema-pruned.safetensors"
 SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15_NAME}"
 Link = tuple[str, str, str, str]  # from node, output, to node, input
 

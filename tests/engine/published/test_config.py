@@ -1,9 +1,8 @@
-"""The published guidance_config.json: reading it, and placing its subjects."""
+"""Reading the published guidance_config.json."""
 
 from __future__ import annotations
 
 import json
-import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -14,43 +13,10 @@ from hypothesis import strategies as st
 
 from cones2.errors import ConfigError
 from cones2.layout.painted import ColorEntry
-from cones2.prompt.claims import Claim, PhraseRef
 from cones2.published.config import GuidanceConfig, load_guidance_configs, read_configs
 from cones2.published.config_values import ConfigSubject
-from cones2.published.placement import Placement, resolve_subjects
 from cones2.rules import GuidanceSettings
-from tests.support.small_tokenizer import stream, tokenize
-
-ENTRY: dict[str, Any] = {
-    "prompt": "a mug and a dog on the beach",
-    "residual_dict": {"dog": "residuals/dog.pt", "mug": "residuals/mug.pt", "barn": "residuals/barn.pt"},
-    "color_context": {"255,192,0": ["mug", 2.5], "255,0,0": ["dog", 1]},
-    "guidance_steps": 20,
-    "guidance_weight": 0.05,
-    "weight_negative": -1e6,
-    "layout": "layouts/beach.png",
-    "subject_list": [["mug", 2], ["dog", 5]],
-}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A config folder in which the files of `subject_list` and the layout exist (contents unread here)."""
-    for name in ("residuals/dog.pt", "residuals/mug.pt", "layouts/beach.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"-")
-    return tmp_path
-
-
-def write(folder: Path, data: Any) -> Path:
-    path = folder / "guidance_config.json"
-    path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
-    return path
-
-
-def load_one(folder: Path, **changes: Any) -> GuidanceConfig:
-    (config,) = load_guidance_configs(write(folder, [ENTRY | changes]))
-    return config
+from tests.support.guidance_configs import ENTRY, load_one, write
 
 
 def test_published_form(folder: Path) -> None:
@@ -240,101 +206,6 @@ def test_any_json_is_read_or_refused_with_a_reason(folder: Path, entries: list[d
     assert all(0 <= config.guidance_weight <= 1000 and config.weight_negative <= 0 for config in configs)
 
 
-# Placing subjects
-
-
-def place(
-    folder: Path, prompt: str, subjects: list[Any], colors: dict[str, Any] | None = None, strict: bool = False
-) -> list[Placement]:
-    names = {item if isinstance(item, str) else item[0] for item in subjects}
-    config = load_one(
-        folder,
-        prompt=prompt,
-        subject_list=subjects,
-        residual_dict=dict.fromkeys(sorted(names), "residuals/dog.pt"),
-        color_context=colors or {},
-    )
-    return resolve_subjects(config, stream(prompt), tokenize, strict)
-
-
-def rows(placements: list[Placement]) -> list[tuple[str, tuple[tuple[int, ...], ...]]]:
-    return [(placement.reference.phrase, placement.claim.spans) for placement in placements]
-
-
-def test_typed_positions_that_are_right(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    placed = place(folder, "a mug and a dog on the beach", [["mug", 2], ["dog", 5]])
-    assert not caplog.records
-    assert rows(placed) == [("mug", ((2,),)), ("dog", ((5 + 0,),))]
-    assert placed[1] == Placement("dog", folder / "residuals/dog.pt", PhraseRef("dog", 1), Claim("dog", ((5,),)))
-
-
-def test_positions_that_point_at_another_word(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One shipped config points two residuals, rows 4 and 8, at the word "a"."""
-    subjects = [["<dog>", 2], ["<pet_cat>", 4], ["<dog6>", 8]]
-    placed = place(folder, "A dog, a pet cat and a dog near a red house.", subjects)
-    assert rows(placed) == [("dog", ((2,),)), ("pet cat", ((5, 6),)), ("dog", ((9,),))]
-    assert 'position 4 of "<pet_cat>" is the word "a"; "pet cat" is used (token 5, 6)' in caplog.text
-    assert 'position 8 of "<dog6>" is the word "a"; "dog" is used (token 9)' in caplog.text
-    assert len(caplog.records) == 2
-
-
-def test_right_position_beats_the_order_of_the_table(folder: Path) -> None:
-    assert rows(place(folder, "dog and dog", [["<dog1>", 3], ["<dog2>", 1]])) == [("dog", ((3,),)), ("dog", ((1,),))]
-    assert rows(place(folder, "dog and dog", ["<dog1>", ["<dog2>", 1]])) == [("dog", ((3,),)), ("dog", ((1,),))]
-
-
-def test_position_inside_a_phrase_selects_it(folder: Path) -> None:
-    assert rows(place(folder, "pet cat and pet cat", [["<pet_cat>", 5]])) == [("pet cat", ((4, 5),))]
-
-
-def test_names_without_positions(folder: Path) -> None:
-    assert rows(place(folder, "dog and dog", ["<dog6>"])) == [("dog", ((1,), (3,)))]
-    assert rows(place(folder, "dog 2 and dog", ["dog2"])) == [("dog 2".replace(" ", ""), ((1, 2),))]
-    assert rows(place(folder, "dog and dog", ["dog#2", "dog#1"])) == [("dog", ((3,),)), ("dog", ((1,),))]
-
-
-def test_longer_color_phrases_keep_their_words(folder: Path) -> None:
-    colors = {"red": "hot dog", "blue": "dog"}
-    assert rows(place(folder, "hot dog and dog", ["<dog>"], colors)) == [("dog", ((4,),))]
-    assert rows(place(folder, "hot dog and dog", [["<dog>", 2]], colors)) == [("dog", ((2,),))]
-    assert rows(place(folder, "hot dog", ["<dog>"], colors)) == [("dog", ((2,),))]
-
-
-def test_foreign_names_take_what_stands_at_their_position(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert rows(place(folder, "cat, a pet cat", [["sks", 5]], {"red": "cat", "blue": "pet cat"})) == [
-        ("pet cat", ((4, 5),))
-    ]
-    assert '"sks" is not a phrase of the prompt, but its position 5 is; "pet cat" is used (token 4, 5)' in caplog.text
-    assert rows(place(folder, "cat, a hotdog", [["sks", 5]])) == [("hotdog", ((4, 5),))]
-
-
-@pytest.mark.parametrize("subject", ["sks", ["sks", 2], ["sks", 40], ["<7>", 2]])
-def test_subject_without_any_phrase(folder: Path, subject: Any) -> None:
-    with pytest.raises(ConfigError, match=r"entry 1: the prompt has no phrase for .*; its words are: cat, dog$"):
-        place(folder, "cat, dog", [subject])
-
-
-def test_conflicting_subjects_are_config_errors(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r'entry 1: "dog#1" is already taken by "dog#1"'):
-        place(folder, "a dog", [["<dog>", 2], ["<dog6>", 2]])
-    with pytest.raises(ConfigError, match=r'entry 1: "dog" is declared twice but only once free'):
-        place(folder, "a dog", ["<dog>", "<dog6>"])
-
-
-def test_strict_positions_keep_the_typed_rows(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    subjects = [["<dog>", 2], ["<pet_cat>", 4], ["<dog6>", 8], ["sks", 76]]
-    placed = place(folder, "A dog, a pet cat and a dog near a red house.", subjects, strict=True)
-    assert [rows for placement in placed for rows in placement.claim.spans] == [(2,), (4, 5), (8,), (76,)]
-    assert not caplog.records
-    with pytest.raises(ConfigError, match='position 77 of "<dog>" lies beyond the 77 tokens'):
-        place(folder, "a dog", [["<dog>", 77]], strict=True)
-
-
-def test_strict_without_a_position_uses_the_phrase(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
-    assert rows(place(folder, "a dog", ["dog"], strict=True)) == [("dog", ((2,),))]
-
-
 def test_problems_are_named_up_to_a_limit(folder: Path) -> None:
     entries = [{"prompt": index, "guidance_weight": "much"} for index in range(150)]
     _, findings = read_configs(write(folder, entries))
@@ -365,23 +236,3 @@ def test_every_part_of_a_config_is_bounded(folder: Path, data: Any, message: str
         assert len(configs) == 1 and not findings.problems
     else:
         assert any(re.search(message, problem) for problem in findings.problems)
-
-
-def test_each_phrase_is_searched_in_the_prompt_once(folder: Path) -> None:
-    """32 subjects that all occur thousands of times: the prompt is searched once for each phrase."""
-    names = [f"<dog{index}>" for index in range(32)]
-    config = load_one(
-        folder,
-        prompt="dog " * 2_400,
-        subject_list=names,
-        residual_dict=dict.fromkeys(names, "residuals/dog.pt"),
-        color_context={f"{index},0,0": "dog" for index in range(32)},
-    )
-    texts: list[str] = []
-
-    def counting(text: str) -> Any:
-        texts.append(text)
-        return tokenize(text)
-
-    placed = resolve_subjects(config, stream(config.prompt), counting)
-    assert len(placed) == 32 and len(texts) < 150

@@ -1,7 +1,6 @@
 """Drivers for the nodes that read text, residuals, pictures, masks, boxes and configs."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,31 +8,22 @@ import folder_paths
 import hostkit
 import scenes
 import torch
-from PIL import Image
+from node_calls import (
+    apply,
+    boxes,
+    changed_rows,
+    color_layout,
+    load,
+    load_config,
+    masks,
+    residual,
+    residual_roots,
+    save,
+    write_config,
+)
 from safetensors.torch import save_file
-from torch import Tensor
 
 WIDTHS = {"sd15_short": 768, "sd21_short": 1024, "sdxl_short": 2048}
-
-
-def residual(
-    subject: str = "dog", width: int = 768, rows: int = 1, seed: int = 1, strength: float = 1.0, **metadata: str
-) -> tuple:
-    """CONES2_RESIDUAL of random vectors."""
-    make = scenes.module("cones2.concepts.residual").make_residual
-    tensor = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
-    return (make(subject, tensor, metadata).with_strength(strength),)
-
-
-def apply(conditioning: Any, *residuals: tuple, **options: Any) -> Any:
-    named = {f"residual{index}": value for index, value in enumerate(residuals)}
-    return hostkit.run_node("Cones2ApplyResidualToConditioning", conditioning=conditioning, residuals=named, **options)[
-        0
-    ]
-
-
-def changed_rows(after: Any, before: Any) -> list[int]:
-    return (after[0][0] - before[0][0]).abs().sum((0, 2)).nonzero().flatten().tolist()
 
 
 def text_encode(name: str) -> dict:
@@ -198,201 +188,6 @@ def linked_folder() -> dict:
         "loaded": load("linked/rex.safetensors")[0].subject,
         "left over": len(list(elsewhere.iterdir())) - 1,
     }
-
-
-def residual_roots() -> list[str]:
-    """All roots: models/residuals, the demo model's and one as extra_model_paths.yaml adds it."""
-    further = os.path.join(folder_paths.base_path, "more", "residuals")
-    folder_paths.add_model_folder_path("residuals", further)
-    return folder_paths.get_folder_paths("residuals")
-
-
-def fails(what: str) -> str:
-    """The message of a node given something wrong; "" when it takes it."""
-    model, clip, _ = hostkit.checkpoint("sd15_short")
-    try:
-        WRONG[what](model, clip)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def color_layout(colors: str, image: Tensor | None = None, **options: Any) -> Any:
-    image = scenes.box_image({(255, 0, 0): scenes.DOG_BOX}) if image is None else image
-    return hostkit.run_node("Cones2ColorLayoutToMasks", image=image, colors=colors, **options)
-
-
-def masks(*values: Tensor, subjects: str = "dog") -> Any:
-    named = {f"mask{index}": value for index, value in enumerate(values)}
-    return hostkit.run_node("Cones2LayoutFromMasks", masks=named, subjects=subjects)[0]
-
-
-def masks_weighing(weight: float) -> Any:
-    return hostkit.run_node("Cones2LayoutFromMasks", masks={"mask0": torch.ones(8, 8)}, subjects="dog", weight=weight)
-
-
-def boxes(value: Any, subjects: str = "dog", width: int = 100, height: int = 100) -> Any:
-    return hostkit.run_node("Cones2LayoutFromBoxes", boxes=value, width=width, height=height, subjects=subjects)[0]
-
-
-def load_config(name: str, clip: Any, **options: Any) -> tuple:
-    return hostkit.run_node("Cones2LoadGuidanceConfig", config=name, clip=clip, **options)
-
-
-def save(residual: tuple, name: str, **options: Any) -> None:
-    hostkit.run_node("Cones2SaveResidual", residual=residual, name=name, **options)
-
-
-def load(file: str, **options: Any) -> tuple:
-    return hostkit.run_node("Cones2LoadResidual", file=file, **options)[0]
-
-
-def save_below_a_file() -> None:
-    save(residual(), name="a", overwrite=True)
-    save(residual(), name="a.safetensors/b")
-
-
-def guide_by(model: Any, clip: Any, **numbers: float) -> Any:
-    return scenes.guide(model, scenes.encode(clip), scenes.layout(), **numbers)
-
-
-def sample_by(model: Any, clip: Any, **numbers: float) -> Any:
-    positive = scenes.encode(clip)
-    return scenes.guided_ksampler(model, positive, positive, hostkit.empty_latent(64, 64), scenes.layout(), **numbers)
-
-
-def train_on(images: Tensor, **inputs: Any) -> Any:
-    node = hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"]
-    lists = {name: [value] for name, value in {**hostkit.defaults(node), **inputs}.items()}
-    return hostkit.run_node("Cones2TrainResidual", **{**lists, "images": [images]})
-
-
-def look(model: Any, clip: Any, **options: Any) -> Tensor:
-    """IMAGE of Cones2SubjectAttention for an unguided prompt."""
-    latent = hostkit.empty_latent(64, 64)
-    values = dict(model=model, conditioning=scenes.encode(clip), latent=latent, scheduler="normal")
-    return hostkit.run_node("Cones2SubjectAttention", **values, **options)[0]
-
-
-class NoAttention(torch.nn.Module):
-    """Stands for a model of another architecture."""
-
-
-def other_model(model: Any) -> Any:
-    other = model.clone()
-    other.model = type("Flux", (), {"diffusion_model": NoAttention()})()
-    return other
-
-
-def shortened(model: Any, clip: Any) -> Tensor:
-    """A guided prediction beside a patch that cuts the prompt."""
-    guided_model, guided = scenes.guide(model, scenes.encode(clip), scenes.layout())
-    guided_model.set_model_attn2_patch(lambda n, context, value, extra: (n, context[:, :9], value[:, :9]))
-    return scenes.denoised(guided_model, guided, guided, scenes.noise())
-
-
-class OwnSampler:
-    """A sampler that is no KSAMPLER."""
-
-
-NAN = torch.full((8, 8), float("nan"))
-WRONG = {
-    "missing subject": lambda model, clip: scenes.guide(model, scenes.encode(clip, "a cat and a mug"), scenes.layout()),
-    "missing residual subject": lambda model, clip: apply(scenes.encode(clip, "a cat"), residual("dog")),
-    "no tokens": lambda model, clip: scenes.guide(model, hostkit.encode(clip, "a dog and a mug"), scenes.layout()),
-    "wrong text": lambda model, clip: apply(
-        hostkit.encode(clip, "a dog"), residual(), clip=clip, text=scenes.long_prompt(90)
-    ),
-    "wrong width": lambda model, clip: apply(scenes.encode(clip, "a dog"), residual("dog", 1024)),
-    "too many rows": lambda model, clip: apply(scenes.encode(clip, "a dog"), residual("dog", 768, rows=2)),
-    "two residuals saved": lambda model, clip: save(residual() + residual("cat"), name="x"),
-    "file exists": lambda model, clip: [save(residual(), name="twice") for _ in range(2)],
-    "outside": lambda model, clip: save(residual(), name="../../evil"),
-    "absent file": lambda model, clip: load("nobody.safetensors"),
-    "escaping file": lambda model, clip: load("../checkpoints/sd15_short.safetensors"),
-    "no table": lambda model, clip: color_layout(" \n"),
-    "duplicate colors": lambda model, clip: color_layout("red = dog\n#f00 = mug"),
-    "no separator": lambda model, clip: color_layout("red dog"),
-    "unknown color": lambda model, clip: color_layout("reddish = dog"),
-    "bad weight": lambda model, clip: color_layout("red = dog @ heavy"),
-    "absent color": lambda model, clip: color_layout("red = dog\nblue = mug"),
-    "NaN picture": lambda model, clip: color_layout("red = dog", torch.full((1, 8, 8, 3), float("nan"))),
-    "empty mask": lambda model, clip: masks(torch.zeros(1, 8, 8)),
-    "NaN mask": lambda model, clip: masks(NAN),
-    "masks and subjects": lambda model, clip: masks(torch.ones(2, 8, 8)),
-    "no boxes": lambda model, clip: boxes([], ""),
-    "boxes and subjects": lambda model, clip: boxes({"x": 0, "y": 0, "width": 9, "height": 9}, "dog\nmug"),
-    "not a box": lambda model, clip: boxes([{"x": 1, "y": 2}]),
-    "flat box": lambda model, clip: boxes([{"x": 1, "y": 2, "width": 0, "height": 3}]),
-    "box outside": lambda model, clip: boxes([{"x": 200, "y": 2, "width": 5, "height": 3}]),
-    "other architecture": lambda model, clip: scenes.guide(other_model(model), scenes.encode(clip), scenes.layout()),
-    "shortened prompt": lambda model, clip: shortened(model, clip),
-    "other sampler": lambda model, clip: hostkit.run_node("Cones2SelfRecurrence", sampler=OwnSampler()),
-    "absent config": lambda model, clip: load_config("nowhere.json", clip),
-    "escaping config": lambda model, clip: load_config("../models/x.json", clip),
-    "no such entry": lambda model, clip: load_config(write_config(), clip, entry=3),
-    "name with NUL": lambda model, clip: save(residual(), name="re\0x"),
-    "name with a line break": lambda model, clip: save(residual(), name="re\nx"),
-    "name with half a character": lambda model, clip: save(residual(), name="pets/\ud83d"),
-    "long name": lambda model, clip: save(residual(), name="ü" * 150),
-    "name of a device": lambda model, clip: save(residual(), name="pets/NUL.txt"),
-    "name of a port": lambda model, clip: save(residual(), name="com1"),
-    "name with a dot": lambda model, clip: save(residual(), name="rex."),
-    "folder with a space": lambda model, clip: save(residual(), name="pets /rex"),
-    "name of a stream": lambda model, clip: save(residual(), name="rex:hidden"),
-    "file as folder": lambda model, clip: save_below_a_file(),
-    "hidden way out": lambda model, clip: save(residual(), name="pets\\..\\..\\evil"),
-    "absolute name": lambda model, clip: save(residual(), name="/tmp/evil"),
-    "file with NUL": lambda model, clip: load("re\0x"),
-    "config with NUL": lambda model, clip: load_config("a\0b.json", clip),
-    "long config": lambda model, clip: load_config("a" * 5000 + ".json", clip),
-    "zeroth entry": lambda model, clip: load_config(write_config(), clip, entry=0),
-    "no pictures": lambda model, clip: color_layout("red = dog", torch.zeros(0, 8, 8, 3)),
-    "picture without pixels": lambda model, clip: color_layout("red = dog", torch.zeros(1, 0, 8, 3)),
-    "five channels": lambda model, clip: color_layout("red = dog", torch.zeros(1, 8, 8, 5)),
-    "flat picture": lambda model, clip: color_layout("red = dog", torch.zeros(8, 8, 3)),
-    "sparse picture": lambda model, clip: color_layout("red = dog", torch.ones(1, 8, 8, 3).to_sparse()),
-    "NaN tolerance": lambda model, clip: color_layout("red = dog", tolerance=float("nan")),
-    "NaN weight": lambda model, clip: masks_weighing(float("nan")),
-    "no masks": lambda model, clip: masks(torch.ones(0, 8, 8)),
-    "mask without cells": lambda model, clip: masks(torch.ones(1, 0, 0)),
-    "mask of one row": lambda model, clip: masks(torch.ones(8)),
-    "sparse mask": lambda model, clip: masks(torch.ones(1, 8, 8).to_sparse()),
-    "400 digits": lambda model, clip: boxes({"x": 10**400, "y": 0, "width": 9, "height": 9}),
-    "5000 digits": lambda model, clip: boxes([{"x": 0, "y": 0, "width": 10**5000, "height": 9}]),
-    "NaN box": lambda model, clip: boxes({"x": float("nan"), "y": 0, "width": 9, "height": 9}),
-    "NaN strength": lambda model, clip: load("kennel/rex.safetensors", strength=float("nan")),
-    "NaN guidance": lambda model, clip: guide_by(model, clip, guidance_weight=float("nan")),
-    "NaN percent": lambda model, clip: guide_by(model, clip, end_percent=float("nan")),
-    "infinite outside": lambda model, clip: sample_by(model, clip, outside_weight=float("-inf")),
-    "NaN cfg": lambda model, clip: sample_by(model, clip, cfg=float("nan")),
-    "photos without pixels": lambda model, clip: train_on(torch.ones(3, 0, 8, 3), model=model, clip=clip),
-    "photos of five channels": lambda model, clip: train_on(torch.ones(3, 8, 8, 5), model=model, clip=clip),
-    "nothing to look for": lambda model, clip: look(model, clip),
-    "no steps": lambda model, clip: look(model, clip, subjects="dog", first_step=30),
-}  # fmt: skip
-
-
-def write_config() -> str:
-    """A published config with its layout and one residual beside it, the other in models/residuals."""
-    folder = Path(folder_paths.get_input_directory()) / "published"
-    folder.mkdir(parents=True, exist_ok=True)
-    entry = {
-        "prompt": "a mug and a dog on the beach, a dog",
-        "residual_dict": {"<dog>": "residuals/dog.pt", "mug": "residuals/mug_of_mine.pt", "barn": "residuals/barn.pt"},
-        "color_context": {"255,192,0": ["mug", 2.5], "255,0,0": ["dog", 3]},
-        "guidance_steps": 12,
-        "guidance_weight": 0.06,
-        "weight_negative": -1e6,
-        "layout": "layouts/layout.png",
-        "subject_list": [["mug", 2], ["<dog>", 5]],
-    }
-    (folder / "guidance_config.json").write_text(json.dumps([entry, entry]))
-    picture = scenes.box_image({(255, 0, 0): scenes.DOG_BOX, (255, 192, 0): scenes.MUG_BOX})[0]
-    Image.fromarray((picture * 255).byte().numpy()).save(folder / "layout.png")
-    torch.save(torch.ones(1, 768), folder / "dog.pt")
-    torch.save(torch.ones(1, 768), Path(folder_paths.get_folder_paths("residuals")[0]) / "mug_of_mine.pt")
-    return "published/guidance_config.json"
 
 
 def config(name: str) -> dict:

@@ -1,9 +1,7 @@
-"""Drivers for sampling: plain runs stay plain, nothing outlives a run, recurrence does what it says."""
+"""Drivers for sampling: plain runs stay plain, nothing outlives a run, a lost layout is said."""
 
 import gc
 import weakref
-from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import comfy.model_management
@@ -11,15 +9,8 @@ import comfy.samplers
 import hostkit
 import scenes
 import torch
+from sampling_runs import LATENT, custom, parts, watched_calls
 from torch import Tensor
-
-LATENT = (128, 96)
-
-
-def parts(name: str) -> tuple[Any, Any, Any, Any]:
-    """MODEL, positive (with tokens), negative and layout."""
-    model, clip, _ = hostkit.checkpoint(name)
-    return model, scenes.encode(clip), hostkit.encode(clip, "blurry"), scenes.layout()
 
 
 def latent_of(kind: str) -> tuple[dict, dict]:
@@ -72,34 +63,6 @@ def unguided(name: str, kind: str, sampler: str) -> dict:
     }
 
 
-def custom(
-    model: Any,
-    positive: Any,
-    negative: Any,
-    latent: dict,
-    wrapped: bool,
-    sampler_name: str = "euler",
-    steps: int = 3,
-    denoise: float = 1.0,
-    sigmas: Tensor | None = None,
-    foreign: Callable[[Any], Any] | None = None,
-) -> Tensor:
-    """Latents of SamplerCustomAdvanced with the sampler wrapped by Self Recurrence or not, then by `foreign`."""
-    sampler = hostkit.run_node("KSamplerSelect", sampler_name=sampler_name)[0]
-    if wrapped:
-        sampler = hostkit.run_node("Cones2SelfRecurrence", sampler=sampler)[0]
-    if foreign:
-        sampler = foreign(sampler)
-    guider = hostkit.run_node("CFGGuider", model=model, positive=positive, negative=negative, cfg=7.5)[0]
-    if sigmas is None:
-        sigmas = hostkit.run_node("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=denoise)[0]
-    noise = hostkit.run_node("RandomNoise", noise_seed=7)[0]
-    out = hostkit.run_node(
-        "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent
-    )
-    return out[0]["samples"]
-
-
 def forwards(name: str) -> dict:
     """Model calls of runs of four steps."""
     model, positive, negative, layout = parts(name)
@@ -123,108 +86,6 @@ def forwards(name: str) -> dict:
         "half recurrent": counted(recurrence=True, guided_steps=2),
         "recurrent without weight": counted(recurrence=True, guidance_weight=0.0),
         "more than all": counted(recurrence=True, guided_steps=100),
-    }
-
-
-def recurrence(name: str, guided_steps: int) -> dict:
-    """Both nodes against Euler with recurrence written out on the guided model, the stock sampler doing the rest."""
-    model, positive, negative, layout = parts(name)
-    latent, steps = hostkit.empty_latent(*LATENT), 4
-    guided_model, guided = scenes.guide(model, positive, layout, guided_steps=guided_steps)
-    options = dict(steps=steps, guided_steps=guided_steps, recurrence=True, sampler_name="dpmpp_2m")
-    node = scenes.guided_ksampler(model, positive, negative, latent, layout, **options)
-    return {
-        "ksampler": hostkit.relative_error(node, written_out(guided_model, guided, negative, guided_steps, steps)),
-        "custom": hostkit.relative_error(custom(guided_model, guided, negative, latent, True, "dpmpp_2m", steps), node),
-    }
-
-
-def written_out(model: Any, positive: Any, negative: Any, guided_steps: int, steps: int) -> Tensor:
-    """Algorithm 1 with the host's denoiser, then dpmpp_2m over the remaining sigmas."""
-    generator = torch.Generator().manual_seed(7)
-    first_noise = torch.randn(1, 4, 12, 16, generator=generator)
-
-    def function(
-        denoiser: Any, x: Tensor, sigmas: Tensor, extra_args: Any = None, callback: Any = None, disable: Any = None
-    ) -> Tensor:
-        for sigma, after in pairwise(sigmas[: guided_steps + 1]):
-            once = x + (x - denoiser(x, sigma[None], **extra_args)) / sigma * (after - sigma)
-            again = once + torch.randn(x.shape, generator=generator) * (sigma**2 - after**2).sqrt()
-            x = again + (again - denoiser(again, sigma[None], **extra_args)) / sigma * (after - sigma)
-        rest = comfy.samplers.sampler_object("dpmpp_2m").sampler_function
-        return (
-            rest(denoiser, x, sigmas[guided_steps:], extra_args=extra_args, disable=True) if guided_steps < steps else x
-        )
-
-    sigmas = hostkit.run_node("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=1.0)[0]
-    with torch.inference_mode():
-        return comfy.sample.sample_custom(
-            model, first_noise, 7.5, comfy.samplers.KSAMPLER(function), sigmas, positive, negative,
-            torch.zeros_like(first_noise), disable_pbar=True, seed=7,
-        )  # fmt: skip
-
-
-def rising(name: str, sigmas: list[float]) -> dict:
-    """Self Recurrence on a run whose noise level also rises: its model calls, and its distance from plain Euler."""
-    model, positive, negative, layout = parts(name)
-    guided_model, guided = scenes.guide(model, positive, layout)
-    calls = scenes.Calls(guided_model)
-    latent, levels = {"samples": scenes.noise(seed=8)}, torch.tensor(sigmas)
-    found = custom(calls.model, guided, negative, latent, True, sigmas=levels)
-    once = custom(guided_model, guided, negative, latent, False, sigmas=levels)
-    return {"calls": calls.count, "finite": bool(found.isfinite().all()), "once": hostkit.relative_error(found, once)}
-
-
-def wrapped_again(name: str) -> dict[str, bool]:
-    """Whether a recurrent sampler gives the same inside another pack's wrapper, and in Self Recurrence once more."""
-    model, positive, negative, layout = parts(name)
-    guided_model, guided = scenes.guide(model, positive, layout, guided_steps=2)
-    run = (guided_model, guided, negative, hostkit.empty_latent(*LATENT, batch=2), True)
-
-    def in_another_pack(sampler: Any) -> Any:
-        function = lambda *args, **options: sampler.sampler_function(*args, **options)  # noqa: E731
-        return comfy.samplers.KSAMPLER(function, sampler.extra_options, sampler.inpaint_options)
-
-    def again(sampler: Any) -> Any:
-        return hostkit.run_node("Cones2SelfRecurrence", sampler=sampler)[0]
-
-    once = custom(*run)
-    return {
-        "in another pack": hostkit.identical(custom(*run, foreign=in_another_pack), once),
-        "twice": hostkit.identical(custom(*run, foreign=again), once),
-    }
-
-
-def first_steps_of_rising_run(name: str) -> list[int]:
-    """Model calls that a layout guides when it is asked to guide the first of three steps of a rising run."""
-    model, positive, negative, layout = parts(name)
-    guided_model, guided = scenes.guide(model, positive, layout, guided_steps=1)
-    seen = watched_calls(guided_model)
-    levels = torch.tensor([0.5, 1.0, 2.0, 4.0])
-    custom(guided_model, guided, negative, {"samples": scenes.noise(seed=8)}, False, sigmas=levels)
-    return seen
-
-
-def pictures_alone(name: str) -> dict:
-    """How far each picture of a batch of three is from the same picture sampled alone through LatentFromBatch."""
-    model, positive, negative, layout = parts(name)
-    guided_model, guided = scenes.guide(model, positive, layout)
-    batch = hostkit.empty_latent(*LATENT, batch=3)
-
-    def furthest(sample: Any) -> float:
-        together = sample(batch)
-        alone = [
-            sample(hostkit.run_node("LatentFromBatch", samples=batch, batch_index=index, length=1)[0])
-            for index in range(3)
-        ]
-        return max(hostkit.relative_error(found, together[i : i + 1]) for i, found in enumerate(alone))
-
-    return {
-        "plain": furthest(lambda latent: hostkit.ksampler(model, positive, negative, latent)),
-        "ksampler": furthest(
-            lambda latent: scenes.guided_ksampler(model, positive, negative, latent, layout, recurrence=True)
-        ),
-        "custom": furthest(lambda latent: custom(guided_model, guided, negative, latent, True)),
     }
 
 
@@ -252,22 +113,6 @@ def layout_lost(name: str) -> dict:
             run()
         found[key] = list(warnings)
     return {**found, "calls": calls.count}
-
-
-def watched_calls(model: Any) -> list[int]:
-    """A list that fills with the numbers of the model calls that a layout guides."""
-    seen: list[int] = []
-    calls = iter(range(100))
-
-    def spy(executor: Any, x: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Any:
-        call = next(calls)
-        options = args[-1] if args and isinstance(args[-1], dict) else kwargs["transformer_options"]
-        if options.get("patches_replace", {}).get("attn2"):
-            seen.append(call)
-        return executor(x, t, *args, **kwargs)
-
-    model.add_wrapper_with_key("apply_model", "later", spy)
-    return seen
 
 
 def windows(name: str) -> dict:
