@@ -4,6 +4,7 @@ after a restart."""
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ...cones2.concepts.fingerprint import encoder_fingerprint
 from ...cones2.concepts.residual import Residual
 from ...cones2.concepts.residual_file import load_residual, save_residual
 from ...cones2.errors import ResidualError
+from ...cones2.messages import shown
 from ...cones2.training.config import TrainingConfig
 from ...cones2.training.history import CsvLog, Record, read_log
 from ...cones2.training.views import Photo, ViewSettings
@@ -25,6 +27,8 @@ from .training_model import prediction_of
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from comfy.sd import CLIP, VAE
+
+log = logging.getLogger(__name__)
 
 RUNS = "cones2_training"
 """Folder inside the output folder: checkpoints of stopped runs, residuals and logs of finished ones."""
@@ -57,8 +61,12 @@ class Run:
 
     def finish(self, residual: Residual, history: Sequence[Record]) -> None:
         """Keep the result for a re-queue; the checkpoint is no longer needed."""
-        CsvLog(self._path(".csv"), history).close()
         save_residual(residual, self._path(".safetensors"), overwrite=True)
+        try:
+            CsvLog(self._path(".csv"), history).close()
+        except OSError as error:
+            log.warning("the history of this training cannot be kept: %s", shown(error))
+            return
         self.checkpoint.unlink(missing_ok=True)
 
     def keep_partial(self, residual: Residual) -> Path:

@@ -116,6 +116,12 @@ def test_damaged_results_are_trained_again(in_host: HostWorker) -> None:
     assert in_host.training_runs.damaged(needs=("sd15_short",)) == [1, 1]
 
 
+def test_a_residual_is_kept_when_its_history_cannot_be(in_host: HostWorker) -> None:
+    found = in_host.training_runs.without_history(needs=("sd15_short",))
+    assert (found["residual"], found["losses"], found["files"]) == (True, 1, ["rex.safetensors"])
+    assert len(found["warned"]) == 1 and "No space left on device" in found["warned"][0]
+
+
 def test_other_results_are_saved_under_free_names(in_host: HostWorker) -> None:
     assert in_host.training_runs.saved(needs=("sd15_short",)) == [
         "pets/rex.safetensors",

@@ -1,5 +1,6 @@
 """Drivers for training runs: which inputs find their run again, and what stopped, damaged and failed runs leave."""
 
+import errno
 import os
 import shutil
 from contextlib import contextmanager
@@ -190,6 +191,21 @@ def damaged() -> list[int]:
             train("sd15_short", steps=1)
         done.append(len(steps))
     return done
+
+
+def without_history() -> dict:
+    """A disk that takes the residual of a finished training, but not its history."""
+    shutil.rmtree(runs_folder(), ignore_errors=True)
+    runs = scenes.module("nodes.host.training_runs")
+    full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    with mock.patch.object(runs, "CsvLog", full), hostkit.warnings_of() as warnings:
+        (residual,), losses, _ = train("sd15_short", steps=1, save_name="full/rex")
+    return {
+        "residual": bool(residual.tensor.abs().sum() > 0),
+        "losses": len(losses["loss"]),
+        "files": saved_files("full/*"),
+        "warned": [text for text in warnings if "history" in text],
+    }
 
 
 def saved_files(pattern: str) -> list[str]:
