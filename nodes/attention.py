@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from .host.conditioning import Conditioning
-from .host.heat_maps import chosen_steps, heat_maps, heat_pictures, phrases_to_observe
+from .host.heat_maps import chosen_steps, heat_maps, heat_pictures, subjects_to_observe
 from .host.images import to_image
 from .host.sockets import CATEGORY
 from .inputs import scheduler_input, seed_input, steps_input
@@ -78,10 +78,10 @@ class Cones2SubjectAttention(io.ComfyNode):
         last_step: int,
     ) -> io.NodeOutput:
         entry = conditioning[0]
-        phrases = phrases_to_observe(subjects, entry[1])
+        chosen_subjects = subjects_to_observe(subjects, entry[1])
         chosen = chosen_steps(model, scheduler, steps, first_step, last_step)
-        maps = heat_maps(model, entry, phrases, latent["samples"][:1], seed, chosen)
-        return io.NodeOutput(to_image(heat_pictures(maps, phrases, entry[1])))
+        maps = heat_maps(model, entry, chosen_subjects, latent["samples"][:1], seed, chosen)
+        return io.NodeOutput(to_image(heat_pictures(maps, chosen_subjects, entry[1])))
 
 
 NODES = [Cones2SubjectAttention]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..cones2.published.placement import resolve_subjects
+from ..cones2.ranges import ENTRIES
 from .host.guidance_config import (
     config_files,
     config_path,
@@ -40,7 +41,13 @@ class Cones2LoadGuidanceConfig(io.ComfyNode):
                     tooltip="A guidance config in ComfyUI's input folder. The upload button takes the config, its "
                     "layout and its residuals together.",
                 ),
-                io.Int.Input("entry", default=1, min=1, max=1000, tooltip="Which entry of the file, from 1."),
+                io.Int.Input(
+                    "entry",
+                    default=1,
+                    min=int(ENTRIES.low),
+                    max=int(ENTRIES.high),
+                    tooltip="Which entry of the file, from 1.",
+                ),
                 io.Clip.Input(
                     "clip",
                     tooltip="The text encoder the prompt will be encoded with: it decides which words the config's "

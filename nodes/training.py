@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..cones2.ranges import BATCH_SIZE, LEARNING_RATE, SEED, TRAINING_STEPS
 from ..cones2.training.loss_plot import loss_curve
 from .host.images import to_image
 from .host.sockets import CATEGORY, ResidualSocket
@@ -67,14 +68,14 @@ def _inputs() -> list[Any]:
             "steps",
             default=0,
             min=0,
-            max=100000,
+            max=int(TRAINING_STEPS.high),
             tooltip="Updates at most; direct stops when it is done. 0: as many as the method's own recipe has.",
         ),
         io.Float.Input(
             "learning_rate",
             default=0.0,
             min=0.0,
-            max=10.0,
+            max=LEARNING_RATE.high,
             step=1e-7,
             round=1e-7,
             tooltip="0: the one of the method's own recipe.",
@@ -82,19 +83,25 @@ def _inputs() -> list[Any]:
         io.Int.Input(
             "resolution", default=512, min=64, max=2048, step=64, tooltip="Side of the training pictures in pixels."
         ),
-        io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Photos per forward pass; more need more memory."),
+        io.Int.Input(
+            "batch_size",
+            default=1,
+            min=int(BATCH_SIZE.low),
+            max=int(BATCH_SIZE.high),
+            tooltip="Photos per forward pass; more need more memory.",
+        ),
         io.Int.Input(
             "accumulation",
             default=0,
             min=0,
-            max=64,
+            max=int(BATCH_SIZE.high),
             tooltip="Forward passes per update. 0: as many as the method's own recipe needs at this batch size.",
         ),
         io.Int.Input(
             "seed",
             default=0,
             min=0,
-            max=0xFFFFFFFFFFFFFFFF >> 1,
+            max=int(SEED.high),
             control_after_generate=io.ControlAfterGenerate.fixed,
             tooltip="Decides everything random. Another seed is another training.",
         ),

@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 1 bad input or problems found, 2 wrong usage, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    logging.getLogger("diffusers").setLevel(logging.ERROR)  # its remarks are for programrs
+    logging.getLogger("diffusers").setLevel(logging.ERROR)  # its remarks are for programmers
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))
@@ -59,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        print(f"error: {error.name} is not installed: pip install 'cones2[cli]'", file=sys.stderr)
+        print(
+            f'error: {error.name} is not installed: run pip install -e ".[cli]" in this pack\'s folder', file=sys.stderr
+        )
         return 1
     except (Cancelled, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)

@@ -6,6 +6,10 @@ import argparse
 import math
 from collections.abc import Callable, Iterable
 
+import torch
+
+from ..errors import ConfigError
+from ..messages import shown
 from ..ranges import Range
 
 
@@ -24,8 +28,9 @@ def number_in(allowed: Range) -> Callable[[str], float]:
     return read
 
 
-def whole_in(low: int, high: int) -> Callable[[str], int]:
+def whole_in(allowed: Range) -> Callable[[str], int]:
     """A reader of whole numbers of a range."""
+    low, high = int(allowed.low), int(allowed.high)
 
     def read(text: str) -> int:
         if not text.isdecimal() or len(text) > 19 or not low <= int(text) <= high:
@@ -45,6 +50,16 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name. Raises ConfigError when it cannot be used here."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f'device "{shown(name)}" cannot be used here: {shown(str(error).splitlines()[0])}') from error
+    return device
 
 
 def size(text: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import ConfigError
 from ..training.loop import Parallel
-from .sampling_run import usable_device
+from .arguments import usable_device
 
 
 @dataclass(frozen=True)

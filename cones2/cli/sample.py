@@ -11,7 +11,7 @@ import torch
 from ..errors import ConfigError
 from ..layout.colors import DEFAULT_TOLERANCE
 from ..published.rules import PUBLISHED_RULES
-from ..ranges import CFG, COLOR_TOLERANCE, GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT
+from ..ranges import CFG, COLOR_TOLERANCE, GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PICTURES, SEED, STEPS
 from ..rules import OUR_RULES
 from .arguments import number_in, one_of, size, whole_in
 from .jobs import parse_subject
@@ -40,8 +40,6 @@ def add_sample_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
 
 def sample_options(args: argparse.Namespace) -> SampleOptions:
     """The flags as typed values. Raises ConfigError for flags that do not go together."""
-    if args.num_images < 1 or args.steps < 1:
-        raise ConfigError(f"--num-images {args.num_images} --steps {args.steps}: both must be at least 1")
     if args.config is not None and args.subject:
         raise ConfigError("--subject does not go with --config: the config names its subjects")
     if args.config is None and args.prompt is None:
@@ -103,7 +101,7 @@ def _add_scene_flags(group: Any) -> None:
 def _add_guidance_flags(group: Any) -> None:
     group.add_argument(
         "--guidance-steps",
-        type=whole_in(int(GUIDED_STEPS.low), int(GUIDED_STEPS.high)),
+        type=whole_in(GUIDED_STEPS),
         metavar="N",
         help="how many steps follow the layout (default: all)",
     )
@@ -136,15 +134,17 @@ def _add_guidance_flags(group: Any) -> None:
 
 
 def _add_run_flags(group: Any) -> None:
-    group.add_argument("--steps", type=int, default=50, metavar="N", help="sampling steps (default: 50)")
+    group.add_argument("--steps", type=whole_in(STEPS), default=50, metavar="N", help="sampling steps (default: 50)")
     group.add_argument("--cfg", type=number_in(CFG), default=7.5, help="classifier-free guidance scale (default: 7.5)")
     group.add_argument(
         "--seed",
-        type=whole_in(0, 2**63 - 1),
+        type=whole_in(SEED),
         default=0,
         help="seed of the first picture; the next has seed + 1 (default: 0)",
     )
-    group.add_argument("--num-images", type=int, default=1, metavar="N", help="pictures per prompt (default: 1)")
+    group.add_argument(
+        "--num-images", type=whole_in(PICTURES), default=1, metavar="N", help="pictures per prompt (default: 1)"
+    )
     group.add_argument("--size", type=size, metavar="HxW", help="height x width in pixels (default: the model's own)")
     group.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: %(default)s)"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..diffusers_models.latent_model import DiffusersModel, to_images
 from ..diffusers_models.loading import load_model
-from ..errors import ConfigError, ModelError
+from ..errors import ModelError
 from ..guidance.weight_maps import OutsideMode
 from ..layout.colors import color_name
 from ..layout.drawing import grid, layout_picture
@@ -25,6 +25,7 @@ from ..sampling.settings import SamplingSettings
 from ..scene import Scene
 from ..storage.files import write_atomically
 from ..storage.png import write_png
+from .arguments import usable_device
 from .jobs import Job, SubjectFlag, job_from_flags, job_layout, job_scene, jobs_from_config
 
 log = logging.getLogger(__name__)
@@ -88,16 +89,6 @@ def run_sampling(options: SampleOptions) -> int:
         print(f"\ninterrupted: {len(finished)} finished pictures are kept in {options.out}")
         raise
     return 0
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name. Raises ConfigError when it cannot be used here."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f'device "{name}" cannot be used here: {str(error).splitlines()[0]}') from error
-    return device
 
 
 def _jobs(options: SampleOptions) -> list[Job]:

@@ -92,7 +92,6 @@ def _entry(entry: Any, defaults: Mapping[str, Any], folder: Path, parse: Parse) 
     if not isinstance(entry, dict):
         raise ConfigError(f"{shown(reprlib.repr(entry))} is not a mapping of flags, such as subject: dog")
     flags = {str(key).replace("-", "_"): value for key, value in {**defaults, **entry}.items()}
-    flags.setdefault("name", str(flags.get("subject", "")).strip().replace(" ", "_"))
     argv: list[str] = []
     for key, value in flags.items():
         argv += _flag(key, value)

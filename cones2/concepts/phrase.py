@@ -6,8 +6,7 @@ import unicodedata
 
 from ..errors import Cones2Error
 from ..messages import shown
-
-MAX_PHRASE = 200  # characters
+from ..prompt.claims import MAX_PHRASE
 
 
 def subject_phrase(text: str, kind: type[Cones2Error]) -> str:

@@ -47,6 +47,11 @@ class Residual:
         return PhraseRef(self.subject, self.occurrence)
 
     @property
+    def label(self) -> str:
+        """The subject as files hold it and users type it: "dog", or "dog#2"."""
+        return self.subject if self.occurrence is None else f"{self.subject}#{self.occurrence}"
+
+    @property
     def token_num(self) -> int:
         """Number of tokens the residual covers."""
         return int(self.tensor.shape[0])

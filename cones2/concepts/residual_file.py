@@ -85,7 +85,7 @@ def save_residual(residual: Residual, path: Path | str, overwrite: bool = False)
         path = path.with_name(path.name + ".safetensors")
     facts = {
         "format": FORMAT,
-        "subject": residual.subject,
+        "subject": residual.label,
         "family": residual.family,
         "width": str(residual.width),
         "token_num": str(residual.token_num),

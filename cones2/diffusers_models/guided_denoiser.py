@@ -43,6 +43,7 @@ class Network(Protocol):
 class GuidedDenoiser:
     """(x [B, 4, h, w] at noise level σ, σ) → clean latents, of one sampling run.
 
+    halves: the conditionings of one forward pass, see `halves_of`.
     state: what the UNet's cross-attention layers read during the run.
     """
 
@@ -51,20 +52,17 @@ class GuidedDenoiser:
         model: Network,
         scene: Scene,
         settings: SamplingSettings,
+        halves: tuple[Conditioning, ...],
         schedule: Schedule,
         state: ForwardState,
     ) -> None:
-        images = len(settings.seeds)
-        guided_by_cfg = settings.cfg != 1 or settings.dynamic_cfg or scene.rules.scales_cfg
-        self._halves = 2 if guided_by_cfg else 1
-        halves = (scene.negative, scene.positive) if guided_by_cfg else (scene.positive,)
-        self._conditioning = _batch(halves, images)
+        self._halves = len(halves)
+        self._conditioning = _batch(halves, len(settings.seeds))
         self._time_ids = _time_ids(settings, self._conditioning) if model.is_xl else None
         self._model, self._scene, self._settings, self._schedule = model, scene, settings, schedule
         self._sigma_max = schedule.sigmas[0].to(model.device)
         self._growth_sigmas = scene.rules.guidance_sigmas(model.noise, schedule, settings.guided_count)
         self._state = state
-        state.positive = slice(images * (self._halves - 1), None)
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Clean latents [B, 4, h, w]."""
@@ -86,6 +84,13 @@ class GuidedDenoiser:
         self._state.terms = self._scene.terms if guided else ()
         if guided:
             self._state.growth = self._model.noise.growth(float(self._growth_sigmas[step]))
+
+
+def halves_of(scene: Scene, settings: SamplingSettings) -> tuple[Conditioning, ...]:
+    """Negative and positive conditioning; the positive one alone where classifier-free guidance changes nothing."""
+    if settings.cfg != 1 or settings.dynamic_cfg or scene.rules.scales_cfg:
+        return scene.negative, scene.positive
+    return (scene.positive,)
 
 
 def _batch(halves: tuple[Conditioning, ...], images: int) -> Conditioning:

@@ -19,7 +19,7 @@ from ..sampling.noise import Noise
 from ..sampling.settings import SamplingSettings
 from ..scene import Scene
 from .attention import ForwardState, guided_unet
-from .guided_denoiser import GuidedDenoiser
+from .guided_denoiser import GuidedDenoiser, halves_of
 from .text import ClipText
 
 
@@ -121,13 +121,15 @@ class DiffusersModel:
         schedule = self.noise.schedule(settings.steps)
         factor = self.vae_scale_factor
         shape = (self.unet.config.in_channels, settings.height // factor, settings.width // factor)
-        noise = SeededNoise(settings.seeds, shape, self.device)
+        draw = SeededNoise(settings.seeds, shape, self.device)
         sigma_max = (schedule.sigmas.max() ** 2).sqrt()
         repeated = settings.guided_count if settings.recurrence else 0
-        state = ForwardState(observer=observer)
+        halves = halves_of(scene, settings)
+        state = ForwardState(positive=slice(len(settings.seeds) * (len(halves) - 1), None), observer=observer)
         with guided_unet(self.unet, state):
-            denoise = GuidedDenoiser(self, scene, settings, schedule, state)
-            return sample_euler(denoise, noise() * sigma_max, schedule.sigmas, repeated, noise, callback)
+            denoise = GuidedDenoiser(self, scene, settings, halves, schedule, state)
+            renoise = lambda x, sigma, lower: self.noise.renoise(x, draw(), sigma, lower)  # noqa: E731
+            return sample_euler(denoise, draw() * sigma_max, schedule.sigmas, repeated, renoise, callback)
 
     def predict(
         self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, time_ids: Tensor | None = None

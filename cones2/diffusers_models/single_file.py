@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..families.family import family_of_width
 from ..messages import shown
 from ..sampling.noise import Prediction, make_noise
 from ..sampling.schedule import scaled_linear_alphas
@@ -27,7 +28,6 @@ _VAE = "first_stage_model."
 _TINY_VAE = _VAE + "taesd_"
 _CLIP = ("cond_stage_model.transformer.text_model.", "cond_stage_model.model.transformer.text_model.")
 _OPEN_CLIP = "cond_stage_model.model."
-_SD2_WIDTH = 1024
 _SD2_LAYERS = 23  # SD 2 reads the last but one of OpenCLIP's 24 layers; some files leave the last out
 _SD_SCALING = 0.18215
 # The spread of this bias distinguishes SD 2.1's velocity models from its noise models, as ComfyUI does.
@@ -49,7 +49,8 @@ def load_single_file(path: Path, tokenizer: Any) -> DiffusersModel:
             )
     try:
         text = _text_weights(state)
-        is_sd2 = text["embeddings.token_embedding.weight"].shape[1] == _SD2_WIDTH
+        family = family_of_width(text["embeddings.token_embedding.weight"].shape[1])
+        is_sd2 = family is not None and family.key == "sd2"
         if is_sd2:
             tokenizer.pad_token = "!"
         return DiffusersModel(

@@ -115,9 +115,7 @@ def _check_disjoint(grouped: dict[tuple[int, ...], list[Region]]) -> None:
     for indices, regions in grouped.items():
         for index in indices:
             if index in owner:
-                raise LayoutError(
-                    f'"{owner[index]}" and "{regions[0].subject}" share the token at row {index} of the prompt'
-                )
+                raise LayoutError(f'"{owner[index]}" and "{regions[0].subject}" share token {index} of the prompt')
             owner[index] = regions[0].subject
 
 

@@ -44,7 +44,7 @@ Tokenize = Callable[[str], Sequence[Piece]]
 class Token:
     """A real token of a prompt.
 
-    index: its row in the conditioning, 77 · chunk + position, the start token being position 0.
+    index: its place in the conditioning, 77 · chunk + position, the start token being position 0.
     piece: what it says; an embedding vector put into the prompt says nothing (see `embedding`).
     """
 

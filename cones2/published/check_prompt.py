@@ -45,7 +45,7 @@ def placement_problems(
         tokens = min(len(span) for span in placement.claim.spans)
         if needed > tokens:
             problems.append(
-                f'{config.where}: the residual of "{shown(placement.name)}" has {needed} rows, '
+                f'{config.where}: the residual of "{shown(placement.name)}" has {needed} vectors, '
                 f'but "{placement.reference.phrase}" has {tokens} token{"s" if tokens > 1 else ""}'
             )
     return problems

@@ -22,6 +22,7 @@ from typing import Any
 from ..errors import Cones2Error, ConfigError
 from ..layout.painted import ColorEntry
 from ..messages import shown
+from ..ranges import ENTRIES
 from ..rules import DEFAULT_GUIDANCE, GuidanceSettings
 from ..storage.files import read_limited
 from .config_values import ConfigSubject, EntryValues, Problems, quoted
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_GUIDED_STEPS = 50  # published
 MAX_FILE_BYTES = 256 << 10
-MAX_ENTRIES = 200
+MAX_ENTRIES = int(ENTRIES.high)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _parse_json(path: Path, problems: Problems) -> list[Any]:
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{path}: must hold a list of entries (objects with a prompt), not {quoted(data)}")
     if len(entries) > MAX_ENTRIES:
-        raise ConfigError(f"{path} has {len(entries):,} entries: {MAX_ENTRIES} is the limit")
+        raise ConfigError(f"{path} has {len(entries):,} entries: {MAX_ENTRIES:,} is the limit")
     return entries
 
 

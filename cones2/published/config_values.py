@@ -13,6 +13,7 @@ from ..layout.colors import RGB, parse_color
 from ..layout.painted import ColorEntry
 from ..layout.regions import DEFAULT_WEIGHT
 from ..messages import shown
+from ..prompt.claims import MAX_PHRASE
 from ..ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, MAX_REGIONS, OUTSIDE_WEIGHT, REGION_WEIGHT, Range
 
 KEYS = (
@@ -143,6 +144,9 @@ class EntryValues:
             self._wrong("subject_list", item, 'entries such as ["dog", 5] (residual name, token index) or "dog"')
             return None
         name, position = pair
+        if len(name) > MAX_PHRASE:
+            self._problem(f"subject_list: {quoted(name)} is longer than {MAX_PHRASE} characters")
+            return None
         if position is not None and (type(position) is not int or position not in _POSITION):
             key = f"the position of {quoted(name)} in subject_list"
             self._wrong(key, position, "a whole number from 1 (0 is the start token)")
@@ -161,6 +165,9 @@ class EntryValues:
             self._wrong(key, value, 'a subject and its weight such as ["dog", 2.5], or "dog"')
             return None
         subject, typed = pair
+        if len(subject) > MAX_PHRASE:
+            self._problem(f"color_context: {quoted(subject)} is longer than {MAX_PHRASE} characters")
+            return None
         key = f"the weight of {quoted(subject)} in color_context {quoted(text)}"
         weight = self._number(key, typed, DEFAULT_WEIGHT, REGION_WEIGHT)
         try:

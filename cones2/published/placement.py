@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def _claims(choices: list[_Choice], config: GuidanceConfig, occurrences: _Occurr
     """One claim per choice. Longer phrases of the color table ("hot dog") keep their words where they can."""
     prompt, tokenize = occurrences.prompt, occurrences.tokenize
     references = [choice.reference for choice in choices]
-    covered = {span: True for reference in references for span in occurrences.of(reference.phrase)}
+    covered = {span for reference in references for span in occurrences.of(reference.phrase)}
     longer = [phrase for phrase in _table_phrases(config) if _covers(occurrences.of(phrase), covered)]
     try:
         claims = locate_subjects(prompt, [*references, *map(PhraseRef, longer)], tokenize)
@@ -132,12 +133,14 @@ def _claims(choices: list[_Choice], config: GuidanceConfig, occurrences: _Occurr
     return claims[: len(choices)]
 
 
-def _covers(wide: list[Span], covered: dict[Span, bool]) -> bool:
-    """Whether one of the spans contains another one, and more."""
-    parts = {
-        span[start:stop] for span in wide for start in range(len(span)) for stop in range(start + 1, len(span) + 1)
-    }
-    return any(part in covered for part in parts - set(wide))
+def _covers(wide: list[Span], covered: set[Span]) -> bool:
+    """Whether one of the occurrences `wide` of a phrase, in reading order, contains one of the others, and more."""
+    starts = [span[0] for span in wide]
+    for part in covered - set(wide):
+        before = bisect_right(starts, part[0])
+        if before and part[-1] <= wide[before - 1][-1]:
+            return True
+    return False
 
 
 def _table_phrases(config: GuidanceConfig) -> list[str]:

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from ..errors import Cancelled
-from .noise import renoise
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(latents x [B, C, h, w] at noise level σ, σ []) → clean latents [B, C, h, w]."""
+
+Renoise = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(latents at σ_next, σ, σ_next) → latents at the higher σ, with noise of its own for each call."""
 
 
 class StepInfo(NamedTuple):
@@ -55,16 +57,17 @@ def sample_euler(
     denoise: Denoiser,
     latents: Tensor,
     sigmas: Tensor,
-    repeated_steps: int,
-    noise: Callable[[], Tensor],
+    repeated_steps: int = 0,
+    renoise: Renoise | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Latents [B, C, h, w] after all steps.
 
     latents: [B, C, h, w], already scaled to sigmas[0].
     sigmas: float32 [steps + 1].
-    repeated_steps: so many steps, from the first on, are done, noised back to their start with
-    `noise()` (one draw per step), and done again. A step on which σ does not fall is never repeated.
+    repeated_steps: so many steps, from the first on, are done, noised back to their start, and
+    done again. A step on which σ does not fall is never repeated.
+    renoise: how they are noised; None repeats no step.
     callback: called after each step; when it returns False, Cancelled is raised.
     """
     steps = len(sigmas) - 1
@@ -72,10 +75,10 @@ def sample_euler(
     x = latents
     for step in range(steps):
         sigma, sigma_next = sigmas[step], sigmas[step + 1]
-        repeated = step < repeated_steps and bool(sigma_next < sigma)
-        if repeated:
+        repeated = renoise is not None and step < repeated_steps and bool(sigma_next < sigma)
+        if renoise is not None and repeated:
             first = euler_step(x, denoise(x, sigma), sigma, sigma_next)
-            x = renoise(first, noise(), sigma, sigma_next)
+            x = renoise(first, sigma, sigma_next)
         x = euler_step(x, denoise(x, sigma), sigma, sigma_next)
         if callback is not None and callback(StepInfo(step, steps, repeated, float(sigma), x)) is False:
             raise Cancelled(f"stopped after step {step + 1} of {steps}")

@@ -66,6 +66,10 @@ class Noise(ABC):
         """Latents at noise level σ scaled to what the network saw in training."""
         return x / (sigma**2 + 1) ** 0.5
 
+    def renoise(self, x: Tensor, noise: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        """Latents at σ_next taken back to the higher σ with fresh unit noise."""
+        return renoise(x, noise, sigma, sigma_next)
+
     @abstractmethod
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the network should predict of `noisy(latents, noise, timesteps)`."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..concepts.phrase import subject_phrase
 from ..errors import ConfigError
+from ..ranges import BATCH_SIZE, LEARNING_RATE, SEED, TRAINING_STEPS
 from .model import Precision
 
 MethodName = Literal["direct", "paper"]
@@ -47,7 +48,7 @@ class TrainingConfig:
     evaluate_every: updates between validations.
     min_gain: the least relative fall of the validation error that counts as an improvement.
     precision: number format of the frozen networks; float16 scales the loss.
-    seed: decides everything random.
+    seed: of every random draw.
     checkpoint_every: updates between checkpoints, 0 for none but at an interrupt.
     """
 
@@ -150,10 +151,10 @@ _CHOICES = (
     ("precision", ("float32", "float16", "bfloat16")),
 )
 _RANGES: tuple[tuple[str, float, float], ...] = (
-    ("steps", 1, 1_000_000),
-    ("learning_rate", 1e-12, 100),
-    ("batch_size", 1, 1024),
-    ("accumulation", 1, 1024),
+    ("steps", *TRAINING_STEPS),
+    ("learning_rate", *LEARNING_RATE),
+    ("batch_size", *BATCH_SIZE),
+    ("accumulation", *BATCH_SIZE),
     ("warmup_steps", 0, 1_000_000),
     ("weight_decay", 0, 1),
     ("average", 0, 0.9999),
@@ -167,7 +168,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("evaluate_every", 1, 1_000_000),
     ("patience", 0, 1_000_000),
     ("checkpoint_every", 0, 1_000_000),
-    ("seed", 0, 2**63 - 1),
+    ("seed", *SEED),
 )
 
 

@@ -35,4 +35,4 @@ def preview_latents(
         positive = model.predict(noisy, timestep, conditioning, sizes).float()
         return model.noise.denoised(x, sigma, negative + cfg * (positive - negative))
 
-    return sample_euler(denoise, noise() * float(schedule.sigmas[0]), schedule.sigmas, 0, noise)
+    return sample_euler(denoise, noise() * float(schedule.sigmas[0]), schedule.sigmas)

@@ -16,7 +16,7 @@ from .prompt_record import PromptRecord
 if TYPE_CHECKING:
     from comfy.model_sampling import ModelSamplingDiscrete
 
-GUIDE_KEY = "cones2_layout"
+LAYOUT_KEY = "cones2_layout"
 """Key of a conditioning's dict that holds its BoundLayout."""
 
 
@@ -85,7 +85,7 @@ def bind_layout(
     return BoundLayout(layout, weight_maps(layout, spans, outside_weight, outside_mode), guidance_weight, window)
 
 
-def guided_steps(guides: Sequence[BoundLayout], sigmas: Tensor, model_sampling: ModelSamplingDiscrete) -> range:
+def guided_steps(bound: Sequence[BoundLayout], sigmas: Tensor, model_sampling: ModelSamplingDiscrete) -> range:
     """The steps of a run, from the first to the last, that some layout guides; empty when none does.
 
     sigmas: [n + 1]; step i starts at sigmas[i].
@@ -93,6 +93,6 @@ def guided_steps(guides: Sequence[BoundLayout], sigmas: Tensor, model_sampling: 
     active = [
         step
         for step in range(len(sigmas) - 1)
-        if any(guide.active(float(sigmas[step]), sigmas, model_sampling) for guide in guides)
+        if any(layout.active(float(sigmas[step]), sigmas, model_sampling) for layout in bound)
     ]
     return range(active[0], active[-1] + 1) if active else range(0)

@@ -15,8 +15,9 @@ from ...cones2.concepts.residual import Residual, check_width
 from ...cones2.errors import PromptError
 from ...cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ...cones2.layout.regions import Layout
+from ...cones2.messages import shown
 from ...cones2.prompt.claims import locate_subjects, parse_phrase
-from .bound_layout import GUIDE_KEY, Window, bind_layout
+from .bound_layout import LAYOUT_KEY, Window, bind_layout
 from .prompt_record import PROMPT_KEY, PromptRecord, check_known, occurs, prompt_record, read_prompt
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def guide_conditioning(
     """
     records = [prompt_record(options) for _, options in conditioning]
     check_known(records, [parse_phrase(subject) for subject in layout.subjects])
-    guides = [bind_layout(layout, record, guidance_weight, window, outside_mode, outside_weight) for record in records]
+    layouts = [bind_layout(layout, record, guidance_weight, window, outside_mode, outside_weight) for record in records]
     return [
-        _entry(cond, options, GUIDE_KEY, guide) for (cond, options), guide in zip(conditioning, guides, strict=True)
+        _entry(cond, options, LAYOUT_KEY, bound) for (cond, options), bound in zip(conditioning, layouts, strict=True)
     ]
 
 
@@ -115,7 +116,7 @@ def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecor
             'the residual "%s" was trained with another text encoder or CLIP skip than this conditioning (its base '
             "model: %s)",
             residual.subject,
-            residual.metadata.get("base_model", "not stated"),
+            shown(residual.metadata.get("base_model", "not stated")),
         )
     elif other is None and record.layer != record.family.layer:
         log.warning(

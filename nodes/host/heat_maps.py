@@ -20,10 +20,10 @@ from ...cones2.errors import Cones2Error, PromptError
 from ...cones2.guidance.heat_maps import AttentionRecorder, Observer, share_inside
 from ...cones2.layout.drawing import heat_picture, labeled
 from ...cones2.layout.tables import parse_subject_lines
-from ...cones2.prompt.claims import locate_subjects, parse_phrase
+from ...cones2.prompt.claims import PhraseRef, locate_subjects, parse_phrase
 from .attention.call import OBSERVER_KEY
 from .attention.hooks import follows_layouts, install
-from .bound_layout import GUIDE_KEY, BoundLayout
+from .bound_layout import LAYOUT_KEY, BoundLayout
 from .conditioning import Entry
 from .prompt_record import prompt_record
 
@@ -54,13 +54,14 @@ def chosen_steps(model: ModelPatcher, scheduler: str, steps: int, first_step: in
     return ChosenSteps(sigmas, chosen)
 
 
-def phrases_to_observe(subjects: str, options: dict[str, Any]) -> list[str]:
+def subjects_to_observe(subjects: str, options: dict[str, Any]) -> list[PhraseRef]:
     """The typed subjects, one per line; without any those of the layout, or the residuals in the prompt."""
-    guide: BoundLayout | None = options.get(GUIDE_KEY)
-    typed = [line.subject for line in parse_subject_lines(subjects)]
-    carried = (
-        guide.layout.subjects if guide else [str(item.residual.reference) for item in prompt_record(options).placed]
-    )
+    bound: BoundLayout | None = options.get(LAYOUT_KEY)
+    typed = [parse_phrase(line.subject) for line in parse_subject_lines(subjects)]
+    if bound:
+        carried = [parse_phrase(subject) for subject in bound.layout.subjects]
+    else:
+        carried = [item.residual.reference for item in prompt_record(options).placed]
     if not typed and not carried:
         raise PromptError(
             "no subject to look for: name one per line, or connect a conditioning that carries a layout or residuals"
@@ -69,33 +70,32 @@ def phrases_to_observe(subjects: str, options: dict[str, Any]) -> list[str]:
 
 
 def heat_maps(
-    model: ModelPatcher, entry: Entry, phrases: Sequence[str], latents: Tensor, seed: int, chosen: ChosenSteps
+    model: ModelPatcher, entry: Entry, subjects: Sequence[PhraseRef], latents: Tensor, seed: int, chosen: ChosenSteps
 ) -> Tensor:
-    """How much the latents [1, C, h, w] attend to each phrase of the prompt: [phrases, h, w], 0–1."""
+    """How much the latents [1, C, h, w] attend to each subject of the prompt: [subjects, h, w], 0–1."""
     cond, options = entry
     record = prompt_record(options)
-    subjects = [parse_phrase(phrase) for phrase in phrases]
     claims = locate_subjects(record.tokens, subjects, record.tokenize, share=True)
     latents = comfy.sample.fix_empty_latent_channels(model, latents)
     height, width = latents.shape[-2:]
     recorder = AttentionRecorder([claim.token_indices for claim in claims], (height, width))
-    if options.get(GUIDE_KEY) is not None and not follows_layouts(model):
+    if options.get(LAYOUT_KEY) is not None and not follows_layouts(model):
         log.warning(
             "this model does not follow the layout of the conditioning, but the heat maps do: connect the model "
             "output of Apply Layout Guidance here and to the sampler"
         )
-    _look(_observed(model, recorder.observe), [[cond, _whole_picture(options)]], latents, seed, chosen)
+    _observe(_observed(model, recorder.observe), [[cond, _whole_picture(options)]], latents, seed, chosen)
     return recorder.heat_maps()
 
 
-def heat_pictures(maps: Tensor, phrases: Sequence[str], options: dict[str, Any]) -> list[Image.Image]:
-    """The heat maps [phrases, h, w] as labeled pictures."""
+def heat_pictures(maps: Tensor, subjects: Sequence[PhraseRef], options: dict[str, Any]) -> list[Image.Image]:
+    """The heat maps [subjects, h, w] as labeled pictures."""
     height, width = maps.shape[-2:]
     scale = _PICTURE_SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
     return [
-        labeled(heat_picture(heat, *size), _caption(heat, phrase, options.get(GUIDE_KEY)))
-        for heat, phrase in zip(maps, phrases, strict=True)
+        labeled(heat_picture(heat, *size), _caption(heat, subject, options.get(LAYOUT_KEY)))
+        for heat, subject in zip(maps, subjects, strict=True)
     ]
 
 
@@ -110,13 +110,13 @@ def _whole_picture(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in ("area", "mask", "set_area_to_bounds")}
 
 
-def _look(model: ModelPatcher, conditioning: Any, latents: Tensor, seed: int, chosen: ChosenSteps) -> None:
+def _observe(model: ModelPatcher, conditioning: Any, latents: Tensor, seed: int, chosen: ChosenSteps) -> None:
     guider = comfy.samplers.CFGGuider(model)
     guider.inner_set_conds({"positive": conditioning})
     guider.sample(
         comfy.sample.prepare_noise(latents, seed),
         latents,
-        comfy.samplers.KSAMPLER(_Look(chosen.steps)),
+        comfy.samplers.KSAMPLER(_Observation(chosen.steps)),
         chosen.sigmas,
         callback=latent_preview.prepare_callback(model, len(chosen.steps)),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
@@ -125,7 +125,7 @@ def _look(model: ModelPatcher, conditioning: Any, latents: Tensor, seed: int, ch
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Observation:
     """A sampler function that noises the finished latents to each chosen step and calls the model once."""
 
     steps: range
@@ -144,9 +144,9 @@ class _Look:
         return latents
 
 
-def _caption(heat: Tensor, phrase: str, guide: BoundLayout | None) -> str:
-    regions = [region for region in guide.layout.regions if region.subject == phrase] if guide else []
+def _caption(heat: Tensor, subject: PhraseRef, bound: BoundLayout | None) -> str:
+    regions = [region for region in bound.layout.regions if parse_phrase(region.subject) == subject] if bound else []
     if not regions:
-        return phrase
+        return str(subject)
     inside = torch.stack([region.mask for region in regions]).any(0)
-    return f"{phrase}: {share_inside(heat, inside):.0%} inside its region"
+    return f"{subject}: {share_inside(heat, inside):.0%} inside its region"

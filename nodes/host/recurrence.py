@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ...cones2.errors import ModelError
 from ...cones2.sampling.euler import StepInfo, sample_euler
+from ...cones2.sampling.noise import renoise
 from ...cones2.sampling.picture_noise import PictureNoise
-from .attention.hooks import KEY, follows_layouts, run_guides
+from .attention.hooks import KEY, follows_layouts, layouts_of_run
 from .bound_layout import guided_steps
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _sample_recurrent(executor: WrapperExecutor, *args: Any, **kwargs: Any) -> A
 
 
 class RecurrentSampler(comfy.samplers.KSAMPLER):
-    """A KSAMPLER that tells its recurrent function the starting noise."""
+    """A KSAMPLER that passes the starting noise on to its recurrent function."""
 
     def sample(
         self, model_wrap: Any, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, noise: Tensor, *args: Any,
@@ -125,19 +126,22 @@ def _repeated_euler(
         sigma = sigmas[info.step]
         callback({"i": info.step, "x": info.latents, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
-    return sample_euler(denoise, x, sigmas, len(sigmas) - 1, lambda: noise().to(x), report)
+    def again(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        return renoise(x, noise().to(x), sigma, sigma_next)
+
+    return sample_euler(denoise, x, sigmas, len(sigmas) - 1, again, report)
 
 
 def _guided_steps(guider: comfy.samplers.CFGGuider, sigmas: Tensor) -> range:
     """The steps that a layout guides; none on a model that does not follow layouts."""
-    guides = run_guides(guider)
-    if guides and not follows_layouts(guider.model_patcher):
+    layouts = layouts_of_run(guider)
+    if layouts and not follows_layouts(guider.model_patcher):
         log.warning(
             "the conditioning carries a layout that this model does not follow, so the picture is made without: "
             "connect the model output of Apply Layout Guidance too"
         )
         return range(0)
-    return guided_steps(guides, sigmas, guider.inner_model.model_sampling)
+    return guided_steps(layouts, sigmas, guider.inner_model.model_sampling)
 
 
 def _shifted(callback: Callback | None, first: int) -> Callback:

@@ -16,8 +16,10 @@ FOREIGN = "import sys, os\ndef f( ):\n  x = undefined\n"  # wrong in style, name
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tracked files, beside what `make demo`, the command line and a user leave there."""
-    if shutil.which("git") is None or shutil.which("make") is None or not (ROOT / ".git").exists():
-        pytest.skip("this needs make and a git clone")
+    missing = [tool for tool in ("git", "make") if shutil.which(tool) is None]
+    missing += [] if (Path(sys.executable).parent / "ruff").exists() else ["ruff"]
+    if missing or not (ROOT / ".git").exists():
+        pytest.skip(f"this needs a git clone and {', '.join(missing)}")
     folder = tmp_path_factory.mktemp("clone")
     tracked = subprocess.check_output(["git", "ls-files", "-z", "*.py", "*.toml", "Makefile", ".gitignore"], cwd=ROOT)
     for name in tracked.decode().split("\0")[:-1]:

@@ -48,13 +48,13 @@ class Run:
         default_factory=dict
     )
 
-    def terms_of(self, guide: BoundLayout, window: LatentWindow | None, area: Area | None) -> Sequence[AttentionTerm]:
+    def terms_of(self, layout: BoundLayout, window: LatentWindow | None, area: Area | None) -> Sequence[AttentionTerm]:
         """The layout's terms for a window of the picture and an area within that window; None: all of it."""
-        key = (guide, window, area)
+        key = (layout, window, area)
         if key not in self.terms:
-            maps = guide.maps.copy() if window is None else select_cells(guide.maps, *window)
+            maps = layout.maps.copy() if window is None else select_cells(layout.maps, *window)
             maps = maps if area is None else maps.crop(*area)
-            self.terms[key] = (LayoutBias(maps, guide.guidance_weight),)
+            self.terms[key] = (LayoutBias(maps, layout.guidance_weight),)
         return self.terms[key]
 
 

@@ -18,7 +18,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....cones2.errors import ModelError
-from ..bound_layout import GUIDE_KEY, BoundLayout
+from ..bound_layout import LAYOUT_KEY, BoundLayout
 from ..prompt_record import PROMPT_KEY
 from .call import CALL_KEY, OBSERVER_KEY, RUN_KEY, Area, Call, Guided, LatentWindow, Run
 from .unet import Forward, layer_keys, with_attention
@@ -60,20 +60,20 @@ def follows_layouts(model: ModelPatcher) -> bool:
     return bool(model.get_wrappers(WrappersMP.APPLY_MODEL, KEY))
 
 
-def run_guides(guider: CFGGuider) -> list[BoundLayout]:
+def layouts_of_run(guider: CFGGuider) -> list[BoundLayout]:
     """The layouts of all conditionings that a guider samples with."""
-    found = [cond.get(GUIDE_KEY) for conds in guider.conds.values() for cond in conds]
-    return [guide for guide in dict.fromkeys(found) if guide is not None]
+    found = [cond.get(LAYOUT_KEY) for conds in guider.conds.values() for cond in conds]
+    return [layout for layout in dict.fromkeys(found) if layout is not None]
 
 
 def start_run(executor: WrapperExecutor, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
     """OUTER_SAMPLE hook: gives the run a cache of its own, which ends with it."""
     guider = executor.class_obj
     options = guider.model_options["transformer_options"]
-    guides = run_guides(guider)
-    for guide in guides:
-        guide.layout.warn_if_stretched(*noise.shape[-2:])
-    if not guides and OBSERVER_KEY not in options:
+    layouts = layouts_of_run(guider)
+    for bound in layouts:
+        bound.layout.warn_if_stretched(*noise.shape[-2:])
+    if not layouts and OBSERVER_KEY not in options:
         log.warning("%s", _no_layout([cond for conds in guider.conds.values() for cond in conds]))
     options[RUN_KEY] = Run((noise.shape[-2], noise.shape[-1]))
     return executor(noise, *args, **kwargs)
@@ -110,9 +110,9 @@ def record_guided(
     sigma, run_sigmas = float(timestep.flatten()[0]), options.get("sample_sigmas")
     guided: dict[tuple[int, uuid.UUID], Guided] = {}
     for index, entries in enumerate(conds):
-        for cond, guide, prompt in _with_layouts(entries or []):
-            if guide.active(sigma, run_sigmas, model.model_sampling):
-                terms = run.terms_of(guide, window, _area(cond.get("area"), x.shape[-2:]))
+        for cond, layout, prompt in _with_layouts(entries or []):
+            if layout.active(sigma, run_sigmas, model.model_sampling):
+                terms = run.terms_of(layout, window, _area(cond.get("area"), x.shape[-2:]))
                 guided[index, cond["uuid"]] = Guided(terms, prompt.shape[1])
     if guided or CALL_KEY in options:
         model_options = {**model_options, "transformer_options": {**options, CALL_KEY: Call(guided)}}
@@ -125,12 +125,12 @@ def _with_layouts(entries: Sequence[Cond]) -> Iterator[tuple[Cond, BoundLayout, 
     ComfyUI pairs each area conditioning with an entry in the other list. That entry copies the area and uuid
     but uses the other list's largest prompt, so it must use that prompt's layout.
     """
-    layouts = {id(_prompt(cond)): cond.get(GUIDE_KEY) for cond in entries if _runs_own_prompt(cond)}
+    layouts = {id(_prompt(cond)): cond.get(LAYOUT_KEY) for cond in entries if _runs_own_prompt(cond)}
     for cond in entries:
         prompt = _prompt(cond)
-        guide = cond.get(GUIDE_KEY) if _runs_own_prompt(cond) else layouts.get(id(prompt))
-        if guide is not None and prompt is not None:
-            yield cond, guide, prompt
+        layout = cond.get(LAYOUT_KEY) if _runs_own_prompt(cond) else layouts.get(id(prompt))
+        if layout is not None and prompt is not None:
+            yield cond, layout, prompt
 
 
 def _prompt(cond: Cond) -> Tensor | None:

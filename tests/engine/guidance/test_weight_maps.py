@@ -153,7 +153,7 @@ def test_published_overlap_excludes_a_shared_token_everywhere():
     left, right = (region.mask for region in two_boxes().regions)
     summed = torch.where(left, 2.5, NEGATIVE) + torch.where(right, 2.5, NEGATIVE)
     assert summed.max() < -9e7
-    with pytest.raises(LayoutError, match='"dog" and "cat" share the token at row 2'):
+    with pytest.raises(LayoutError, match='"dog" and "cat" share token 2'):
         weight_maps(two_boxes(), [[(2, 3)], [(2,)]])
 
 

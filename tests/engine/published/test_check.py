@@ -106,7 +106,7 @@ def test_subject_that_is_not_in_the_prompt(folder: Path) -> None:
 
 def test_residual_with_more_rows_than_tokens(folder: Path) -> None:
     problems = check(folder, {"residual_dict": {"mug": "hotdog.pt"}, "subject_list": ["mug"]})
-    assert problems == ['1: the residual of "mug" has 2 rows, but "mug" has 1 token']
+    assert problems == ['1: the residual of "mug" has 2 vectors, but "mug" has 1 token']
 
 
 def test_without_a_tokenizer_phrases_are_not_judged(folder: Path) -> None:

@@ -223,7 +223,7 @@ def test_problems_are_named_up_to_a_limit(folder: Path) -> None:
             [ENTRY | {"color_context": {f"{index},0,0": "dog" for index in range(200)}}],
             "color_context has 200 subjects: 32 is the limit",
         ),
-        ([{"prompt": "a dog"}] * 5_000, "has 5,000 entries: 200 is the limit"),
+        ([{"prompt": "a dog"}] * 5_000, "has 5,000 entries: 1,000 is the limit"),
         ([{"prompt": "a dog", "x" * 250_000: 1}], None),
     ],
     ids=["file", "prompt", "subjects", "colors", "entries", "key"],

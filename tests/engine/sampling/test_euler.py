@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 
 from cones2.errors import Cancelled
 from cones2.sampling.euler import SeededNoise, StepInfo, euler_step, sample_euler
+from cones2.sampling.noise import renoise
 
 SIGMAS = torch.tensor([10.0, 5.0, 2.0, 1.0, 0.0])
 
 
 def toy_denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     return x * (0.3 - 0.02 * sigma) + 0.1 * sigma
+
+
+def fresh(draw):
+    """How steps are noised back with these draws."""
+    return lambda x, sigma, sigma_next: renoise(x, draw(), sigma, sigma_next)
 
 
 def naive_sampling(latents, sigmas, repeated_steps, noise):
@@ -38,7 +44,7 @@ def naive_sampling(latents, sigmas, repeated_steps, noise):
 @given(st.integers(0, 6), st.integers(0, 100))
 def test_equals_the_written_out_algorithm(repeated_steps, seed):
     latents = SeededNoise([seed], (4, 2, 3))() * 10
-    ours = sample_euler(toy_denoiser, latents, SIGMAS, repeated_steps, SeededNoise([seed + 1], (4, 2, 3)))
+    ours = sample_euler(toy_denoiser, latents, SIGMAS, repeated_steps, fresh(SeededNoise([seed + 1], (4, 2, 3))))
     expected = naive_sampling(latents, SIGMAS, repeated_steps, SeededNoise([seed + 1], (4, 2, 3)))
     assert torch.allclose(ours, expected, atol=1e-4)
 
@@ -46,7 +52,7 @@ def test_equals_the_written_out_algorithm(repeated_steps, seed):
 @pytest.mark.parametrize("repeated_steps", [0, 3])
 def test_one_draw_per_repeated_step(repeated_steps):
     noise = Mock(return_value=torch.zeros(1, 1, 1, 1))
-    sample_euler(toy_denoiser, torch.zeros(1, 1, 1, 1), SIGMAS, repeated_steps, noise)
+    sample_euler(toy_denoiser, torch.zeros(1, 1, 1, 1), SIGMAS, repeated_steps, fresh(noise))
     assert noise.call_count == repeated_steps
 
 
@@ -55,7 +61,7 @@ def test_steps_on_which_the_noise_does_not_fall_are_done_once():
     sigmas = torch.tensor([2.0, 5.0, 5.0, 1.0, 0.0])
     noise = Mock(return_value=torch.zeros(1, 1, 1, 1))
     seen: list[StepInfo] = []
-    out = sample_euler(toy_denoiser, torch.ones(1, 1, 1, 1), sigmas, 4, noise, seen.append)
+    out = sample_euler(toy_denoiser, torch.ones(1, 1, 1, 1), sigmas, 4, fresh(noise), seen.append)
     assert torch.isfinite(out).all()
     assert [info.repeated for info in seen] == [False, False, True, True]
     assert noise.call_count == 2
@@ -66,14 +72,14 @@ def zeros() -> torch.Tensor:
 
 
 def test_last_step_ends_at_the_denoised_picture():
-    out = sample_euler(lambda x, sigma: torch.full_like(x, 7.0), zeros() + 1, SIGMAS, 4, zeros)
+    out = sample_euler(lambda x, sigma: torch.full_like(x, 7.0), zeros() + 1, SIGMAS, 4, fresh(zeros))
     assert float(out) == pytest.approx(7.0)
 
 
 def test_callback_sees_every_outer_step():
     seen: list[StepInfo] = []
     out = sample_euler(
-        toy_denoiser, torch.ones(2, 1, 1, 1), SIGMAS, 2, lambda: torch.zeros(2, 1, 1, 1), callback=seen.append
+        toy_denoiser, torch.ones(2, 1, 1, 1), SIGMAS, 2, fresh(lambda: torch.zeros(2, 1, 1, 1)), callback=seen.append
     )
     assert [(info.step, info.steps, info.repeated, info.sigma) for info in seen] == [
         (0, 4, True, 10.0),
@@ -86,7 +92,7 @@ def test_callback_sees_every_outer_step():
 
 def test_callback_cancels():
     with pytest.raises(Cancelled, match="stopped after step 2 of 4"):
-        sample_euler(toy_denoiser, torch.ones(1, 1, 1, 1), SIGMAS, 0, zeros, callback=lambda info: info.step < 1)
+        sample_euler(toy_denoiser, torch.ones(1, 1, 1, 1), SIGMAS, callback=lambda info: info.step < 1)
 
 
 def test_seeds_give_each_image_what_it_gets_alone():

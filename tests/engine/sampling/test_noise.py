@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cones2.sampling.noise import log_growth, make_noise, renoise
+from cones2.sampling.noise import log_growth, make_noise
 from cones2.sampling.schedule import scaled_linear_alphas
 
 ALPHAS = torch.tensor([0.81, 0.36])
@@ -44,7 +44,7 @@ def test_a_perfect_prediction_gives_back_the_clean_latents(kind, timestep, seed)
 @given(st.floats(0, 15), st.floats(0, 1))
 def test_renoised_latents_have_the_noise_of_the_higher_level(sigma, share):
     low, high = torch.tensor(sigma * share), torch.tensor(sigma)
-    added = renoise(torch.zeros(1), torch.ones(1), high, low)
+    added = make_noise("epsilon", ALPHAS).renoise(torch.zeros(1), torch.ones(1), high, low)
     assert float(added**2 + low**2) == pytest.approx(float(high**2), abs=1e-3)
 
 
