@@ -41,5 +41,8 @@ ENTRIES = Range(1, 1000)
 TRAINING_STEPS = Range(1, 1_000_000)
 LEARNING_RATE = Range(1e-12, 100)
 BATCH_SIZE = Range(1, 1024)
+MAX_PHRASE = 200
+"""Characters of a subject's phrase."""
+
 MAX_REGIONS = 32
 """Regions of one layout; each costs a picture of memory."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any
 
 import comfy.samplers
@@ -19,8 +19,9 @@ from .host.sockets import LayoutSocket
 def check_numbers(**numbers: float) -> None:
     """Raise Cones2Error for NaN or infinity. The host checks what is typed, not what other nodes send."""
     for name, value in numbers.items():
-        if not math.isfinite(value):
-            raise Cones2Error(f"{name} is {value}: it must be a finite number")
+        if not abs(value) <= sys.float_info.max:
+            what = value if isinstance(value, float) else "too large"
+            raise Cones2Error(f"{name} is {what}: it must be a finite number")
 
 
 def model_input() -> io.Model.Input:

@@ -6,7 +6,7 @@ import unicodedata
 
 from ..errors import Cones2Error
 from ..messages import shown
-from ..prompt.claims import MAX_PHRASE
+from ..ranges import MAX_PHRASE
 
 
 def subject_phrase(text: str, kind: type[Cones2Error]) -> str:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageFilter
+from PIL import ImageColor
 
 from ..errors import LayoutError
 from ..messages import shown
@@ -81,8 +81,10 @@ def _nearest_of(
     packed: NDArray[np.int32], palette: NDArray[np.int32], table: int, tolerance: float
 ) -> NDArray[np.int64]:
     """Index of the nearest of the first `table` palette colors for each packed color, else −1."""
-    values = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=-1)
-    squared = ((values[:, None, :] - palette[None]) ** 2).sum(-1)
+    values = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=-1).astype(np.float32)
+    colors = palette.astype(np.float32)
+    # |v - c|², without a difference per channel; all terms are whole numbers that float32 holds exactly
+    squared = (values**2).sum(-1, keepdims=True) + (colors**2).sum(-1) - 2 * values @ colors.T
     nearest = squared.argmin(-1)
     return np.where((squared.min(-1) <= tolerance**2) & (nearest < table), nearest, -1)
 
@@ -119,10 +121,17 @@ def without_fringe(mask: NDArray[np.bool_], pixels: NDArray[np.uint8], color: RG
     exact = np.zeros_like(mask)
     exact[mask] = ((pixels[mask].astype(np.int32) - np.array(color, dtype=np.int32)) ** 2).sum(-1) <= _EXACT**2
     strokes = exact & (_neighbors(exact) >= 2)
-    picture = Image.fromarray(mask.astype(np.uint8))
-    opened = np.asarray(picture.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))).astype(bool)
+    opened = _over_neighbors(np.logical_or, _over_neighbors(np.logical_and, mask))
     kept: NDArray[np.bool_] = strokes | (opened & mask)
     return kept if kept.any() else mask
+
+
+def _over_neighbors(combine: np.ufunc, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Each cell combined with its 8 neighbors; the picture's edge is repeated beyond it."""
+    padded = np.pad(mask, 1, mode="edge")
+    rows = combine(combine(padded[:-2], padded[1:-1]), padded[2:])
+    around: NDArray[np.bool_] = combine(combine(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+    return around
 
 
 def _neighbors(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

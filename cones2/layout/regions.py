@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import LayoutError
 from ..messages import shown
-from ..ranges import MAX_REGIONS, REGION_WEIGHT
+from ..ranges import MAX_PHRASE, MAX_REGIONS, REGION_WEIGHT
 from .colors import RGB
 from .grid import canvas_within, resize_set
 
@@ -67,6 +67,8 @@ class Layout:
     def __post_init__(self) -> None:
         check_region_count(len(self.regions))
         for region in self.regions:
+            if len(region.subject) > MAX_PHRASE:
+                raise LayoutError(f'the subject "{shown(region.subject, 40)}" is longer than {MAX_PHRASE} characters')
             if region.mask.dtype != torch.bool or region.mask.shape != (self.height, self.width):
                 raise LayoutError(
                     f'the mask of "{shown(region.subject)}" is {region.mask.dtype} {tuple(region.mask.shape)}, '

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 
 from ..errors import PromptError
 from ..messages import shown
+from ..ranges import MAX_PHRASE
 from .tokens import PromptTokens, Span, Tokenize, bare_phrase, find_places, is_edge, listed_words, phrase_ids
 
 log = logging.getLogger(__name__)
-
-MAX_PHRASE = 200  # characters
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from ..layout.colors import RGB, parse_color
 from ..layout.painted import ColorEntry
 from ..layout.regions import DEFAULT_WEIGHT
 from ..messages import shown
-from ..prompt.claims import MAX_PHRASE
-from ..ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, MAX_REGIONS, OUTSIDE_WEIGHT, REGION_WEIGHT, Range
+from ..ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, MAX_PHRASE, MAX_REGIONS, OUTSIDE_WEIGHT, REGION_WEIGHT, Range
 
 KEYS = (
     "prompt",
@@ -27,6 +26,7 @@ KEYS = (
     "weight_negative",
 )
 MAX_PROMPT = 10_000  # characters
+_MAX_PATH = 1_000  # characters
 _MAX_PROBLEMS = 50
 _POSITION = Range(1, 100_000)
 
@@ -179,6 +179,9 @@ class EntryValues:
     def _file(self, key: str, value: Any, folders: Sequence[Path] = ()) -> Path | None:
         if not _is_text(value) or "\0" in value:
             self._wrong(key, value, "the path of a file")
+            return None
+        if len(value) > _MAX_PATH:
+            self._problem(f"{key} is {quoted(value)}: a path of at most {_MAX_PATH:,} characters is needed")
             return None
         candidates = _candidates(value, self.folder)
         allowed = [path for path in candidates if _inside(path, self.confine_to)]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import PromptError
-from ..prompt.tokens import PromptTokens, Span, Tokenize, bare_phrase
+from ..messages import shown
+from ..prompt.tokens import CHUNK_CONTENT, CHUNK_LENGTH, PromptTokens, Span, Tokenize, bare_phrase
 
 PromptTokensOf = Callable[[str], PromptTokens]
 
@@ -60,7 +61,8 @@ def place_subject(template: str, subject: str, prompt_tokens: PromptTokensOf, to
 
     The tokens follow from what comes before the subject, not from a search for its words: the caption
     "a photo of the small small dog" has the subject "small dog" at its last two tokens.
-    Raises PromptError for a subject without tokens, or one the tokenizer joins with its neighbors.
+    Raises PromptError for a subject without tokens, with more than fit into one chunk, or one the tokenizer joins
+    with its neighbors.
     """
     phrase = bare_phrase(subject)
     pieces = tokenize(phrase) if phrase else []
@@ -69,6 +71,11 @@ def place_subject(template: str, subject: str, prompt_tokens: PromptTokensOf, to
     lead = template.partition("{}")[0].strip()
     before = len(tokenize(lead)) if lead else 0
     prompt = prompt_tokens(template.replace("{}", phrase))
+    if prompt.length > CHUNK_LENGTH:
+        raise PromptError(
+            f'the subject "{shown(subject, 80)}" has {len(pieces)} tokens: with the caption around it that is more '
+            f"than the {CHUNK_CONTENT} of one prompt"
+        )
     found = prompt.tokens[before : before + len(pieces)]
     if [token.piece.id for token in found] != [piece.id for piece in pieces]:
         raise PromptError(f'the subject "{subject}" is tokenized differently inside "{prompt.prompt}"')

@@ -56,7 +56,7 @@ def residual_path(name: str) -> Path:
     """Where a name is saved: inside the first residual folder, always as .safetensors.
 
     Folders that are links are followed, as they are when residuals are loaded. Raises ResidualError for a name
-    that leads out of the folder or through a file, or that some operating system cannot store.
+    that leads out of the folder or through a file, is too long, or that some operating system cannot store.
     """
     root = residual_folders()[0]
     stem = name.strip().removesuffix(".safetensors").replace("\\", "/")
@@ -66,6 +66,10 @@ def residual_path(name: str) -> Path:
     for part in inside.parts:
         check_file_name(part, ResidualError)
     path = root.joinpath(*inside.parent.parts, f"{inside.name}.safetensors")
+    try:
+        path.exists()
+    except OSError as error:  # longer than the file system allows
+        raise ResidualError(f'nothing can be saved as "{shown(name)}": {error.strerror}') from error
     for folder in path.parents[: len(inside.parts) - 1]:
         if os.path.isfile(folder):
             raise ResidualError(f'nothing can be saved as "{shown(name)}": {folder} is a file, not a folder')

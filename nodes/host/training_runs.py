@@ -17,7 +17,7 @@ from torch import Tensor
 from ...cones2.concepts.fingerprint import encoder_fingerprint
 from ...cones2.concepts.residual import Residual
 from ...cones2.concepts.residual_file import load_residual, save_residual
-from ...cones2.errors import ResidualError
+from ...cones2.errors import Cones2Error, ResidualError
 from ...cones2.messages import shown
 from ...cones2.training.config import TrainingConfig
 from ...cones2.training.history import CsvLog, Record, read_log
@@ -60,12 +60,15 @@ class Run:
         return (residual, history) if history else None
 
     def finish(self, residual: Residual, history: Sequence[Record]) -> None:
-        """Keep the result for a re-queue; the checkpoint is no longer needed."""
-        save_residual(residual, self._path(".safetensors"), overwrite=True)
+        """Keep the result for a re-queue; the checkpoint is no longer needed.
+
+        What cannot be written is a warning: the graph goes on with the residual, and saves it elsewhere.
+        """
         try:
+            save_residual(residual, self._path(".safetensors"), overwrite=True)
             CsvLog(self._path(".csv"), history).close()
-        except OSError as error:
-            log.warning("the history of this training cannot be kept: %s", shown(error))
+        except (Cones2Error, OSError) as error:
+            log.warning("this training cannot be kept for the next run of the same inputs: %s", shown(error))
             return
         self.checkpoint.unlink(missing_ok=True)
 

@@ -47,6 +47,7 @@ def test_other_encoders_and_clip_skip_warn(in_host: HostWorker) -> None:
     assert found["plain"] == found["same encoder"] == found["trained with skip"] == []
     assert len(found["skip"]) == 1 and "CLIP skip" in found["skip"][0]
     assert len(found["other encoder"]) == 1 and "Skipped 1.5" in found["other encoder"][0]
+    assert len(found["forged"]) == 1 and found["forged"][0].isprintable() and len(found["forged"][0]) < 500
 
 
 def test_residual_files_are_found_saved_and_reloaded(in_host: HostWorker) -> None:
@@ -163,6 +164,8 @@ MESSAGES = {
     "400 digits": ("LayoutError: a bounding box has a number of more than 300 digits",),
     "5000 digits": ("LayoutError: a bounding box has a number of more than 300 digits",),
     "NaN box": ('LayoutError: the box of "dog" is', "finite numbers"),
+    "huge strength": ("Cones2Error: strength is too large: it must be a finite number",),
+    "too long a path": ('ResidualError: nothing can be saved as "aaa', "File name too long"),
     "NaN strength": ("Cones2Error: strength is nan: it must be a finite number",),
     "NaN guidance": ("Cones2Error: guidance_weight is nan",),
     "NaN percent": ("Cones2Error: end_percent is nan",),

@@ -116,10 +116,13 @@ def test_damaged_results_are_trained_again(in_host: HostWorker) -> None:
     assert in_host.training_runs.damaged(needs=("sd15_short",)) == [1, 1]
 
 
-def test_a_residual_is_kept_when_its_history_cannot_be(in_host: HostWorker) -> None:
-    found = in_host.training_runs.without_history(needs=("sd15_short",))
-    assert (found["residual"], found["losses"], found["files"]) == (True, 1, ["rex.safetensors"])
-    assert len(found["warned"]) == 1 and "No space left on device" in found["warned"][0]
+def test_a_residual_is_kept_when_its_run_cannot_be(in_host: HostWorker) -> None:
+    found = in_host.training_runs.on_a_full_disk(needs=("sd15_short",))
+    for part, waiting in (("history", ["safetensors"]), ("residual", [])):
+        case = found[part]
+        assert (case["residual"], case["losses"]) == (True, 1), part
+        assert case["files"] == [f"full/{part}.safetensors"] and set(waiting) <= set(case["left"]), part
+        assert len(case["warned"]) == 1 and "No space left on device" in case["warned"][0], part
 
 
 def test_other_results_are_saved_under_free_names(in_host: HostWorker) -> None:

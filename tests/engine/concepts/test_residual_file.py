@@ -99,6 +99,12 @@ def test_subject(tmp_path: Path) -> None:
     assert load_residual(write(tmp_path, saved(torch.ones(1, 8)), "dog6_colabv6.pt")).subject == "dog6 colabv6"
 
 
+def test_a_chosen_occurrence_is_saved_with_its_subject(tmp_path: Path) -> None:
+    second = make_residual("dog", torch.ones(1, 8)).with_reference(PhraseRef("dog", 2))
+    loaded = load_residual(save_residual(second, tmp_path / "dog"))
+    assert loaded.reference == second.reference == PhraseRef("dog", 2)
+
+
 def test_the_only_matrix_is_the_residual(tmp_path: Path) -> None:
     tensors = {"dog": torch.ones(2, 8), "step": torch.tensor(4)}
     assert load_residual(write(tmp_path, serialize(tensors))).token_num == 2

@@ -243,6 +243,11 @@ def test_weights_must_be_numbers_of_the_allowed_range(weight):
         layout_from_masks([torch.ones(2, 2)], ["dog"], weights=[weight])
 
 
+def test_the_phrase_of_a_region_is_bounded():
+    with pytest.raises(LayoutError, match="longer than 200 characters"):
+        layout_from_masks([torch.ones(2, 2)], ["W" * 40_000])
+
+
 def test_overlapping_boxes_keep_both_regions():
     layout = layout_from_boxes([Box(0, 0, 60, 40), Box(30, 20, 60, 40)], ["dog", "cat"], 64, 96)
     dog, cat = (region.mask for region in layout.regions)

@@ -89,7 +89,10 @@ def test_byte_order_mark_and_short_forms(folder: Path) -> None:
         ),
         ({"layout": ["beach.png"]}, r"layout is .*: it must be the path"),
         ({"layout": "a\0b"}, r"layout is .*: it must be the path"),
-        ({"layout": "x" * 5000}, r"layout is .*: no such file"),
+        ({"layout": "x" * 900}, r"layout is .*: no such file"),
+        ({"layout": "x/" * 501}, "layout is .*: a path of at most 1,000 characters"),
+        ({"subject_list": ["g" * 201]}, "subject_list: .* is longer than 200 characters"),
+        ({"color_context": {"255,0,0": ["dog " * 51, 2.5]}}, "color_context: .* is longer than 200 characters"),
     ],
 )
 def test_wrong_values_are_named(folder: Path, changes: dict[str, Any], message: str) -> None:

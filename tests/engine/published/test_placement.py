@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cones2.errors import ConfigError
 from cones2.prompt.claims import Claim, PhraseRef
-from cones2.published.placement import Placement, resolve_subjects
+from cones2.prompt.tokens import find_phrase
+from cones2.published.placement import Placement, _covers, resolve_subjects
 from tests.support.guidance_configs import load_one
 from tests.support.small_tokenizer import stream, tokenize
 
@@ -125,3 +129,24 @@ def test_each_phrase_is_searched_in_the_prompt_once(folder: Path) -> None:
 
     placed = resolve_subjects(config, stream(config.prompt), counting)
     assert len(placed) == 32 and len(texts) < 150
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["hot", "dog", "mug"]), min_size=1, max_size=12), st.data())
+def test_longer_phrases_are_found_as_by_looking_at_every_part(words: list[str], data: st.DataObject) -> None:
+    """`_covers` against all parts of all spans."""
+    prompt = stream(" ".join(words))
+    phrases = [" ".join(data.draw(st.lists(st.sampled_from(words), min_size=1, max_size=3))) for _ in range(2)]
+    wide, narrow = (find_phrase(prompt, phrase, tokenize) for phrase in phrases)
+    parts = {span[a:b] for span in wide for a in range(len(span)) for b in range(a + 1, len(span) + 1)}
+    assert _covers(wide, set(narrow)) == bool((parts - set(wide)) & set(narrow))
+
+
+def test_a_prompt_of_one_word_repeated_costs_little_memory(folder: Path) -> None:
+    """The prompt and a color's phrase are the same word over and over: all their parts would fill the memory."""
+    tracemalloc.start()
+    try:
+        place(folder, "dog " * 2400, ["dog"], {"255,0,0": ["dog " * 50, 2.5]})
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()

@@ -152,6 +152,20 @@ def test_grays_of_16_bits_are_scaled_not_clipped(tmp_path):
     assert open_mask(tmp_path / "a.png").getpixel((0, 0)) == 127
 
 
+def test_the_transparent_gray_of_16_bits_is_white_and_no_other(tmp_path):
+    grays = np.full((20, 20), 8192, np.uint16)
+    grays[:, 10:] = 32768
+    Image.fromarray(grays).save(tmp_path / "a.png", transparency=32768)
+    photo = open_photo(tmp_path / "a.png")
+    assert photo.getpixel((0, 0)) == (31, 31, 31) and photo.getpixel((19, 0)) == (255, 255, 255)
+
+
+def test_the_lightness_of_a_lab_picture_is_its_mask(tmp_path):
+    Image.merge("LAB", [Image.new("L", (20, 20), value) for value in (200, 90, 160)]).save(tmp_path / "a.tif")
+    assert open_mask(tmp_path / "a.tif").getpixel((0, 0)) == 200
+    assert open_photo(tmp_path / "a.tif").mode == "RGB"
+
+
 def test_other_modes_become_rgb(tmp_path):
     Image.new("CMYK", (20, 20), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
     Image.new("L", (20, 20), 77).save(tmp_path / "b.png")

@@ -45,6 +45,12 @@ def test_a_subject_that_fuses_with_its_neighbors_is_refused():
         place_subject("a hot{}", "dog", stream, lambda text: [Piece(sum(map(ord, text)), text.encode(), True)])
 
 
+@pytest.mark.parametrize("count", [69, 76, 199])
+def test_a_subject_with_more_tokens_than_fit_beside_its_caption_is_refused(count: int) -> None:
+    with pytest.raises(PromptError, match=f"has {count} tokens: .* more than the 75 of one prompt"):
+        subject_captions("a " * count, stream, tokenize)
+
+
 def test_masked_error_counts_the_inside_of_each_sample_alone():
     difference = torch.zeros(2, 4, 2, 2)
     difference[0, :, 0, 0], difference[1] = 2.0, 1.0

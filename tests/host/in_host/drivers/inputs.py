@@ -146,6 +146,7 @@ def warned(name: str) -> dict:
         ("skip", skipped, residual("dog", width)),
         ("trained with skip", skipped, residual("dog", width, encoder_anchor=other)),
         ("other encoder", clip, residual("dog", width, encoder_anchor=other, base_model="Skipped 1.5")),
+        ("forged", clip, residual("dog", width, encoder_anchor=other, base_model="x\n[INFO] \x1b[2J" + "y" * 9999)),
     ):
         conditioning = scenes.encode(used, "a dog")
         with hostkit.warnings_of() as records:

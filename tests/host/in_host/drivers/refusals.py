@@ -43,6 +43,12 @@ def train_on(images: Tensor, **inputs: Any) -> Any:
     return hostkit.run_node("Cones2TrainResidual", **{**lists, "images": [images]})
 
 
+def train_as(name: str, model: Any, clip: Any) -> Any:
+    """A training whose file could not be saved is refused before it starts."""
+    images = torch.ones(3, 64, 64, 3)
+    return train_on(images, model=model, clip=clip, vae=hostkit.checkpoint("sd15_short")[2], save_name=name)
+
+
 def look(model: Any, clip: Any, **options: Any) -> Tensor:
     """IMAGE of Cones2SubjectAttention for an unguided prompt."""
     latent = hostkit.empty_latent(64, 64)
@@ -137,6 +143,8 @@ WRONG = {
     "400 digits": lambda model, clip: boxes({"x": 10**400, "y": 0, "width": 9, "height": 9}),
     "5000 digits": lambda model, clip: boxes([{"x": 0, "y": 0, "width": 10**5000, "height": 9}]),
     "NaN box": lambda model, clip: boxes({"x": float("nan"), "y": 0, "width": 9, "height": 9}),
+    "huge strength": lambda model, clip: load("kennel/rex.safetensors", strength=10**400),
+    "too long a path": lambda model, clip: train_as("/".join(["a" * 200] * 25), model, clip),
     "NaN strength": lambda model, clip: load("kennel/rex.safetensors", strength=float("nan")),
     "NaN guidance": lambda model, clip: guide_by(model, clip, guidance_weight=float("nan")),
     "NaN percent": lambda model, clip: guide_by(model, clip, end_percent=float("nan")),

@@ -193,19 +193,30 @@ def damaged() -> list[int]:
     return done
 
 
-def without_history() -> dict:
-    """A disk that takes the residual of a finished training, but not its history."""
-    shutil.rmtree(runs_folder(), ignore_errors=True)
+def on_a_full_disk() -> dict:
+    """A finished training whose residual, or only its history, cannot be kept among the runs."""
     runs = scenes.module("nodes.host.training_runs")
-    full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
-    with mock.patch.object(runs, "CsvLog", full), hostkit.warnings_of() as warnings:
-        (residual,), losses, _ = train("sd15_short", steps=1, save_name="full/rex")
-    return {
-        "residual": bool(residual.tensor.abs().sum() > 0),
-        "losses": len(losses["loss"]),
-        "files": saved_files("full/*"),
-        "warned": [text for text in warnings if "history" in text],
-    }
+    full = OSError(errno.ENOSPC, "No space left on device")
+    found = {}
+    for part, writer in (("history", "CsvLog"), ("residual", "save_residual")):
+        shutil.rmtree(runs_folder(), ignore_errors=True)
+        original = getattr(runs, writer)
+
+        def refusing(*args: Any, original: Any = original, **options: Any) -> Any:
+            if any(isinstance(arg, Path) and arg.is_relative_to(runs_folder()) for arg in args):
+                raise full
+            return original(*args, **options)
+
+        with mock.patch.object(runs, writer, refusing), hostkit.warnings_of() as warnings:
+            (residual,), losses, _ = train("sd15_short", steps=1, save_name=f"full/{part}")
+        found[part] = {
+            "residual": bool(residual.tensor.abs().sum() > 0),
+            "losses": len(losses["loss"]),
+            "files": saved_files(f"full/{part}*"),
+            "left": endings(),
+            "warned": [text for text in warnings if "cannot be kept" in text],
+        }
+    return found
 
 
 def saved_files(pattern: str) -> list[str]:
