@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..errors import LayoutError
 from ..guidance.cross_attention import LayoutBias
 from ..guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, WeightImage, WeightMaps
 from ..layout.colors import nearest_color
@@ -36,6 +37,8 @@ from ..rules import GuidanceSettings, Rules
 from ..sampling.noise import Noise
 from ..sampling.schedule import Schedule
 
+_MAX_PIXELS = 4096**2
+
 
 class Cones2Rules(Rules):
     """The rules of ali-vilab/Cones-V2."""
@@ -45,7 +48,12 @@ class Cones2Rules(Rules):
     typed_positions: ClassVar[bool] = True
 
     def read_layout(self, picture: Image.Image, table: Sequence[ColorEntry], tolerance: float) -> Layout:
-        """Exact colors, transparency ignored; a region may be empty."""
+        """Exact colors, transparency ignored; a region may be empty. Pictures are not reduced, so they are bounded."""
+        if picture.width * picture.height > _MAX_PIXELS:
+            raise LayoutError(
+                f"the layout picture is {picture.width} × {picture.height}: with published rules {_MAX_PIXELS:,} "
+                "pixels are the limit"
+            )
         labels = nearest_color(np.asarray(picture.convert("RGB")), [entry.color for entry in table], tolerance=0)
         regions = [
             Region(entry.subject, torch.from_numpy(labels == index), entry.weight, entry.color)

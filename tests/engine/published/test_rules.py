@@ -165,3 +165,8 @@ def test_published_maps_are_per_token():
     values = maps.at(64, 64)
     assert torch.equal(values[:, 0], values[:, 1])
     assert values.unique().tolist() == [-2.0, 2.5]
+
+
+def test_pictures_that_are_not_reduced_are_bounded():
+    with pytest.raises(LayoutError, match="5000 × 4000: with published rules 16,777,216 pixels"):
+        published_layout(Image.new("1", (5000, 4000)), [entry("dog")])
