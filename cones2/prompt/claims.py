@@ -62,6 +62,8 @@ def parse_phrase(text: str) -> PhraseRef:
     base, hash_sign, number = trimmed.rpartition("#")
     selects = bool(hash_sign) and number.isdecimal()
     phrase = bare_phrase(base if selects else trimmed)
+    if phrase and not selects and phrase != trimmed:
+        return parse_phrase(phrase)  # "dog#2#": the number shows when the edge is off
     if not phrase:
         raise PromptError(f'the subject phrase "{shown(text)}" is empty: name a word of the prompt')
     if len(phrase) > MAX_PHRASE:
