@@ -116,8 +116,19 @@ def prominent_colors(
 def without_fringe(mask: NDArray[np.bool_], pixels: NDArray[np.uint8], color: RGB) -> NDArray[np.bool_]:
     """The mask [H, W] of a color without thin seams: where red meets yellow, blended pixels look orange.
 
-    Thin strokes in the color itself stay; a blend may hit it too, but only here and there.
+    Thin strokes in the color itself stay; a blend may hit it too, but only here and there. Only the part of
+    the picture around the mask is looked at: regions are small, pictures large.
     """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return mask
+    part = slice(max(0, rows[0] - 1), rows[-1] + 2), slice(max(0, columns[0] - 1), columns[-1] + 2)
+    whole = np.zeros_like(mask)
+    whole[part] = _without_seams(mask[part], pixels[part], color)
+    return whole
+
+
+def _without_seams(mask: NDArray[np.bool_], pixels: NDArray[np.uint8], color: RGB) -> NDArray[np.bool_]:
     exact = np.zeros_like(mask)
     exact[mask] = ((pixels[mask].astype(np.int32) - np.array(color, dtype=np.int32)) ** 2).sum(-1) <= _EXACT**2
     strokes = exact & (_neighbors(exact) >= 2)

@@ -68,18 +68,9 @@ def layout_from_colors(
         log.warning("no subject claims these colors of the layout picture: %s", listed_colors(unclaimed))
     regions = []
     for index, entry in enumerate(table):
-        mask = _region_mask(labels == index, pixels, entry.color)
+        mask = without_fringe(labels == index, pixels, entry.color)
         regions.append(Region(entry.subject, torch.from_numpy(mask), entry.weight, entry.color))
     return Layout(tuple(regions), *labels.shape)
-
-
-def _region_mask(mask: NDArray[np.bool_], pixels: NDArray[np.uint8], color: RGB) -> NDArray[np.bool_]:
-    """The mask [H, W] without its fringe, looked at only where it is: regions are small, pictures large."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    part = slice(max(0, rows[0] - 1), rows[-1] + 2), slice(max(0, columns[0] - 1), columns[-1] + 2)
-    whole = np.zeros_like(mask)
-    whole[part] = without_fringe(mask[part], pixels[part], color)
-    return whole
 
 
 def check_color_table(table: Sequence[ColorEntry]) -> None:
