@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import Cancelled, Cones2Error
+from .arguments import Parser
 from .config import add_config_parser
 from .residual import add_residual_parser
 from .sample import add_sample_parser
@@ -33,7 +34,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; the chosen one is `args.run(args) -> exit status`."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="cones2",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
