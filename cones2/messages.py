@@ -30,5 +30,10 @@ def listed(names: Collection[object], count: int = 8) -> str:
     return f"{line} and {len(names) - count:,} more" if len(names) > count else line
 
 
+def encodable(text: str) -> str:
+    """The text as UTF-8 can hold it: lone surrogates, as in file names that are not UTF-8, become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ..errors import Cones2Error
-from ..messages import MESSAGE_LIMIT, shown
+from ..messages import MESSAGE_LIMIT, listed, shown
 
 
 def shown_path(path: Path | str) -> str:
@@ -84,8 +84,7 @@ def _umask() -> int:
 def _neighbors(path: Path, suffixes: Sequence[str]) -> str:
     if not path.parent.is_dir():
         return f"its folder {shown_path(path.parent)} does not exist"
-    names = sorted(shown(child.name) for child in path.parent.iterdir() if child.suffix in suffixes)
+    names = sorted(child.name for child in path.parent.iterdir() if child.suffix in suffixes)
     if not names:
         return f"the folder {shown_path(path.parent)} has no {' or '.join(filter(None, suffixes)) or 'such'} files"
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return f"the folder has {', '.join(names[:12])}{more}"
+    return f"the folder has {listed(names, 12)}"

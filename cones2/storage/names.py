@@ -11,7 +11,8 @@ MAX_BYTES = 200
 """Bytes of a name in UTF-8: file systems allow 255, and endings such as "_preview_000000.png" are added."""
 
 _FORBIDDEN = '<>:"/\\|?*'
-_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
+# spaces before the dot do not help: Windows drops them
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 
 
 def check_file_name(name: str, kind: type[Cones2Error]) -> str:

@@ -45,7 +45,7 @@ def test_no_flag_reaches_the_terminal_as_it_is(capsys, flags):
 
 @pytest.mark.parametrize("text", ["999936x999936", "16385x64", "0x8", "8", "x", "-8x8", "8x8x8"])
 def test_sizes_that_no_picture_has(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="is not a size: .* each 1 to 16384, e.g. 768x768"):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is not a size: .* each 1 to 16384, e\.g\. 768x768"):
         size(text)
 
 

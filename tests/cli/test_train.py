@@ -280,7 +280,7 @@ def test_train_all_trains_skips_continues_and_sums_up(model, photos, tmp_path, c
         ("subjects: [{subject: dog, model: m, images: i, name: ../x}]", "may not contain a folder"),
         (
             "subjects: [{subject: dog, model: m, images: i, steps: 0}]",
-            'subject 1: argument --steps/--max_train_steps: "0" is',
+            "subject 1: argument --steps",
         ),
         ('subjects: [{subject: "do\\0g", model: m, images: i}]', "subject 1: the subject phrase"),
         ('subjects: [{subject: dog, model: m, images: i, name: "re\\ex"}]', r're\x1bx" has a character that does not'),

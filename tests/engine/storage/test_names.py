@@ -11,7 +11,9 @@ from cones2.errors import Cones2Error, ConfigError, ResidualError
 from cones2.storage.names import check_file_name, file_name_for
 
 
-@pytest.mark.parametrize("name", ["rex", "my dog", "käfer 犬", "v1.5", "console", "com10", "x" * 200])
+@pytest.mark.parametrize(
+    "name", ["rex", "my dog", "käfer 犬", "v1.5", "console", "com10", "nul x.txt", "conin$x", "x" * 200]
+)
 def test_ordinary_names_are_taken_as_they_are(name):
     assert check_file_name(name, ConfigError) == name
 
@@ -35,6 +37,10 @@ def test_ordinary_names_are_taken_as_they_are(name):
         ("con", "is reserved by Windows"),
         ("Nul.txt", "is reserved by Windows"),
         ("LPT1", "is reserved by Windows"),
+        ("CONIN$", "is reserved by Windows"),
+        ("conout$.txt", "is reserved by Windows"),
+        ("nul .txt", "is reserved by Windows"),
+        ("Com1  .a.b", "is reserved by Windows"),
         ("x" * 201, "has 201 bytes, at most 200 are allowed"),
         ("犬" * 70, "has 210 bytes"),
     ],
