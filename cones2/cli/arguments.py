@@ -9,9 +9,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
-from ..errors import ConfigError
 from ..messages import shown
 from ..ranges import PICTURE_SIDE, Range
 
@@ -84,17 +81,6 @@ def size(text: str) -> tuple[int, int]:
         return side(height), side(width)
     except argparse.ArgumentTypeError:
         raise _wrong(text, f"not a size: write height x width in pixels, each {PICTURE_SIDE}, e.g. 768x768") from None
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name. Raises ConfigError when it cannot be used here."""
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).tolist()  # the device "meta" makes tensors, but holds no numbers
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError(f'device "{shown(name, _LONGEST_VALUE)}" cannot be used here: {shown(reason)}') from error
-    return device
 
 
 def _wrong(text: str, why: str) -> argparse.ArgumentTypeError:

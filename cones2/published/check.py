@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..prompt.tokens import Tokenize, chunked_tokens
-from .check_files import layout_problems, read_residuals
+from .check_files import Residuals, layout_problems
 from .check_prompt import phrase_problems, placement_problems
 from .config import read_configs
 
@@ -20,10 +20,11 @@ def check_guidance_configs(path: str | Path, tokenize: Tokenize | None) -> list[
     """
     configs, findings = read_configs(Path(path))
     problems = [*findings.problems, *findings.notes]
+    residuals, layouts = Residuals(), layout_problems(configs)
     for config in configs:
-        token_nums, unreadable = read_residuals(config)
+        token_nums, unreadable = residuals.of(config)
         problems += unreadable
-        problems += layout_problems(config)
+        problems += [layouts[config.entry]] if config.entry in layouts else []
         if tokenize is not None and config.prompt:
             prompt = chunked_tokens(config.prompt, tokenize(config.prompt))
             problems += phrase_problems(config, prompt, tokenize)

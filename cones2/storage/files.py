@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -61,6 +62,30 @@ def write_atomically(path: Path | str, write: Callable[[BinaryIO], object], over
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path | str) -> None:
+    """Raise Cones2Error when files cannot be written to the folder. One that is not there yet is not left there."""
+    folder = Path(folder)
+    made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"0")  # a full disk still takes empty files
+    except OSError as error:
+        raise Cones2Error(f"{shown_path(folder)} cannot be written: {error.strerror or error}") from error
+    finally:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
+
+
+def remove(path: Path) -> None:
+    """Delete a file if it is there. Raises Cones2Error when the system refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise Cones2Error(f"{shown_path(path)} cannot be deleted: {error.strerror or error}") from error
 
 
 def _move(temporary: Path, path: Path, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from ..errors import Cones2Error
@@ -38,6 +39,12 @@ def check_file_name(name: str, kind: type[Cones2Error]) -> str:
     if len(name.encode()) > MAX_BYTES:
         raise kind(f'the name "{shown(name, 40)}" has {len(name.encode()):,} bytes, at most {MAX_BYTES} are allowed')
     return name
+
+
+def shortened_name(name: str) -> str:
+    """The beginning of a file's name, at most 200 bytes of it, so that endings can be added."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= MAX_BYTES else encoded[:MAX_BYTES].decode(errors="ignore")
 
 
 def file_name_for(phrase: str) -> str:

@@ -7,7 +7,8 @@ import argparse
 import pytest
 
 from cones2.cli import main
-from cones2.cli.arguments import file_path, number_in, one_of, size, usable_device, whole_in
+from cones2.cli.arguments import file_path, number_in, one_of, size, whole_in
+from cones2.cli.devices import usable_device
 from cones2.errors import ConfigError
 from cones2.ranges import Range
 

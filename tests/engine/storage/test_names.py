@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cones2.concepts.phrase import subject_phrase
 from cones2.errors import Cones2Error, ConfigError, ResidualError
-from cones2.storage.names import check_file_name, file_name_for
+from cones2.storage.names import check_file_name, file_name_for, shortened_name
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,16 @@ def test_what_cannot_be_a_name_is_said_in_the_callers_kind(name, message, kind):
 )
 def test_a_phrase_becomes_a_name(phrase, name):
     assert file_name_for(phrase) == name
+
+
+@pytest.mark.parametrize("name", ["dog", "x" * 200, "sd\udcff"])
+def test_names_that_fit_are_not_shortened(name):
+    assert shortened_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "犬" * 80, "\udcff" * 250])
+def test_long_names_are_shortened(name):
+    assert name.startswith(shortened_name(name)) and len(shortened_name(name).encode()) <= 200
 
 
 @given(st.text())
