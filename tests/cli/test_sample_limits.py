@@ -175,17 +175,8 @@ def test_paths_longer_than_the_file_system_allows(
     model: Path, folder: Path, capsys: pytest.CaptureFixture[str], flag: str
 ) -> None:
     (folder / "model.ckpt").touch()
-    flags = [
-        "--prompt",
-        "a dog",
-        "--subject",
-        "dog:red",
-        "--layout",
-        folder / "red.png",
-        "--model",
-        folder / "model.ckpt",
-    ]
-    flags = [] if flag == "--config" else flags
+    drawn = ["--prompt", "a dog", "--subject", "dog:red", "--layout", folder / "red.png"]
+    flags = ["--model", folder / "model.ckpt", *([] if flag == "--config" else drawn)]
     assert sample(model, folder, *flags, flag, "n" * 300) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
