@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..messages import MESSAGE_LIMIT, shown
 from ..prompt.tokens import Tokenize, chunked_tokens
 from .check_files import Residuals, layout_problems
 from .check_prompt import phrase_problems, placement_problems
@@ -11,7 +12,7 @@ from .config import read_configs
 
 
 def check_guidance_configs(path: str | Path, tokenize: Tokenize | None) -> list[str]:
-    """All problems of a guidance config file, one sentence each, naming file and entry.
+    """All problems of a guidance config file, one printable sentence each, naming file and entry.
 
     Looks at keys, types and ranges, at the files it names (missing or unreadable residuals and
     layouts, colors the layout picture lacks) and, given a tokenizer, at the prompt: subjects it
@@ -29,4 +30,4 @@ def check_guidance_configs(path: str | Path, tokenize: Tokenize | None) -> list[
             prompt = chunked_tokens(config.prompt, tokenize(config.prompt))
             problems += phrase_problems(config, prompt, tokenize)
             problems += placement_problems(config, prompt, tokenize, token_nums)
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys(shown(problem, MESSAGE_LIMIT) for problem in problems))

@@ -107,6 +107,19 @@ def test_each_file_is_read_once_however_often_it_is_named(folder: Path, monkeypa
     ]
 
 
+@pytest.mark.parametrize("word", ["mu\x1b[2Jg", "\x07", "mug\u202e", "w" * 9000, "mug \x1b mug"])
+def test_whatever_a_config_says_is_one_short_printable_line(folder: Path, word: str) -> None:
+    entry = {
+        "prompt": f"a {word} and a hotdog " + " ".join(f"word{number}" for number in range(99)),
+        "residual_dict": {word: "hotdog.pt", "\x1b": "text.pt"},
+        "color_context": {"255,0,0": word, "255,192,0": f"hotdog {word}"},
+        "subject_list": [[word, 1], [word, 2], ["\x1b", 2], [f"{word} \x1b", 3]],
+        "\x1b": 1,
+    }
+    for problem in check(folder, entry):
+        assert problem.isprintable() and len(problem) < 600
+
+
 def test_layout_without_colors(folder: Path) -> None:
     (problem,) = check(folder, {"color_context": {}})
     assert "color table is empty" in problem
