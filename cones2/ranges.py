@@ -31,12 +31,18 @@ COLOR_TOLERANCE = Range(0, 442)
 """Euclidean distance in RGB; black and white are 441.7 apart."""
 
 CFG = Range(0, 1000)
+PICTURE_SIDE = Range(1, 16_384)
+"""Pixels."""
+
 SEED = Range(0, 2**63 - 1)
 PICTURES = Range(1, 10_000)
 """Pictures of one prompt in one run."""
 
 ENTRIES = Range(1, 1000)
 """Entries of a guidance config."""
+
+SUBJECTS = Range(1, 1000)
+"""Subjects of one file of `train-all`."""
 
 TRAINING_STEPS = Range(1, 1_000_000)
 LEARNING_RATE = Range(1e-12, 100)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import Cancelled, Cones2Error
+from ..messages import MESSAGE_LIMIT, shown
+from .arguments import Parser
 from .config import add_config_parser
 from .residual import add_residual_parser
 from .sample import add_sample_parser
@@ -33,7 +35,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; the chosen one is `args.run(args) -> exit status`."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="cones2",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
@@ -48,9 +50,22 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _SingleLine(logging.Formatter):
+    """What is logged, by libraries too, on one printable line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return shown(super().formatMessage(record), MESSAGE_LIMIT)
+
+
+def _log_on_single_lines() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_SingleLine("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 1 bad input or problems found, 2 wrong usage, 130 interrupted."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    _log_on_single_lines()
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # its remarks are for programmers
     args = build_parser().parse_args(argv)
     try:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
 
-import torch
-
-from ..errors import ConfigError
 from ..messages import shown
-from ..ranges import Range
+from ..ranges import PICTURE_SIDE, Range
+
+_LONGEST_ERROR = 400  # characters
+_LONGEST_VALUE = 80
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages stay on one printable line, whatever was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shown(message, _LONGEST_ERROR))
 
 
 def number_in(allowed: Range) -> Callable[[str], float]:
@@ -22,7 +32,7 @@ def number_in(allowed: Range) -> Callable[[str], float]:
         except ValueError:
             value = math.nan
         if value not in allowed:
-            raise argparse.ArgumentTypeError(f'"{text}" is not a number from {allowed}')
+            raise _wrong(text, f"not a number from {allowed}")
         return value
 
     return read
@@ -34,7 +44,7 @@ def whole_in(allowed: Range) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         if not text.isdecimal() or len(text) > 19 or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from {low} to {high}')
+            raise _wrong(text, f"not a whole number from {low} to {high}")
         return int(text)
 
     return read
@@ -46,26 +56,32 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         if text not in known:
-            raise argparse.ArgumentTypeError(f'"{text}" is unknown: write {" or ".join(known)}')
+            raise _wrong(text, f"unknown: write {' or '.join(known)}")
         return text
 
     return read
 
 
-def usable_device(name: str) -> torch.device:
-    """The device of that name. Raises ConfigError when it cannot be used here."""
+def file_path(text: str) -> Path:
+    """A reader of paths that a file system can be asked for."""
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f'device "{shown(name)}" cannot be used here: {shown(str(error).splitlines()[0])}') from error
-    return device
+        possible = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half of a surrogate pair, as YAML's "\ud83d" writes it
+        possible = False
+    if not possible:
+        raise _wrong(text, "not a path: it holds a character that no file name may have")
+    return Path(text)
 
 
 def size(text: str) -> tuple[int, int]:
     """(height, width) in pixels of "768x512"."""
     height, _, width = text.lower().partition("x")
-    sides = (height, width)
-    if not all(side.isdecimal() and len(side) <= 6 and int(side) for side in sides):
-        raise argparse.ArgumentTypeError(f'"{text}" is not a size: write height x width in pixels, e.g. 768x768')
-    return int(height), int(width)
+    side = whole_in(PICTURE_SIDE)
+    try:
+        return side(height), side(width)
+    except argparse.ArgumentTypeError:
+        raise _wrong(text, f"not a size: write height x width in pixels, each {PICTURE_SIDE}, e.g. 768x768") from None
+
+
+def _wrong(text: str, why: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f'"{shown(text, _LONGEST_VALUE)}" is {why}')

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ..diffusers_models.loading import host_tokenizer, load_tokenizer
 from ..diffusers_models.text import clip_tokenize
 from ..published.check import check_guidance_configs
+from .arguments import file_path
 
 
 def add_config_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,10 +19,10 @@ def add_config_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
         help="list all problems of guidance configs",
         description="List every problem of the given guidance configs, one per line; exit status 1 when there is one.",
     )
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="guidance_config.json")
+    check.add_argument("files", nargs="+", type=file_path, metavar="FILE", help="guidance_config.json")
     check.add_argument(
         "--tokenizer",
-        type=Path,
+        type=file_path,
         metavar="DIR",
         help="folder with the model's tokenizer (its vocab.json and merges.txt), or the model's folder; "
         "default: that of a ComfyUI install; without any, phrases and token positions are not checked",

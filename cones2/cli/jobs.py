@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..concepts.concept import PlacedConcept
 from ..concepts.residual_file import load_residual
-from ..errors import Cones2Error, ConfigError, LayoutError
+from ..errors import Cones2Error, ConfigError
 from ..layout.colors import parse_color
 from ..layout.painted import ColorEntry
 from ..layout.regions import DEFAULT_WEIGHT, Layout
@@ -21,9 +20,8 @@ from ..published.placement import resolve_subjects
 from ..ranges import REGION_WEIGHT
 from ..rules import DEFAULT_GUIDANCE, GuidanceSettings, Rules
 from ..scene import LatentModel, Scene, bind
-from ..storage.images import open_layout_picture
-
-log = logging.getLogger(__name__)
+from ..storage.files import shown_path
+from ..storage.names import shortened_name
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def jobs_from_config(path: Path, prompt: str | None, layout: Path | None) -> lis
     """Every entry of a published config; prompt and layout replace the entries' own."""
     return [
         Job(
-            name=f"{path.stem}_{config.entry}",
+            name=f"{shortened_name(path.stem)}_{config.entry}",
             prompt=prompt or config.prompt,
             layout=layout or config.layout,
             table=config.colors,
@@ -124,26 +122,14 @@ def job_from_flags(prompt: str, subjects: Sequence[SubjectFlag], layout: Path | 
     """A job without a config. Raises ConfigError when colors and layout do not come together."""
     table = tuple(subject.entry for subject in subjects if subject.entry is not None)
     if table and layout is None:
-        raise ConfigError(f'"{table[0].subject}" has a color but there is no layout picture: give it as --layout FILE')
+        raise ConfigError(
+            f'"{shown(table[0].subject)}" has a color but there is no layout picture: give it as --layout FILE'
+        )
     if layout is not None and not table:
-        raise ConfigError(f'{layout} needs a color per subject: write --subject "dog=dog.safetensors:#ff0000"')
+        raise ConfigError(
+            f'{shown_path(layout)} needs a color per subject: write --subject "dog=dog.safetensors:#ff0000"'
+        )
     return Job("picture", prompt, layout, table, None, DEFAULT_GUIDANCE, subjects=tuple(subjects))
-
-
-def job_layout(job: Job, tolerance: float, rules: Rules) -> Layout | None:
-    """The job's regions, read from its layout file.
-
-    None, with a warning, where colors or the file are missing. Raises LayoutError naming the file.
-    """
-    if job.layout is None or not job.table:
-        if job.layout is not None or job.table:
-            lacks = "no layout picture" if job.layout is None else "no colors"
-            log.warning("%s has %s: its subjects are not guided to places", shown(job.name), lacks)
-        return None
-    try:
-        return rules.read_layout(open_layout_picture(job.layout), job.table, tolerance)
-    except LayoutError as error:
-        raise LayoutError(f"{job.layout}: {error}") from error
 
 
 def job_scene(

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import ConfigError
 from ..training.loop import Parallel
-from .arguments import usable_device
+from .devices import usable_device
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ..errors import ResidualError
 from ..families.family import family_of_width
 from ..messages import shown
 from ..storage.files import shown_path
+from .arguments import file_path
 
 _COLUMNS = ("file", "subject", "tokens", "width", "family", "norm", "numbers", "format")
 
@@ -26,15 +27,17 @@ def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.Argument
         description="Show subject, tokens, width, model family and norm (L2 length of the vectors; trained "
         "residuals lie around 10–30) of residual files. One line per unreadable file; exit status 1 when there is one.",
     )
-    inspect.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".safetensors, or .pt from torch.save")
+    inspect.add_argument(
+        "files", nargs="+", type=file_path, metavar="FILE", help=".safetensors, or .pt from torch.save"
+    )
     inspect.set_defaults(run=_inspect)
     convert = actions.add_parser(
         "convert",
         help="write a residual as safetensors with metadata",
         description="Write a residual file as safetensors that names its subject and model family.",
     )
-    convert.add_argument("input", type=Path, metavar="IN", help=".pt from torch.save, or .safetensors")
-    convert.add_argument("output", type=Path, metavar="OUT", help="the .safetensors file to write")
+    convert.add_argument("input", type=file_path, metavar="IN", help=".pt from torch.save, or .safetensors")
+    convert.add_argument("output", type=file_path, metavar="OUT", help="the .safetensors file to write")
     convert.add_argument("--subject", metavar="PHRASE", help="subject phrase (default: the file's own, or its name)")
     convert.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
     convert.set_defaults(run=_convert)

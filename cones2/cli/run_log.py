@@ -94,4 +94,7 @@ def _tensorboard(files: RunFiles) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
-    return SummaryWriter(str(files.tensorboard))
+    try:
+        return SummaryWriter(str(files.tensorboard))
+    except OSError as error:
+        raise ConfigError(f"{shown_path(files.tensorboard)} cannot be written: {error.strerror}") from error

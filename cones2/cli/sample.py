@@ -13,7 +13,7 @@ from ..layout.colors import DEFAULT_TOLERANCE
 from ..published.rules import PUBLISHED_RULES
 from ..ranges import CFG, COLOR_TOLERANCE, GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PICTURES, SEED, STEPS
 from ..rules import OUR_RULES
-from .arguments import number_in, one_of, size, whole_in
+from .arguments import file_path, number_in, one_of, size, whole_in
 from .jobs import parse_subject
 from .sampling_run import DTYPES, SampleOptions, run_sampling
 
@@ -28,7 +28,7 @@ def add_sample_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
     parser.add_argument(
         "--model",
         required=True,
-        type=Path,
+        type=file_path,
         metavar="DIR_OR_FILE",
         help="SD 1.x or 2.x: a diffusers folder or a checkpoint file; never downloaded",
     )
@@ -74,7 +74,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
 
 
 def _add_scene_flags(group: Any) -> None:
-    group.add_argument("--config", type=Path, metavar="FILE", help="guidance_config.json; every entry is run")
+    group.add_argument("--config", type=file_path, metavar="FILE", help="guidance_config.json; every entry is run")
     group.add_argument("--prompt", help="the prompt; replaces the config's")
     group.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to keep out (default: nothing)")
     group.add_argument(
@@ -85,7 +85,7 @@ def _add_scene_flags(group: Any) -> None:
         help="a subject: words of the prompt, its residual file, its weight (2.5) and its color in the layout, e.g. "
         '"dog=dog.safetensors@2.5:#ff0000"; file, weight and color are optional; give it once per subject',
     )
-    group.add_argument("--layout", type=Path, metavar="FILE", help="layout picture; replaces the config's")
+    group.add_argument("--layout", type=file_path, metavar="FILE", help="layout picture; replaces the config's")
     group.add_argument(
         "--tolerance",
         type=number_in(COLOR_TOLERANCE),
@@ -150,6 +150,6 @@ def _add_run_flags(group: Any) -> None:
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: %(default)s)"
     )
     group.add_argument("--dtype", choices=DTYPES, help="(default: float16 on cuda, else float32)")
-    group.add_argument("--tokenizer", type=Path, metavar="DIR", help="CLIP tokenizer for a single-file checkpoint")
+    group.add_argument("--tokenizer", type=file_path, metavar="DIR", help="CLIP tokenizer for a single-file checkpoint")
     group.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="overrides what the model says")
-    group.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="(default: %(default)s)")
+    group.add_argument("--out", type=file_path, default=Path("outputs"), metavar="DIR", help="(default: %(default)s)")

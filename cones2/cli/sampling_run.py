@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,17 @@ from ..guidance.weight_maps import OutsideMode
 from ..layout.colors import color_name
 from ..layout.drawing import grid, layout_picture
 from ..layout.regions import Layout
+from ..messages import shown
 from ..rules import Rules
 from ..sampling.euler import StepInfo
 from ..sampling.noise import Prediction
 from ..sampling.settings import SamplingSettings
 from ..scene import Scene
-from ..storage.files import write_atomically
+from ..storage.files import check_folder, shown_path, write_atomically
 from ..storage.png import write_png
-from .arguments import usable_device
-from .jobs import Job, SubjectFlag, job_from_flags, job_layout, job_scene, jobs_from_config
-
-log = logging.getLogger(__name__)
+from .devices import is_out_of_memory, usable_device
+from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
+from .layouts import Layouts, outline, without_warnings
 
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -73,22 +74,51 @@ class SampleOptions:
 
 
 def run_sampling(options: SampleOptions) -> int:
-    """Sample every job; the exit status. An interrupt keeps the finished pictures and goes on to the caller."""
+    """Sample every job; the exit status. An interrupt keeps the finished pictures and goes on to the caller.
+
+    Raises Cones2Error for a mistake in any of the jobs before the first picture is sampled.
+    """
     jobs = _jobs(options)
-    layouts = [job_layout(job, options.tolerance, options.rules) for job in jobs]
+    layouts = Layouts(options.tolerance, options.rules)
+    layouts.check(jobs)
     model = _load(options)
-    scenes = [
-        job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules)
-        for job, layout in zip(jobs, layouts, strict=True)
-    ]
+    model.check_size(*_size(options, model))
+    check_folder(options.out)
     finished: list[Path] = []
     try:
-        for job, layout, scene in zip(jobs, layouts, scenes, strict=True):
-            _run_job(options, model, job, layout, scene, finished)
+        _run_jobs(options, model, jobs, layouts, finished)
     except KeyboardInterrupt:
-        print(f"\ninterrupted: {len(finished)} finished pictures are kept in {options.out}")
+        print(f"\ninterrupted: {len(finished)} finished pictures are kept in {shown_path(options.out)}")
         raise
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError("out of memory: choose a smaller --size, or another --device") from error
     return 0
+
+
+def _run_jobs(
+    options: SampleOptions, model: DiffusersModel, jobs: Sequence[Job], layouts: Layouts, finished: list[Path]
+) -> None:
+    """Sample the jobs one after the other; each scene is made in its turn, since it may take a gigabyte."""
+    several = len(jobs) > 1
+    for job in jobs if several else ():
+        _scene(options, model, job, outline(job))
+    for job in jobs:
+        with without_warnings() if several else nullcontext():
+            layout = layouts.of(job)
+            scene = _scene(options, model, job, layout)
+        _run_job(options, model, job, layout, scene, finished)
+        del layout, scene  # before the next ones are made
+
+
+def _scene(options: SampleOptions, model: DiffusersModel, job: Job, layout: Layout | None) -> Scene:
+    return job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules)
+
+
+def _size(options: SampleOptions, model: DiffusersModel) -> tuple[int, int]:
+    """(height, width) in pixels."""
+    return options.size or (model.default_size, model.default_size)
 
 
 def _jobs(options: SampleOptions) -> list[Job]:
@@ -112,7 +142,8 @@ def _load(options: SampleOptions) -> DiffusersModel:
     model = load_model(options.model, options.tokenizer, device, dtype, prediction_type=options.prediction_type)
     if model.is_xl:
         raise ModelError(
-            f"{options.model} is an SDXL model: the command line samples SD 1.x and 2.x; use the ComfyUI nodes for SDXL"
+            f"{shown_path(options.model)} is an SDXL model: the command line samples SD 1.x and 2.x; "
+            "use the ComfyUI nodes for SDXL"
         )
     return model
 
@@ -126,8 +157,7 @@ def _run_job(
     finished: list[Path],
 ) -> None:
     """Sample one job; each finished picture is saved at once and its path appended to `finished`."""
-    height, width = options.size or (model.default_size, model.default_size)
-    model.check_size(height, width)
+    height, width = _size(options, model)
     settings = SamplingSettings(
         steps=options.steps,
         guided_steps=job.guided_steps,
@@ -156,7 +186,7 @@ def _pictures(
 ) -> Iterator[tuple[int, Image.Image]]:
     from tqdm import tqdm
 
-    with tqdm(total=options.num_images * settings.steps, desc=job.name, unit="step") as bar:
+    with tqdm(total=options.num_images * settings.steps, desc=shown(job.name), unit="step") as bar:
 
         def advance(_: StepInfo) -> None:
             bar.update()
@@ -199,8 +229,8 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
 def _save(folder: Path, name: str, picture: Image.Image, record: dict[str, Any]) -> Path:
     """Write a PNG under the first free name, so that earlier results stay."""
     path, number = folder / f"{name}.png", 2
-    while path.exists():
+    while os.path.exists(path):
         path, number = folder / f"{name}_{number}.png", number + 1
     write_atomically(path, lambda stream: write_png(picture, stream, record))
-    print(f"\r{path}")
+    print(f"\r{shown_path(path)}")
     return path

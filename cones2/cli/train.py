@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import ConfigError
+from ..messages import shown
+from ..ranges import PICTURE_SIDE, TRAINING_STEPS, Range
 from ..storage.names import check_file_name, file_name_for
-from ..training.config import default_config
+from ..training.config import RANGES, default_config
 from ..training.model import Precision
+from .arguments import Parser, file_path, number_in, whole_in
 from .train_all import train_all
 from .train_options import TrainOptions
 from .training_run import Models, train_one
 
 _STEPS = "direct 200, paper 4000"
+_CROPS = Range(1, 64)  # as ViewSettings has it
+_LONGEST_PROBLEM = 200  # characters
 _PRECISIONS: dict[str | None, Precision] = {
     "float32": "float32",
     "float16": "float16",
@@ -43,7 +48,7 @@ def add_train_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
         "(subject: dog, images: photos/dog, steps: 200 …), and `defaults` for all of them. Finished "
         "subjects are skipped, interrupted ones continue; a table sums up.",
     )
-    every.add_argument("config", type=Path, metavar="CONFIG.yaml")
+    every.add_argument("config", type=file_path, metavar="CONFIG.yaml")
     every.set_defaults(run=_train_all)
 
 
@@ -61,12 +66,18 @@ def _add_input_flags(group: Any) -> None:
         "--pretrained_model_name_or_path",
         dest="model",
         required=True,
-        type=Path,
+        type=file_path,
         metavar="DIR_OR_FILE",
         help="a diffusers folder (SD 1.x, 2.x, SDXL) or a checkpoint file (SD 1.x, 2.x); never downloaded",
     )
     group.add_argument(
-        "--images", "--instance_data_dir", dest="images", required=True, type=Path, metavar="DIR", help="the photos"
+        "--images",
+        "--instance_data_dir",
+        dest="images",
+        required=True,
+        type=file_path,
+        metavar="DIR",
+        help="the photos",
     )
     group.add_argument(
         "--subject",
@@ -76,7 +87,9 @@ def _add_input_flags(group: Any) -> None:
         metavar="PHRASE",
         help="the kind of thing in the photos, in the words that prompts will use, such as dog",
     )
-    group.add_argument("--masks", type=Path, metavar="DIR", help="pictures of the same names, white on the subject")
+    group.add_argument(
+        "--masks", type=file_path, metavar="DIR", help="pictures of the same names, white on the subject"
+    )
 
 
 def _add_recipe_flags(group: Any) -> None:
@@ -87,7 +100,8 @@ def _add_recipe_flags(group: Any) -> None:
         help="learn the vectors themselves (direct, default) or tune the text encoder as published (paper)",
     )
     for names, kind, text in _RECIPE_FLAGS:
-        group.add_argument(*names, type=kind, metavar="N", help=text)
+        reader = whole_in if kind is int else number_in
+        group.add_argument(*names, type=reader(RANGES[_field(names)]), metavar="N", help=text)
     group.add_argument("--schedule", "--lr_scheduler", dest="schedule", choices=("constant", "cosine"))
 
 
@@ -111,8 +125,15 @@ _RECIPE_FLAGS: tuple[tuple[tuple[str, ...], type, str], ...] = (
     (("--patience",), int, "stop after so many validations without gain; 0: never"),
     (("--seed",), int, "seed of everything random (0)"),
 )
+
+
+def _field(names: tuple[str, ...]) -> str:
+    """The field of TrainingConfig that a flag of these names is."""
+    return names[0].removeprefix("--").replace("-", "_")
+
+
 _RECIPE = (
-    *(names[0].removeprefix("--").replace("-", "_") for names, _, _ in _RECIPE_FLAGS),
+    *(_field(names) for names, _, _ in _RECIPE_FLAGS),
     "schedule",
     "checkpoint_every",
 )
@@ -120,9 +141,13 @@ _RECIPE = (
 
 
 def _add_image_flags(group: Any) -> None:
-    group.add_argument("--resolution", type=int, metavar="PX", help="side in pixels (default: the model's own)")
+    group.add_argument(
+        "--resolution", type=whole_in(PICTURE_SIDE), metavar="PX", help="side in pixels (default: the model's own)"
+    )
     group.add_argument("--buckets", action="store_true", help="keep proportions instead of cropping squares")
-    group.add_argument("--crops", type=int, default=4, metavar="N", help="random crops of oblong photos (4)")
+    group.add_argument(
+        "--crops", type=whole_in(_CROPS), default=4, metavar="N", help="random crops of oblong photos (4)"
+    )
     group.add_argument(
         "--center-crop", "--center_crop", dest="center_crop", action="store_true", help="one crop, the center"
     )
@@ -131,15 +156,31 @@ def _add_image_flags(group: Any) -> None:
 
 def _add_run_flags(group: Any) -> None:
     group.add_argument(
-        "--out", "--output_dir", dest="out", type=Path, default=Path("residuals"), metavar="DIR", help="(%(default)s)"
+        "--out",
+        "--output_dir",
+        dest="out",
+        type=file_path,
+        default=Path("residuals"),
+        metavar="DIR",
+        help="(%(default)s)",
     )
     group.add_argument("--name", help="name of the files (default: the subject)")
     group.add_argument("--overwrite", action="store_true", help="replace a residual of this name")
     group.add_argument("--restart", action="store_true", help="ignore the checkpoint of an interrupted run")
     group.add_argument(
-        "--checkpoint-every", "--checkpointing_steps", type=int, metavar="N", help="updates (direct 25, paper 250)"
+        "--checkpoint-every",
+        "--checkpointing_steps",
+        type=whole_in(RANGES["checkpoint_every"]),
+        metavar="N",
+        help="updates (direct 25, paper 250)",
     )
-    group.add_argument("--preview-every", type=int, default=0, metavar="N", help="sample a picture every N updates")
+    group.add_argument(
+        "--preview-every",
+        type=whole_in(Range(0, TRAINING_STEPS.high)),
+        default=0,
+        metavar="N",
+        help="sample a picture every N updates",
+    )
     group.add_argument("--preview-prompt", metavar="TEXT", help='(default: "a photo of a SUBJECT")')
     group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard files (needs tensorboard)")
     group.add_argument("--device", metavar="DEVICE", help="(default: cuda where there is one, else cpu)")
@@ -157,7 +198,7 @@ def _add_run_flags(group: Any) -> None:
         action="store_true",
         help="recompute activations: less memory, slower",
     )
-    group.add_argument("--tokenizer", type=Path, metavar="DIR", help="CLIP tokenizer for a single-file checkpoint")
+    group.add_argument("--tokenizer", type=file_path, metavar="DIR", help="CLIP tokenizer for a single-file checkpoint")
     group.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="overrides what the model says")
 
 
@@ -197,9 +238,9 @@ def _train_all(args: argparse.Namespace) -> int:
     return train_all(args.config, parse_options)
 
 
-class _RaisingParser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise ConfigError(message)
+class _RaisingParser(Parser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(shown(message, _LONGEST_PROBLEM))
 
 
 def parse_options(argv: Sequence[str]) -> TrainOptions:

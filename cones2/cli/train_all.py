@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import reprlib
+import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import Cones2Error, ConfigError
-from ..messages import shown
-from ..storage.files import read_limited, shown_path
+from ..messages import listed, shown
+from ..ranges import SUBJECTS
+from ..storage.files import shown_path
 from ..training.run_files import RunFiles
 from .train_options import TrainOptions
 from .training_run import Models, Outcome, train_one
 
-_MAX_BYTES = 1 << 20
+_LONGEST_LIST = 300  # characters of mistakes that are named
 _CONTENT = "give `subjects`, a list, and if you like `defaults`"
 Parse = Callable[[Sequence[str]], TrainOptions]
 """Flags of `train` → its options; raises ConfigError."""
@@ -39,26 +41,28 @@ def train_all(config: Path, parse: Parse) -> int:
 
 
 def read_entries(config: Path, parse: Parse) -> list[TrainOptions]:
-    """The options of each subject. Paths are relative to the file's folder.
+    """The options of each subject, at most 1,000. Paths are relative to the file's folder.
 
-    Raises ConfigError naming every entry that is wrong.
+    Raises ConfigError naming the entries that are wrong, of many the first ones.
     """
     data = _read(config)
     unknown = sorted(str(key) for key in data if key not in ("defaults", "subjects"))
     subjects, defaults = data.get("subjects"), data.get("defaults") or {}
     if unknown or not isinstance(subjects, list) or not subjects or not isinstance(defaults, dict):
-        raise ConfigError(f"{shown_path(config)}: {_CONTENT}{_listed(unknown)}")
+        raise ConfigError(f"{shown_path(config)}: {_CONTENT}{_unknown(unknown)}")
+    if len(subjects) not in SUBJECTS:
+        raise ConfigError(f"{shown_path(config)} has {len(subjects):,} subjects: {int(SUBJECTS.high):,} is the limit")
     entries, problems = [], []
     for number, entry in enumerate(subjects, 1):
         try:
             entries.append(_entry(entry, defaults, config.resolve().parent, parse))
         except ConfigError as error:
             problems.append(f"subject {number}: {error}")
-    names = [options.name for options in entries]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    names = Counter(options.name for options in entries)
+    twice = sorted(name for name, count in names.items() if count > 1)
     problems += [f'two subjects write to "{shown(name)}": give them a `name`' for name in twice]
     if problems:
-        raise ConfigError(f"{shown_path(config)}: " + "; ".join(problems))
+        raise ConfigError(f"{shown_path(config)}: {_first_of(problems)}")
     return entries
 
 
@@ -79,7 +83,7 @@ def summary(rows: Sequence[tuple[str, Outcome]], total: int) -> str:
 
 def _attempt(options: TrainOptions, models: Models) -> Outcome:
     residual = RunFiles(options.out, options.name).residual
-    if residual.exists() and not options.overwrite:
+    if os.path.exists(residual) and not options.overwrite:
         return Outcome(0, "present", path=residual)
     try:
         return train_one(options, models)
@@ -90,7 +94,7 @@ def _attempt(options: TrainOptions, models: Models) -> Outcome:
 
 def _entry(entry: Any, defaults: Mapping[str, Any], folder: Path, parse: Parse) -> TrainOptions:
     if not isinstance(entry, dict):
-        raise ConfigError(f"{shown(reprlib.repr(entry))} is not a mapping of flags, such as subject: dog")
+        raise ConfigError(f"{_described(entry)} is not a mapping of flags, such as subject: dog")
     flags = {str(key).replace("-", "_"): value for key, value in {**defaults, **entry}.items()}
     argv: list[str] = []
     for key, value in flags.items():
@@ -102,26 +106,43 @@ def _flag(key: str, value: Any) -> list[str]:
     name = "--" + key.replace("_", "-")
     if isinstance(value, bool):
         return [name] if value else []
-    if not isinstance(value, str | int | float):
-        raise ConfigError(f"{shown(key)} is {shown(reprlib.repr(value))}: a text or a number is needed")
+    if not isinstance(value, str):
+        raise ConfigError(f"{shown(key, 40)} is {_described(value)}: a text or a number is needed")
     return [f"{name}={value}"]
 
 
 def _read(config: Path) -> dict[str, Any]:
     try:
-        import yaml  # type: ignore[import-untyped]
+        from .yaml_file import read_yaml
     except ImportError as error:
         raise ConfigError("train-all needs the package PyYAML: pip install pyyaml") from error
-    try:
-        data = yaml.safe_load(read_limited(config, _MAX_BYTES, "training config"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{shown_path(config)} is not YAML: {' '.join(str(error).split())}") from error
-    except Cones2Error as error:
-        raise ConfigError(str(error)) from error
+    data = read_yaml(config, "training config")
     if not isinstance(data, dict):
         raise ConfigError(f"{shown_path(config)}: {_CONTENT}")
     return data
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f" (unknown: {', '.join(map(shown, names))})" if names else ""
+def _unknown(names: Sequence[str]) -> str:
+    return f" (unknown: {listed(names)})" if names else ""
+
+
+def _described(value: object) -> str:
+    """A value of the file, whatever its size, in a few words."""
+    match value:
+        case str():
+            return f'"{shown(value, 40)}"'
+        case bool():
+            return str(value).lower()
+        case None:
+            return "empty"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def _first_of(problems: Sequence[str]) -> str:
+    """As many problems as fit into a message, and how many more there are."""
+    text = problems[0]
+    for count, problem in enumerate(problems[1:], 1):
+        if len(text) + len(problem) > _LONGEST_LIST:
+            return f"{text}; and {len(problems) - count:,} more"
+        text = f"{text}; {problem}"
+    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,15 +20,17 @@ from ..diffusers_models.latent_model import DiffusersModel, to_images
 from ..diffusers_models.loading import load_model
 from ..errors import ConfigError, ModelError, ResidualError
 from ..messages import shown
+from ..prompt.claims import locate_subjects, parse_phrase
 from ..sampling.settings import SamplingSettings
 from ..scene import compose
-from ..storage.files import shown_path
+from ..storage.files import check_folder, remove, shown_path
 from ..training.history import Record
 from ..training.loop import Trainer, TrainingResult
 from ..training.model import Precision
 from ..training.run_files import RunFiles
 from ..training.session import prepare_run, result_residual
 from ..training.views import Photo, ViewSettings, load_photos
+from .devices import is_out_of_memory
 from .processes import Processes, start_processes
 from .run_log import RunLog
 from .train_options import TrainOptions
@@ -79,11 +82,13 @@ def train_one(options: TrainOptions, models: Models) -> Outcome:
     Raises Cones2Error for whatever is wrong before the first update.
     """
     files = RunFiles(options.out, options.name)
-    if files.residual.exists() and not options.overwrite:
+    if os.path.exists(files.residual) and not options.overwrite:
         path = shown_path(files.residual)
         raise ConfigError(f"{path} exists already: choose another --name or --out, or give --overwrite")
-    photos = load_photos(options.images, options.masks)
+    photos = _photos(options)
     processes = start_processes(options.device)
+    if processes.is_main:
+        check_folder(options.out)
     options = _with_precision(options, processes.device)
     model = models.get(options, processes.device, options.config.precision)
     trainer, resolution = _prepare(options, model, photos, files, processes)
@@ -104,6 +109,14 @@ def train_one(options: TrainOptions, models: Models) -> Outcome:
     return outcome
 
 
+def _photos(options: TrainOptions) -> list[Photo]:
+    try:
+        return load_photos(options.images, options.masks)
+    except OSError as error:  # a name longer than the file system allows, or a folder of somebody else
+        folder = shown_path(error.filename or options.images)
+        raise ConfigError(f"{folder} cannot be read: {error.strerror}") from error
+
+
 def _with_precision(options: TrainOptions, device: torch.device) -> TrainOptions:
     usual: Precision = "float16" if device.type == "cuda" else "float32"
     return replace(options, config=replace(options.config, precision=options.precision or usual))
@@ -113,14 +126,14 @@ def _prepare(
     options: TrainOptions, model: DiffusersModel, photos: list[Photo], files: RunFiles, processes: Processes
 ) -> tuple[Trainer, int]:
     """The run, continued from its checkpoint where there is one, and the resolution it trains at."""
-    if options.preview_every and model.is_xl:
-        raise ConfigError("--preview-every: the command line does not sample SDXL models; leave it out")
+    if options.preview_every:
+        _check_preview(options, model)
     config = options.config
     networks = training_model(model, config.method, options.gradient_checkpointing)
     resolution = options.resolution or model.default_size
     views = ViewSettings(resolution, options.buckets, options.crops, options.flip, networks.size_multiple, config.seed)
     if options.restart:
-        files.checkpoint.unlink(missing_ok=True)
+        remove(files.checkpoint)
     trainer = prepare_run(networks, photos, views, config, files.checkpoint, processes.parallel)
     # what training no longer needs leaves the GPU; previews bring it back by themselves
     model.vae.to("cpu")
@@ -143,7 +156,9 @@ def _run(options: TrainOptions, model: DiffusersModel, trainer: Trainer, log: Ru
     with _interrupts() as received:
         try:
             return trainer.run(on_step, lambda: bool(received))
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise ModelError(
                 f"out of memory at step {trainer.step + 1}: lower --resolution or --batch-size, "
                 "give --gradient-checkpointing, or use --method direct"
@@ -168,12 +183,24 @@ def _interrupts() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def _preview_prompt(options: TrainOptions) -> str:
+    return options.preview_prompt or f"a photo of a {options.config.subject}"
+
+
+def _check_preview(options: TrainOptions, model: DiffusersModel) -> None:
+    """Raise Cones2Error for a preview that could not be sampled: found in the middle, it would end the training."""
+    if model.is_xl:
+        raise ConfigError("--preview-every: the command line does not sample SDXL models; leave it out")
+    tokens = model.text.prompt_tokens(_preview_prompt(options))
+    locate_subjects(tokens, [parse_phrase(options.config.subject)], model.tokenize)
+
+
 def _preview(options: TrainOptions, model: DiffusersModel, trainer: Trainer) -> Image.Image:
     """A picture of the subject as learned so far, always from the same noise."""
     subject = options.config.subject
     model.vae.to(model.device)
     residual = make_residual(subject, trainer.method.residual())
-    scene = compose(model, options.preview_prompt or f"a photo of a {subject}", [residual])
+    scene = compose(model, _preview_prompt(options), [residual])
     side = model.default_size
     settings = SamplingSettings(steps=_PREVIEW_STEPS, seeds=(options.config.seed,), height=side, width=side)
     latents = model.sample(scene, settings)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import ResidualError
 from ..families.family import family_of_width, width_label
+from ..messages import shown
 from ..prompt.claims import Claim, PhraseRef, parse_phrase
 from ..prompt.tokens import Span
 from .phrase import subject_phrase
@@ -117,7 +118,7 @@ def plain_vectors(tensor: Tensor) -> Tensor:
             f"its tensor holds {str(tensor.dtype).removeprefix('torch.')} numbers, expected floating point"
         )
     if tensor.ndim not in (1, 2):
-        raise ResidualError(f"its tensor has shape {tuple(tensor.shape)}, expected (tokens, width)")
+        raise ResidualError(f"its tensor has shape {shown(tuple(tensor.shape), 80)}, expected (tokens, width)")
     tokens, width = (1, tensor.shape[0]) if tensor.ndim == 1 else tensor.shape
     if not (1 <= tokens <= MAX_TOKENS and 1 <= width <= MAX_WIDTH):
         raise ResidualError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import __version__
 from ..errors import Cones2Error, ResidualError
 from ..families.family import width_label
-from ..messages import shown
+from ..messages import encodable, listed, shown
 from ..storage.files import read_limited, shown_path, write_atomically
 from ..storage.tensors import TensorFile, parse_tensors
 from .residual import Residual, make_residual, plain_vectors
@@ -77,10 +77,12 @@ def save_residual(residual: Residual, path: Path | str, overwrite: bool = False)
     """Write a .safetensors file with metadata; the suffix is added where it is missing.
 
     Metadata: format, subject, family, width, token_num, pack_version, then the residual's own; the
-    strength is multiplied into the vectors. Raises ResidualError when the file exists (unless
-    `overwrite`), the metadata is too long, or the disk refuses.
+    strength is multiplied into the vectors. Raises ResidualError when the path names no file, the file
+    exists (unless `overwrite`), the metadata is too long, or the disk refuses.
     """
     path = Path(path)
+    if path.name in ("", ".."):
+        raise ResidualError(f'"{shown_path(path)}" is a folder: write the name of a file, such as rex.safetensors')
     if path.suffix != ".safetensors":
         path = path.with_name(path.name + ".safetensors")
     facts = {
@@ -91,7 +93,7 @@ def save_residual(residual: Residual, path: Path | str, overwrite: bool = False)
         "token_num": str(residual.token_num),
         "pack_version": __version__,
     }
-    metadata = {**{str(key): str(value) for key, value in residual.metadata.items()}, **facts}
+    metadata = {encodable(str(key)): encodable(str(value)) for key, value in {**residual.metadata, **facts}.items()}
     try:
         tensor = plain_vectors(residual.tensor * residual.strength)
         serialized = serialize({TENSOR_KEY: tensor}, metadata)
@@ -108,7 +110,7 @@ def save_residual(residual: Residual, path: Path | str, overwrite: bool = False)
 
 def _residual_tensor(file: TensorFile) -> Tensor:
     """The tensor named "residual", else the only matrix, else the only tensor."""
-    names = ", ".join(shown(name) for name in sorted(file.names)[:8]) or "none"
+    names = listed(sorted(file.names))
     if TENSOR_KEY in file.tensors:
         return file.tensors[TENSOR_KEY]
     if _TEXTUAL_INVERSION_KEYS & set(file.names) or any(name.startswith("<") for name in file.names):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..messages import shown
+from ..messages import listed, shown
 from ..sampling.noise import Noise, Prediction, make_noise
+from ..storage.files import shown_path
 from .latent_model import DiffusersModel
 from .single_file import load_single_file
 from .text import ClipText
@@ -39,8 +40,8 @@ def load_model(
     Raises ModelError naming the missing or unsupported part.
     """
     path = Path(path)
-    if not path.exists():
-        raise ModelError(f"there is no model at {path}")
+    if not os.path.exists(path):  # as Path.exists, but False for a name longer than the file system allows
+        raise ModelError(f"there is no model at {shown_path(path)}")
     if path.is_dir():
         _check_folder(path)
         model = _load_folder(path, Path(tokenizer) if tokenizer else path / "tokenizer")
@@ -49,7 +50,8 @@ def load_model(
     channels = model.unet.config.in_channels
     if channels != model.unet.config.out_channels:
         raise ModelError(
-            f"{path} takes {channels} channels (an inpainting or depth model): only text to image is sampled"
+            f"{shown_path(path)} takes {channels} channels (an inpainting or depth model): "
+            "only text to image is sampled"
         )
     for part in (model.text.encoders, model.unet, model.vae):
         part.to(device, dtype).eval().requires_grad_(False)
@@ -61,11 +63,15 @@ def load_model(
 
 
 def _check_folder(path: Path) -> None:
-    missing = [part for part in _PARTS if not (path / part).is_dir()]
+    missing = [part for part in _PARTS if not os.path.isdir(path / part)]
     if missing:
-        present = sorted(child.name for child in path.iterdir() if child.is_dir())
-        has = ", ".join(present) or "no folders"
-        raise ModelError(f"{path} is not a diffusers model folder: it lacks {', '.join(missing)} (it has {has})")
+        try:
+            present = sorted(child.name for child in path.iterdir() if child.is_dir())
+        except OSError as error:
+            raise ModelError(f"{shown_path(path)} cannot be read: {error.strerror}") from error
+        has = listed(present) if present else "no folders"
+        lacks = ", ".join(missing)
+        raise ModelError(f"{shown_path(path)} is not a diffusers model folder: it lacks {lacks} (it has {has})")
 
 
 def _load_folder(path: Path, tokenizer: Path) -> DiffusersModel:
@@ -89,7 +95,7 @@ def _load_folder(path: Path, tokenizer: Path) -> DiffusersModel:
     except ModelError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"{shown_path(path)} cannot be loaded: {_first_line(error)}") from error
 
 
 def _load_noise(path: Path) -> Noise:
@@ -100,7 +106,9 @@ def _load_noise(path: Path) -> Noise:
     try:
         return make_noise(kind, _finite_snr(scheduler.alphas_cumprod))
     except KeyError:
-        raise ModelError(f"{path} predicts {shown(kind)}: only epsilon and v_prediction are supported") from None
+        raise ModelError(
+            f"{shown_path(path)} predicts {shown(kind, 80)}: only epsilon and v_prediction are supported"
+        ) from None
 
 
 def _class_name(folder: Path) -> str:
@@ -117,15 +125,16 @@ def _finite_snr(alphas_cumprod: Tensor) -> Tensor:
 
 def load_tokenizer(folder: Path) -> Any:
     """The CLIP tokenizer in a folder, or in the "tokenizer" folder of a model. Raises ModelError."""
-    folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
-    if not (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
-        raise ModelError(f"{folder} holds no tokenizer: neither vocab.json nor tokenizer.json is there")
+    folder = folder / "tokenizer" if os.path.isdir(folder / "tokenizer") else folder
+    name = shown_path(folder)
+    if not any(os.path.isfile(folder / file) for file in ("vocab.json", "tokenizer.json")):
+        raise ModelError(f"{name} holds no tokenizer: neither vocab.json nor tokenizer.json is there")
     from transformers import CLIPTokenizer
 
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exception for damaged files
-        raise ModelError(f"{folder} holds no CLIP tokenizer (vocab.json, merges.txt): {_first_line(error)}") from error
+        raise ModelError(f"{name} holds no CLIP tokenizer (vocab.json, merges.txt): {_first_line(error)}") from error
 
 
 def _tokenizer_folder(checkpoint: Path, given: Path | str | None) -> Path:
@@ -133,7 +142,7 @@ def _tokenizer_folder(checkpoint: Path, given: Path | str | None) -> Path:
     folder = Path(given) if given is not None else host_tokenizer()
     if folder is None:
         raise ModelError(
-            f"{checkpoint.name} is a single file without a tokenizer: "
+            f"{shown(checkpoint.name)} is a single file without a tokenizer: "
             "give a folder with vocab.json and merges.txt as --tokenizer DIR, or set COMFYUI_PATH to a ComfyUI install"
         )
     return folder
@@ -142,7 +151,7 @@ def _tokenizer_folder(checkpoint: Path, given: Path | str | None) -> Path:
 def host_tokenizer() -> Path | None:
     """The CLIP tokenizer of a ComfyUI install: COMFYUI_PATH, the one this pack sits in, or ~/comfy/ComfyUI."""
     folders = [root / "comfy" / "sd1_tokenizer" for root in _host_candidates()]
-    return next((folder for folder in folders if (folder / "vocab.json").is_file()), None)
+    return next((folder for folder in folders if os.path.isfile(folder / "vocab.json")), None)
 
 
 def _host_candidates() -> list[Path]:

@@ -41,11 +41,11 @@ def load_single_file(path: Path, tokenizer: Any) -> DiffusersModel:
     """The model in a checkpoint file. Raises ModelError for a file that is not an SD 1.x or 2.x checkpoint."""
     state = _read(path)
     if _UNET + "label_emb.0.0.weight" in state:
-        raise ModelError(f"{path.name} is an SDXL checkpoint: single files are read for SD 1.x and 2.x only")
+        raise ModelError(f"{shown(path.name)} is an SDXL checkpoint: single files are read for SD 1.x and 2.x only")
     for prefix, part in ((_UNET, "UNet"), (_VAE, "VAE"), ("cond_stage_model.", "text encoder")):
         if not any(key.startswith(prefix) for key in state):
             raise ModelError(
-                f"{path.name} is not a Stable Diffusion 1.x or 2.x checkpoint: it has no {part} ({prefix}…)"
+                f"{shown(path.name)} is not a Stable Diffusion 1.x or 2.x checkpoint: it has no {part} ({prefix}…)"
             )
     try:
         text = _text_weights(state)
@@ -60,7 +60,8 @@ def load_single_file(path: Path, tokenizer: Any) -> DiffusersModel:
             make_noise(_prediction_type(state), scaled_linear_alphas()),
         )
     except (KeyError, RuntimeError, IndexError) as error:
-        raise ModelError(f"{path.name} cannot be converted: {shown(str(error).strip().splitlines()[0])}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{shown(path.name)} cannot be converted: {shown(reason)}") from error
 
 
 def _read(path: Path) -> StateDict:
@@ -72,7 +73,7 @@ def _read(path: Path) -> StateDict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds; all mean an unreadable file
         raise ModelError(
-            f"{path.name} cannot be read as a checkpoint: it is damaged, or holds more than tensors"
+            f"{shown(path.name)} cannot be read as a checkpoint: it is damaged, or holds more than tensors"
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
     return {key: value for key, value in state.items() if isinstance(value, Tensor)}

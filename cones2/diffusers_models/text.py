@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import PromptError
+from ..messages import encodable, shown
 from ..prompt.conditioning import Conditioning, PromptFormat
 from ..prompt.tokens import CHUNK_CONTENT, CHUNK_LENGTH, Piece, PromptTokens, Tokenize, chunked_tokens
 from ..prompt.vocabularies import clip_piece
@@ -76,11 +78,14 @@ class ClipText:
 def clip_tokenize(tokenizer: PreTrainedTokenizerBase) -> Tokenize:
     """The tokenizer as a function from a phrase to its pieces, without special tokens.
 
-    Added tokens (SD2 declares "!" as one) are whole words, and marked as such.
+    Added tokens (SD2 declares "!" as one) are whole words, and marked as such. The function raises PromptError
+    for a text with half of a surrogate pair, which no tokenizer takes.
     """
     added = set(tokenizer.get_added_vocab().values())
 
     def tokenize(phrase: str) -> Sequence[Piece]:
+        if encodable(phrase) != phrase:
+            raise PromptError(f'"{shown(phrase, 80)}" is not a whole text: it holds half of a surrogate pair')
         ids: list[int] = tokenizer(phrase, add_special_tokens=False, verbose=False)["input_ids"]
         pieces = [
             clip_piece(id, spelling) for id, spelling in zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import PromptError
-from ..messages import shown
+from ..messages import LIST_LIMIT, shown
 from ..ranges import MAX_PHRASE
 from .tokens import PromptTokens, Span, Tokenize, bare_phrase, find_places, is_edge, listed_words, phrase_ids
 
@@ -243,7 +243,7 @@ def _last_numbered(assignment: _Assignment, each: _Declared, share: bool) -> ran
 
 
 def _names(declared: Iterable[_Declared]) -> str:
-    return " and ".join(dict.fromkeys(f'"{each.subject}"' for each in declared))
+    return shown(" and ".join(dict.fromkeys(f'"{each.subject}"' for each in declared)), LIST_LIMIT)
 
 
 def _times(count: int) -> str:

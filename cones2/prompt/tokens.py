@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from ..messages import LIST_LIMIT, shown
+
 Span = tuple[int, ...]
 """Token indices of one occurrence of a phrase, first to last; a phrase may straddle two chunks."""
 
@@ -107,9 +109,9 @@ def words(prompt: PromptTokens) -> list[tuple[str, Span]]:
 
 
 def listed_words(prompt: PromptTokens) -> str:
-    """The prompt's different words as error messages show them: "a, hot, dog"."""
+    """The prompt's different words as error messages show them: "a, hot, dog", at most 240 characters."""
     distinct = dict.fromkeys(word for word, _ in words(prompt) if bare_phrase(word))
-    return ", ".join(distinct) or "none, it is empty"
+    return shown(", ".join(distinct), LIST_LIMIT) or "none, it is empty"
 
 
 def bare_phrase(text: str) -> str:

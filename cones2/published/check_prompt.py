@@ -46,6 +46,6 @@ def placement_problems(
         if needed > tokens:
             problems.append(
                 f'{config.where}: the residual of "{shown(placement.name)}" has {needed} vectors, '
-                f'but "{placement.reference.phrase}" has {tokens} token{"s" if tokens > 1 else ""}'
+                f'but "{shown(placement.reference.phrase)}" has {tokens} token{"s" if tokens > 1 else ""}'
             )
     return problems

@@ -24,7 +24,7 @@ from ..layout.painted import ColorEntry
 from ..messages import shown
 from ..ranges import ENTRIES
 from ..rules import DEFAULT_GUIDANCE, GuidanceSettings
-from ..storage.files import read_limited
+from ..storage.files import read_limited, shown_path
 from .config_values import ConfigSubject, EntryValues, Problems, quoted
 
 log = logging.getLogger(__name__)
@@ -123,16 +123,18 @@ def _read_entry(values: EntryValues, path: Path, number: int) -> GuidanceConfig:
 
 
 def _parse_json(path: Path, problems: Problems) -> list[Any]:
+    name = shown_path(path)
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         known: set[str] = set()
         for key, _ in pairs:
             if key in known:
-                problems.append(f"{path}: the key {quoted(key)} is written twice in one object")
+                problems.append(f"{name}: the key {quoted(key)} is written twice in one object")
             known.add(key)
         return dict(pairs)
 
     def no_constant(literal: str) -> Any:
-        raise ConfigError(f"{path}: {literal} is not a number that a config may hold")
+        raise ConfigError(f"{name}: {literal} is not a number that a config may hold")
 
     try:
         text = read_limited(path, MAX_FILE_BYTES, "guidance config").decode("utf-8-sig")
@@ -141,17 +143,17 @@ def _parse_json(path: Path, problems: Problems) -> list[Any]:
         raise
     except json.JSONDecodeError as error:
         raise ConfigError(
-            f"{path} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+            f"{name} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file in UTF-8") from error
+        raise ConfigError(f"{name} is not a text file in UTF-8") from error
     except (RecursionError, ValueError) as error:
-        raise ConfigError(f"{path} is not a usable config: {shown(error)}") from error
+        raise ConfigError(f"{name} is not a usable config: {shown(error)}") from error
     entries = [data] if isinstance(data, dict) else data
     if not isinstance(entries, list) or not entries:
-        raise ConfigError(f"{path}: must hold a list of entries (objects with a prompt), not {quoted(data)}")
+        raise ConfigError(f"{name}: must hold a list of entries (objects with a prompt), not {quoted(data)}")
     if len(entries) > MAX_ENTRIES:
-        raise ConfigError(f"{path} has {len(entries):,} entries: {MAX_ENTRIES:,} is the limit")
+        raise ConfigError(f"{name} has {len(entries):,} entries: {MAX_ENTRIES:,} is the limit")
     return entries
 
 

@@ -12,7 +12,7 @@ from ..errors import Cones2Error
 from ..layout.colors import RGB, parse_color
 from ..layout.painted import ColorEntry
 from ..layout.regions import DEFAULT_WEIGHT
-from ..messages import shown
+from ..messages import MESSAGE_LIMIT, NAME_LIMIT, shown
 from ..ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, MAX_PHRASE, MAX_REGIONS, OUTSIDE_WEIGHT, REGION_WEIGHT, Range
 
 KEYS = (
@@ -49,7 +49,7 @@ class Problems(list[str]):
 
     def append(self, text: str) -> None:
         if len(self) < _MAX_PROBLEMS:
-            super().append(text)
+            super().append(shown(text, MESSAGE_LIMIT))
         elif len(self) == _MAX_PROBLEMS:
             super().append(f"there are more than {_MAX_PROBLEMS} problems: the others are not listed")
 
@@ -189,8 +189,8 @@ class EntryValues:
         for path in allowed + elsewhere:
             if _is_file(path):
                 return path
-        looked = ", ".join(shown(path) for path in allowed + elsewhere) or "nothing"
-        outside = f" (paths outside {self.confine_to} are not allowed)" if len(allowed) < len(candidates) else ""
+        looked = shown(", ".join(map(str, allowed + elsewhere)) or "nothing", 2 * NAME_LIMIT)
+        outside = f" (paths outside {shown(self.confine_to)} are not allowed)" if len(allowed) < len(candidates) else ""
         self._problem(f"{key} is {quoted(value)}: no such file; looked for {looked}{outside}")
         return None
 

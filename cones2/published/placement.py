@@ -159,7 +159,7 @@ def _choose(subject: ConfigSubject, config: GuidanceConfig, occurrences: _Occurr
         if selected is not None or subject.position is None:
             return _Choice(subject, PhraseRef(phrase, selected))
         word = occurrences.word_at(subject.position)
-        where = "not a word of the prompt" if word is None else f'the word "{word}"'
+        where = "not a word of the prompt" if word is None else f'the word "{shown(word, 40)}"'
         note = f'position {subject.position} of "{shown(subject.name)}" is {where}'
         return _Choice(subject, PhraseRef(phrase), note)
     return _chosen_by_position(subject, config, occurrences)
@@ -197,7 +197,7 @@ def _typed(subject: ConfigSubject, position: int, occurrences: _Occurrences) -> 
 
 def _used(choice: _Choice, claim: Claim) -> str:
     tokens = ", ".join(map(str, claim.token_indices[:20]))
-    return f'"{choice.reference.phrase}" is used (token {tokens})'
+    return f'"{shown(choice.reference.phrase)}" is used (token {tokens})'
 
 
 def _spellings(name: str) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from ..errors import Cones2Error
-from ..messages import MESSAGE_LIMIT, shown
+from ..messages import MESSAGE_LIMIT, listed, shown
 
 
 def shown_path(path: Path | str) -> str:
@@ -63,6 +64,30 @@ def write_atomically(path: Path | str, write: Callable[[BinaryIO], object], over
             temporary.unlink(missing_ok=True)
 
 
+def check_folder(folder: Path | str) -> None:
+    """Raise Cones2Error when files cannot be written to the folder. One that is not there yet is not left there."""
+    folder = Path(folder)
+    made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"0")  # a full disk still takes empty files
+    except OSError as error:
+        raise Cones2Error(f"{shown_path(folder)} cannot be written: {error.strerror or error}") from error
+    finally:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
+
+
+def remove(path: Path) -> None:
+    """Delete a file if it is there. Raises Cones2Error when the system refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise Cones2Error(f"{shown_path(path)} cannot be deleted: {error.strerror or error}") from error
+
+
 def _move(temporary: Path, path: Path, overwrite: bool) -> None:
     if overwrite:
         temporary.replace(path)
@@ -84,8 +109,7 @@ def _umask() -> int:
 def _neighbors(path: Path, suffixes: Sequence[str]) -> str:
     if not path.parent.is_dir():
         return f"its folder {shown_path(path.parent)} does not exist"
-    names = sorted(shown(child.name) for child in path.parent.iterdir() if child.suffix in suffixes)
+    names = sorted(child.name for child in path.parent.iterdir() if child.suffix in suffixes)
     if not names:
         return f"the folder {shown_path(path.parent)} has no {' or '.join(filter(None, suffixes)) or 'such'} files"
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return f"the folder has {', '.join(names[:12])}{more}"
+    return f"the folder has {listed(names, 12)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from ..errors import Cones2Error
@@ -11,7 +12,8 @@ MAX_BYTES = 200
 """Bytes of a name in UTF-8: file systems allow 255, and endings such as "_preview_000000.png" are added."""
 
 _FORBIDDEN = '<>:"/\\|?*'
-_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
+# spaces before the dot do not help: Windows drops them
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 
 
 def check_file_name(name: str, kind: type[Cones2Error]) -> str:
@@ -37,6 +39,12 @@ def check_file_name(name: str, kind: type[Cones2Error]) -> str:
     if len(name.encode()) > MAX_BYTES:
         raise kind(f'the name "{shown(name, 40)}" has {len(name.encode()):,} bytes, at most {MAX_BYTES} are allowed')
     return name
+
+
+def shortened_name(name: str) -> str:
+    """The beginning of a file's name, at most 200 bytes of it, so that endings can be added."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= MAX_BYTES else encoded[:MAX_BYTES].decode(errors="ignore")
 
 
 def file_name_for(phrase: str) -> str:

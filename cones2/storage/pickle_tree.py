@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Cones2Error
+from ..messages import shown
 
 MAX_BYTES = 64 << 10
 """The longest pickle that is read; that of a tensor has about 300 bytes."""
@@ -185,6 +186,7 @@ class _Reader:
 def _harmless_name(text: str) -> Name:
     if not _HARMLESS.fullmatch(text):
         raise Cones2Error(
-            f"it refers to {text.replace(' ', '.')}, which a plain tensor does not need: refused without running it"
+            f"it refers to {shown(text.replace(' ', '.'), 80)}, which a plain tensor does not need: "
+            "refused without running it"
         )
     return Name(text)

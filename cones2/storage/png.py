@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..messages import encodable
+
 MAX_SETTINGS = 1 << 20  # characters
 _KEY = "cones2"
 
@@ -17,8 +19,7 @@ def write_png(picture: Image.Image, stream: BinaryIO, settings: Mapping[str, Any
     """Save as PNG with the settings as JSON in the text chunk "cones2"."""
     text = json.dumps(settings, ensure_ascii=False)
     info = PngInfo()
-    # a lone surrogate, as in a file name that is not UTF-8, becomes the escape that JSON has for it
-    info.add_itxt(_KEY, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    info.add_itxt(_KEY, encodable(text))  # the escape of a lone surrogate is JSON's own
     picture.save(stream, "PNG", pnginfo=info)
 
 

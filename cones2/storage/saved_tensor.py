@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Cones2Error
+from ..messages import shown
 from .pickle_tree import DAMAGED, Call, Name, Pairs, PersistentId
 
 _MAX_DIMENSIONS = 8
@@ -69,10 +70,10 @@ def _number_type(storage: str, more: list[object]) -> torch.dtype:
         case [_, _, Pairs([_, *_])]:
             raise Cones2Error("its tensor is a view that torch would still conjugate or negate, expected a plain one")
     if name is None:
-        raise Cones2Error(f"it refers to {storage.replace(' ', '.')}, which a plain tensor does not need")
+        raise Cones2Error(f"it refers to {shown(storage.replace(' ', '.'), 80)}, which a plain tensor does not need")
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype):
-        raise Cones2Error(f"its tensor holds {name} numbers, which this version of torch does not know")
+        raise Cones2Error(f"its tensor holds {shown(name, 80)} numbers, which this version of torch does not know")
     return dtype
 
 
@@ -92,12 +93,13 @@ def _dense(dtype: torch.dtype, data: bytes, storage_bytes: int, view: _View) -> 
         raise Cones2Error(DAMAGED)
     count = math.prod(view.size)
     if not count:
-        raise Cones2Error(f"its tensor has shape {view.size}: it is empty")
+        raise Cones2Error(f"its tensor has shape {shown(view.size, 80)}: it is empty")
     last = view.offset + sum((length - 1) * step for length, step in zip(view.size, view.stride, strict=True))
     # a view with stride 0 claims more elements than its storage has
     claimed = max(storage_bytes, count * dtype.itemsize, (last + 1) * dtype.itemsize)
     if claimed > len(data):
-        raise Cones2Error(f"its tensor of shape {view.size} claims {claimed:,} bytes but the file holds {len(data):,}")
+        claim = f"its tensor of shape {shown(view.size, 80)} claims {shown(f'{claimed:,}', 40)} bytes"
+        raise Cones2Error(f"{claim} but the file holds {len(data):,}")
     whole = len(data) // dtype.itemsize * dtype.itemsize
     try:
         storage = torch.frombuffer(bytearray(data[:whole]), dtype=torch.uint8).view(dtype)

@@ -9,24 +9,36 @@ from typing import Any, BinaryIO
 import torch
 
 from ..errors import CheckpointError, ConfigError
-from ..messages import shown
+from ..messages import listed, shown
 from ..storage.files import shown_path, write_atomically
 
 FORMAT = "cones2-training-1"
+_LONGEST_TEXT = 1000  # characters; a subject has 200 at most
 _PARTS = {"data", "method", "optimizer", "scaler", "state"}
 _FREE = frozenset({"steps", "patience"})  # a finished constant-rate run may be continued for longer
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint beside its destination, then move it there. Raises Cones2Error when the disk refuses."""
+    """Write a checkpoint beside its destination, then move it there.
+
+    Raises Cones2Error when the disk refuses, KeyboardInterrupt when the user does.
+    """
 
     def write(stream: BinaryIO) -> None:
         try:
             torch.save({"format": FORMAT, **state}, stream)
         except RuntimeError as error:  # torch's own report of a write that failed
-            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+            raise _cause(error) from None
 
     write_atomically(path, write, overwrite=True)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What the disk or the user said first, else the error itself."""
+    cause = error.__context__
+    while cause is not None and not isinstance(cause, OSError | KeyboardInterrupt):
+        cause = cause.__context__
+    return cause or error
 
 
 def read_checkpoint(path: Path, numbers: Mapping[str, Any], data: str) -> dict[str, Any]:
@@ -38,10 +50,13 @@ def read_checkpoint(path: Path, numbers: Mapping[str, Any], data: str) -> dict[s
     name = shown_path(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the reader raises many kinds; all mean an unreadable file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        kind = ConfigError if isinstance(error, OSError | MemoryError) else CheckpointError  # the file may be good
-        raise kind(f"{name} cannot be read as a training checkpoint: {reason}") from error
+    except (OSError, MemoryError) as error:  # the file may be good
+        reason = getattr(error, "strerror", None) or "it does not fit into memory"
+        raise ConfigError(f"{name} cannot be read as a training checkpoint: {reason}") from error
+    except Exception as error:  # torch raises many kinds, and advises to run what is in the file
+        raise CheckpointError(
+            f"{name} cannot be read as a training checkpoint: it is damaged, or holds more than tensors"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{name} is not a training checkpoint of this version ({FORMAT})")
     _check_same_run(name, state, numbers, data)
@@ -53,9 +68,30 @@ def _check_same_run(name: str, state: Mapping[str, Any], numbers: Mapping[str, A
     saved = state.get("numbers")
     if not isinstance(saved, dict) or not state.keys() >= _PARTS:
         raise CheckpointError(f"{name} is not a whole training checkpoint: delete it to start anew")
-    different = [key for key in numbers if key not in free and saved.get(key) != numbers[key]]
+    different = [key for key in numbers if key not in free and not _is_same(saved.get(key), numbers[key])]
     if different:
-        changes = ", ".join(f"{key} {shown(repr(saved.get(key)))} → {shown(repr(numbers[key]))}" for key in different)
+        changes = listed([f"{key} {_described(saved.get(key))} → {_described(numbers[key])}" for key in different])
         raise CheckpointError(f"{name} belongs to a run with other settings ({changes}): delete it or restore them")
-    if state["data"] != data:
+    if not _is_same(state["data"], data):
         raise CheckpointError(f"{name} belongs to a run on other photos: delete it or restore them")
+
+
+def _is_same(saved: object, wanted: object) -> bool:
+    """Whether a value of the file is the wanted one; tensors and nested tuples are not even compared."""
+    return _is_plain(saved) and bool(saved == wanted)
+
+
+def _is_plain(value: object, inside: bool = False) -> bool:
+    """Whether a value is a short text, a number, True, False or None, or a pair of such."""
+    match value:
+        case str():
+            return len(value) <= _LONGEST_TEXT
+        case int():
+            return abs(value) < 2**64  # larger ones take long to print
+        case tuple() if not inside:
+            return len(value) <= 2 and all(_is_plain(part, inside=True) for part in value)
+    return value is None or isinstance(value, float)
+
+
+def _described(value: object) -> str:
+    return shown(repr(value), 30) if _is_plain(value) else "another value"

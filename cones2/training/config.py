@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ..concepts.phrase import subject_phrase
+from ..concepts.residual import MAX_TOKENS
 from ..errors import ConfigError
-from ..ranges import BATCH_SIZE, LEARNING_RATE, SEED, TRAINING_STEPS
+from ..ranges import BATCH_SIZE, LEARNING_RATE, SEED, TRAINING_STEPS, Range
 from .model import Precision
 
 MethodName = Literal["direct", "paper"]
@@ -82,8 +83,8 @@ class TrainingConfig:
     checkpoint_every: int = 250
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
-            _check_range(name, getattr(self, name), low, high)
+        for name, allowed in RANGES.items():
+            _check_range(name, getattr(self, name), allowed)
         for name, choices in _CHOICES:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}: choose {' or '.join(choices)}")
@@ -150,28 +151,34 @@ _CHOICES = (
     ("schedule", ("constant", "cosine")),
     ("precision", ("float32", "float16", "bfloat16")),
 )
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("steps", *TRAINING_STEPS),
-    ("learning_rate", *LEARNING_RATE),
-    ("batch_size", *BATCH_SIZE),
-    ("accumulation", *BATCH_SIZE),
-    ("warmup_steps", 0, 1_000_000),
-    ("weight_decay", 0, 1),
-    ("average", 0, 0.9999),
-    ("max_grad_norm", 0, 1e6),
-    ("drift_first", 0, 1e6),
-    ("drift_rest", 0, 1e6),
-    ("preservation", 0, 1e6),
-    ("norm_penalty", 0, 1e6),
-    ("max_norm", 0, 1e6),
-    ("held_out", 0, 4096),
-    ("evaluate_every", 1, 1_000_000),
-    ("patience", 0, 1_000_000),
-    ("checkpoint_every", 0, 1_000_000),
-    ("seed", *SEED),
-)
+_ANY_COUNT = Range(0, TRAINING_STEPS.high)
+_ANY_WEIGHT = Range(0, 1e6)
+RANGES: dict[str, Range] = {
+    "steps": TRAINING_STEPS,
+    "learning_rate": LEARNING_RATE,
+    "batch_size": BATCH_SIZE,
+    "accumulation": BATCH_SIZE,
+    "warmup_steps": _ANY_COUNT,
+    "token_num": Range(1, MAX_TOKENS),
+    "weight_decay": Range(0, 1),
+    "average": Range(0, 0.9999),
+    "max_grad_norm": _ANY_WEIGHT,
+    "drift_first": _ANY_WEIGHT,
+    "drift_rest": _ANY_WEIGHT,
+    "preservation": _ANY_WEIGHT,
+    "norm_penalty": _ANY_WEIGHT,
+    "max_norm": _ANY_WEIGHT,
+    "held_out": Range(0, 4096),
+    "evaluate_every": TRAINING_STEPS,
+    "patience": _ANY_COUNT,
+    "checkpoint_every": _ANY_COUNT,
+    "seed": SEED,
+}
+"""What each number of a TrainingConfig may be."""
 
 
-def _check_range(name: str, value: Any, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigError(f"{name} is {value!r}: it must be a number from {low:g} to {high:g}")
+def _check_range(name: str, value: Any, allowed: Range) -> None:
+    if value is None and name == "token_num":
+        return
+    if isinstance(value, bool) or value not in allowed:
+        raise ConfigError(f"{name} is {value!r}: it must be a number from {allowed}")

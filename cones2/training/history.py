@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..storage.files import shown_path
@@ -37,9 +38,15 @@ class CsvLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = path.open("w", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._stream, COLUMNS, restval="", extrasaction="ignore")
-        self._writer.writeheader()
-        for record in history:
-            self.add(record)
+        try:
+            self._writer.writeheader()
+            self._stream.flush()  # else a full disk would not be noticed before the first row
+            for record in history:
+                self.add(record)
+        except OSError:
+            with suppress(OSError):
+                self._stream.close()
+            raise
 
     def add(self, record: Record) -> None:
         """Append a row and hand it to the system. Raises OSError when the disk refuses; later rows may succeed."""

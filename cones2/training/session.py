@@ -9,6 +9,7 @@ import torch
 
 from ..concepts.fingerprint import FINGERPRINT_KEY, encoder_fingerprint
 from ..concepts.residual import Residual, make_residual
+from ..messages import shown
 from .batches import LatentBatches, encode_views, fingerprint
 from .config import TrainingConfig
 from .loop import SINGLE, Parallel, Trainer, TrainingResult
@@ -54,7 +55,7 @@ def result_residual(
     config = trainer.config
     metadata = {
         "method": config.method,
-        "base_model": base_model,
+        "base_model": shown(base_model),
         FINGERPRINT_KEY: encoder_fingerprint(trainer.method.frozen.embeds),
         "steps": str(result.steps),
         "learning_rate": f"{config.learning_rate:g}",

@@ -78,3 +78,16 @@ def test_several_files_are_all_checked(
 def test_folder_without_a_tokenizer(config: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no tokenizer: neither vocab\.json nor tokenizer\.json"):
         run(config, "--tokenizer", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ['[{"prompt": "a", "prompt": "b"}]', "[{", "[", "[3]", "[NaN]", "[]", '{"guidance_steps": "x"}']
+)
+def test_names_of_files_reach_the_terminal_escaped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setattr("cones2.cli.config.host_tokenizer", lambda: None)
+    (tmp_path / "du\x1b[2J\np.json").write_text(content)
+    assert run(tmp_path / "du\x1b[2J\np.json") == 1
+    *lines, _ = capsys.readouterr().out.splitlines()
+    assert lines and all(r"du\x1b[2J\np.json" in line and line.isprintable() for line in lines)

@@ -88,3 +88,9 @@ def test_convert_keeps_an_existing_file_unless_told(published: Path, tmp_path: P
     assert out.read_text() == "mine"
     assert run("convert", published, out, "--overwrite") == 0
     assert load_residual(out).subject == "pet cat"
+
+
+@pytest.mark.parametrize("out", ["", "/", ".."])
+def test_convert_needs_the_name_of_a_file(published: Path, out: str) -> None:
+    with pytest.raises(ResidualError, match="is a folder: write the name of a file"):
+        run("convert", published, out)

@@ -269,16 +269,19 @@ def test_train_all_trains_skips_continues_and_sums_up(model, photos, tmp_path, c
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("subjects: [", "is not YAML"),
+        ("subjects: [", "cannot be read as YAML"),
         ("[1, 2]", "give `subjects`"),
         ("subjects: []", "give `subjects`"),
         ("subjects: [{subject: dog}]\nspeed: 3", "unknown: speed"),
-        ("subjects: [dog]", "subject 1: 'dog' is not a mapping"),
+        ("subjects: [dog]", 'subject 1: "dog" is not a mapping'),
         ("subjects: [{subject: dog}]", "subject 1: the following arguments are required: --model"),
-        ("subjects: [{subject: dog, model: m, images: i, steps: many}]", "invalid int value: 'many'"),
+        ("subjects: [{subject: dog, model: m, images: i, steps: many}]", '"many" is not a whole number'),
         ("subjects: [{subject: dog, model: m, images: i, speed: 2}]", "unrecognized arguments: --speed=2"),
         ("subjects: [{subject: dog, model: m, images: i, name: ../x}]", "may not contain a folder"),
-        ("subjects: [{subject: dog, model: m, images: i, steps: 0}]", "subject 1: steps is 0"),
+        (
+            "subjects: [{subject: dog, model: m, images: i, steps: 0}]",
+            "subject 1: argument --steps",
+        ),
         ('subjects: [{subject: "do\\0g", model: m, images: i}]', "subject 1: the subject phrase"),
         ('subjects: [{subject: dog, model: m, images: i, name: "re\\ex"}]', r're\x1bx" has a character that does not'),
         ("a: &a [x, x]\nb: &b [*a, *a]\nsubjects: [*b, [*b, *b]]\n1: 2", "unknown: 1, a, b"),

@@ -151,5 +151,12 @@ def test_a_residual_whose_place_was_taken_meanwhile_is_kept_beside_it(train, tmp
 
 def test_a_folder_that_cannot_be_written_is_an_error_before_the_first_update(train, tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
-    assert train() == 1
-    assert "dog.csv cannot be written" in capsys.readouterr().err
+    assert train("--model", tmp_path / "no-model") == 1
+    assert f"{tmp_path / 'out'} cannot be written: " in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_from_the_start_is_an_error_before_the_model_is_loaded(train, tmp_path, capsys, disk):
+    disk.enter_context(files_of_at_most(0))
+    assert train("--model", tmp_path / "no-model") == 1
+    assert f"{tmp_path / 'out'} cannot be written: File too large" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

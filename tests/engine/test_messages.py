@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cones2.errors import Cones2Error, ResidualError
-from cones2.messages import MESSAGE_LIMIT, NAME_LIMIT, shown
+from cones2.messages import LIST_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, encodable, listed, shown
 
 
 @given(st.text(alphabet=st.characters(), max_size=400), st.integers(1, 300))
@@ -37,6 +37,22 @@ def test_what_does_not_print_is_escaped(text: str, expected: str) -> None:
 def test_long_texts_are_cut_and_say_so() -> None:
     line = shown("x" * 300_000)
     assert len(line) == NAME_LIMIT and line.endswith("…")
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;title\x07", "\ud83d\n", "n" * 300_000])
+def test_lists_of_any_names_are_short(name: str) -> None:
+    line = listed([name] * 5000)
+    assert line.isprintable() and len(line) < LIST_LIMIT + 20 and line.endswith(" and 4,992 more")
+
+
+def test_lists_of_few_names_are_whole() -> None:
+    assert listed([]) == "none"
+    assert listed(["dog", "hot dog"]) == "dog, hot dog"
+    assert listed({1: 0, 2: 0, 3: 0}, 2) == "1, 2 and 1 more"
+
+
+def test_lone_surrogates_become_escapes() -> None:
+    assert encodable("dög\n\udcff") == "dög\n\\udcff"
 
 
 def test_every_error_of_the_engine_is_one_bounded_line() -> None:

@@ -11,6 +11,7 @@ from transformers import CLIPTokenizer
 from cones2.diffusers_models.text import ClipText, clip_tokenize, padded_ids, unpadded_ids
 from cones2.errors import PromptError
 from cones2.prompt.claims import PhraseRef, locate_subjects
+from cones2.prompt.conditioning import PromptFormat
 from cones2.prompt.tokens import PromptTokens, find_phrase, words
 from tests.support.clip_vocabulary import write_clip_tokenizer
 
@@ -34,6 +35,15 @@ def test_pieces_without_specials(tokenizer: CLIPTokenizer) -> None:
     assert [(piece.text, piece.ends_word) for piece in pieces] == [
         (b"a", True), (b"hotdog", True), (b",", True), (b"dog", True), (b"6", True), (b"dog", False), (b"mug", True),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["a d\udcffog", "\ud83d"])
+def test_half_of_a_surrogate_pair_is_no_text(tokenizer: CLIPTokenizer, text: str) -> None:
+    with pytest.raises(PromptError, match="is not a whole text"):
+        clip_tokenize(tokenizer)(text)
+    for format in PromptFormat:
+        with pytest.raises(PromptError, match="is not a whole text"):
+            ClipText([tokenizer], nn.ModuleList()).formatted(["a dog", text], format)
 
 
 def test_short_prompt_is_one_padded_chunk(tokenizer: CLIPTokenizer) -> None:

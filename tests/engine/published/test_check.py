@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from cones2.published import check_files
 from cones2.published.check import check_guidance_configs
 from tests.support.small_tokenizer import tokenize
 
@@ -80,6 +81,43 @@ def test_missing_layout_color_names_color_and_subject(folder: Path) -> None:
     (problem,) = check(folder, {"color_context": {"255,192,0": "mug", "0,0,255": "hotdog"}})
     assert "#0000ff" in problem
     assert '"hotdog"' in problem
+
+
+def test_each_file_is_read_once_however_often_it_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def counted(function: Any) -> Any:
+        return lambda path, *rest: opened.append(path) or function(path, *rest)
+
+    for name in ("open_layout_picture", "load_residual"):
+        monkeypatch.setattr(check_files, name, counted(getattr(check_files, name)))
+    other = {"layout": "text.pt", "residual_dict": {"mug": "text.pt", "hotdog": "text.pt"}}
+    wrong_color = {"color_context": {"0,0,255": "hotdog"}}
+    problems = check(folder, {}, other, wrong_color, other, {}, wrong_color)
+    assert sorted(path.name for path in opened) == ["hotdog.pt", "layout.png", "mug.pt", "text.pt", "text.pt"]
+    assert [problem.split(":")[0] for problem in problems] == [
+        "2",
+        "2",
+        "2",
+        "3",
+        "4",
+        "4",
+        "4",
+        "6",
+    ]
+
+
+@pytest.mark.parametrize("word", ["mu\x1b[2Jg", "\x07", "mug\u202e", "w" * 9000, "mug \x1b mug"])
+def test_whatever_a_config_says_is_one_short_printable_line(folder: Path, word: str) -> None:
+    entry = {
+        "prompt": f"a {word} and a hotdog " + " ".join(f"word{number}" for number in range(99)),
+        "residual_dict": {word: "hotdog.pt", "\x1b": "text.pt"},
+        "color_context": {"255,0,0": word, "255,192,0": f"hotdog {word}"},
+        "subject_list": [[word, 1], [word, 2], ["\x1b", 2], [f"{word} \x1b", 3]],
+        "\x1b": 1,
+    }
+    for problem in check(folder, entry):
+        assert problem.isprintable() and len(problem) < 600
 
 
 def test_layout_without_colors(folder: Path) -> None:

@@ -9,7 +9,8 @@ from typing import BinaryIO
 import pytest
 
 from cones2.errors import Cones2Error
-from cones2.storage.files import read_limited, write_atomically
+from cones2.storage.files import check_folder, read_limited, remove, write_atomically
+from tests.support.full_disk import files_of_at_most
 
 
 def test_reads_up_to_the_limit(tmp_path: Path) -> None:
@@ -106,3 +107,35 @@ def test_unwritable_destinations(tmp_path: Path) -> None:
         with pytest.raises(Cones2Error):
             write_atomically(path, lambda stream: stream.write(b"1"), overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_folders_that_can_be_written_are_left_as_they_are(tmp_path: Path) -> None:
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "folder")
+    assert not os.listdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    check_folder(tmp_path / "there" / "new")
+    assert os.listdir(tmp_path) == ["there"] and not os.listdir(tmp_path / "there")
+
+
+def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (
+        tmp_path / "file",
+        tmp_path / "file" / "new",
+        tmp_path / ("n" * 300),
+        tmp_path / "new" / ("n" * 300),
+    ):
+        with pytest.raises(Cones2Error, match="cannot be written: "):
+            check_folder(folder)
+    with files_of_at_most(0), pytest.raises(Cones2Error, match="cannot be written: "):
+        check_folder(tmp_path / "new")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_is_not_there_need_not_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    remove(tmp_path / "file")
+    remove(tmp_path / "file")
+    with pytest.raises(Cones2Error, match="cannot be deleted: "):
+        remove(tmp_path / ("n" * 300))

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from cones2.concepts.phrase import subject_phrase
 from cones2.errors import Cones2Error, ConfigError, ResidualError
-from cones2.storage.names import check_file_name, file_name_for
+from cones2.storage.names import check_file_name, file_name_for, shortened_name
 
 
-@pytest.mark.parametrize("name", ["rex", "my dog", "käfer 犬", "v1.5", "console", "com10", "x" * 200])
+@pytest.mark.parametrize(
+    "name", ["rex", "my dog", "käfer 犬", "v1.5", "console", "com10", "nul x.txt", "conin$x", "x" * 200]
+)
 def test_ordinary_names_are_taken_as_they_are(name):
     assert check_file_name(name, ConfigError) == name
 
@@ -35,6 +37,10 @@ def test_ordinary_names_are_taken_as_they_are(name):
         ("con", "is reserved by Windows"),
         ("Nul.txt", "is reserved by Windows"),
         ("LPT1", "is reserved by Windows"),
+        ("CONIN$", "is reserved by Windows"),
+        ("conout$.txt", "is reserved by Windows"),
+        ("nul .txt", "is reserved by Windows"),
+        ("Com1  .a.b", "is reserved by Windows"),
         ("x" * 201, "has 201 bytes, at most 200 are allowed"),
         ("犬" * 70, "has 210 bytes"),
     ],
@@ -58,6 +64,16 @@ def test_what_cannot_be_a_name_is_said_in_the_callers_kind(name, message, kind):
 )
 def test_a_phrase_becomes_a_name(phrase, name):
     assert file_name_for(phrase) == name
+
+
+@pytest.mark.parametrize("name", ["dog", "x" * 200, "sd\udcff"])
+def test_names_that_fit_are_not_shortened(name):
+    assert shortened_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "犬" * 80, "\udcff" * 250])
+def test_long_names_are_shortened(name):
+    assert name.startswith(shortened_name(name)) and len(shortened_name(name).encode()) <= 200
 
 
 @given(st.text())

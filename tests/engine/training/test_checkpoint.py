@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import pickle
 
 import pytest
 import torch
@@ -90,3 +92,58 @@ def test_settings_that_differ_are_shown_on_one_line(tmp_path):
     with pytest.raises(CheckpointError, match="other settings") as caught:
         run.resume()
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+
+
+class Interrupted(io.BytesIO):
+    """A stream during whose n-th write the user presses Ctrl-C."""
+
+    def __init__(self, moment):
+        super().__init__()
+        self.left = moment
+
+    def write(self, data):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return super().write(data)
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 8])
+def test_an_interrupt_during_the_write_is_an_interrupt(tmp_path, monkeypatch, moment):
+    write = "cones2.training.checkpoint.write_atomically"
+    monkeypatch.setattr(write, lambda path, write, overwrite: write(Interrupted(moment)))
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint(tmp_path / "run.pt", {"small": torch.zeros(3)})
+
+
+def nested(depth):
+    value = ()
+    for _ in range(depth):
+        value = (value, value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [nested(100), {"a": nested(100)}, torch.ones(3), (torch.ones(3), 1.0), 10**600, "\x1b" * 300_000, [[]]],
+    ids=["nested", "nested in a dictionary", "tensor", "tensors", "huge number", "long text", "list"],
+)
+def test_odd_values_of_a_checkpoint_are_other_settings(tmp_path, value):
+    path = tmp_path / "run.pt"
+    run = trainer(quick_config(), checkpoint=path)
+    run.save()
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "numbers": {**saved["numbers"], "betas": value, "seed": value}}, path)
+    with pytest.raises(CheckpointError, match="seed another value → 0") as caught:
+        run.resume()
+    assert len(str(caught.value).removeprefix(str(path))) < 400
+    torch.save({**saved, "data": value}, path)
+    with pytest.raises(CheckpointError, match="other photos"):
+        run.resume()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"hello", pickle.dumps(pytest.raises)])
+def test_a_foreign_file_is_no_checkpoint_and_nobody_is_told_to_run_it(tmp_path, content):
+    (tmp_path / "run.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"it is damaged, or holds more than tensors$"):
+        trainer(quick_config(), checkpoint=tmp_path / "run.pt").resume()

@@ -19,6 +19,14 @@ def test_prepare_run_checks_the_memory(monkeypatch):
         prepare_run(tiny_model(), [photo()], ViewSettings(64), quick_config())
 
 
+@pytest.mark.parametrize("name", ["sd\udcff.safetensors", "x" * 9000])
+def test_any_name_of_a_model_can_be_saved(tmp_path, name):
+    run = trainer(quick_config(steps=1))
+    residual = result_residual(run, run.run(), 1, name)
+    base_model = load_residual(save_residual(residual, tmp_path / "dog")).metadata["base_model"]
+    assert base_model[:2] == name[:2] and len(base_model) <= 200
+
+
 def test_the_residual_says_how_it_was_made(tmp_path):
     config = quick_config("paper", "hot dog", steps=3)
     run = trainer(config)
