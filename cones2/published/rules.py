@@ -130,5 +130,5 @@ def match_positions(prompt_ids: Sequence[int], phrase_ids: Sequence[int]) -> lis
 
 def _published_image(region: Region, outside_weight: float) -> Tensor:
     weighted = region.mask * float(region.weight)
-    # an active weight of 0 cannot be told from "outside" and becomes the outside weight
+    # an active weight of 0 looks like "outside" and becomes the outside weight
     return torch.where(weighted != 0, weighted, torch.tensor(float(outside_weight)))
