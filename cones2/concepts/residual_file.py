@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import __version__
 from ..errors import Cones2Error, ResidualError
 from ..families.family import width_label
-from ..messages import encodable, listed, shown
+from ..messages import encodable, shown
 from ..storage.files import read_limited, shown_path, write_atomically
 from ..storage.tensors import TensorFile, parse_tensors
 from .residual import Residual, make_residual, plain_vectors
@@ -110,14 +110,13 @@ def save_residual(residual: Residual, path: Path | str, overwrite: bool = False)
 
 def _residual_tensor(file: TensorFile) -> Tensor:
     """The tensor named "residual", else the only matrix, else the only tensor."""
-    names = listed(sorted(file.names))
     if TENSOR_KEY in file.tensors:
         return file.tensors[TENSOR_KEY]
     if _TEXTUAL_INVERSION_KEYS & set(file.names) or any(name.startswith("<") for name in file.names):
-        raise ResidualError(f"it is a textual-inversion embedding (keys {names}), not a residual")
+        raise ResidualError(f"it is a textual-inversion embedding (keys {file.listed_names}), not a residual")
     if file.container == "torch.save" and not file.tensors:
-        raise ResidualError(f"it holds a dictionary (keys {names}), expected a bare tensor")
+        raise ResidualError(f"it holds a dictionary (keys {file.listed_names}), expected a bare tensor")
     candidates = [tensor for tensor in file.tensors.values() if tensor.ndim == 2] or list(file.tensors.values())
     if len(candidates) == 1:
         return candidates[0]
-    raise ResidualError(f'it has no tensor named "{TENSOR_KEY}"; its tensors are: {names}')
+    raise ResidualError(f'it has no tensor named "{TENSOR_KEY}"; its tensors are: {file.listed_names}')

@@ -11,6 +11,7 @@ from safetensors.torch import load as parse_safetensors
 from torch import Tensor
 
 from ..errors import Cones2Error
+from ..messages import listed
 from .torch_pickle import looks_pickled, read_torch_file
 
 BARE = ""
@@ -31,6 +32,11 @@ class TensorFile:
     tensors: Mapping[str, Tensor]
     names: Sequence[str]
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def listed_names(self) -> str:
+        """Its names as messages show them."""
+        return listed(sorted(self.names))
 
 
 def parse_tensors(content: bytes) -> TensorFile:
