@@ -126,11 +126,11 @@ def _claimed(model: DiffusersModel, arm: Arm, case: Case) -> list[list[int]]:
 
 
 def _segmented(model: DiffusersModel, arm: Arm, case: Case, residuals: Residuals) -> Tensor:
-    """The prompt's conditioning [1, L, d] with each segment's tokens as they are in the segment's text alone."""
+    """The prompt's conditioning [1, L, d] with each subject's tokens as they are in its text alone."""
     prompt = case.described if arm.looks == "described" else case.prompt
     (encoded,) = model.encode_prompts(prompt)
     embeds = encoded.conditioning.embeds.clone()
-    for text, tokens in zip(_phrases(arm, case), _claimed(model, arm, case), strict=True):
+    for text, tokens in zip(_phrases(arm, case)[:-1], _claimed(model, arm, case)[:-1], strict=True):
         (alone,) = model.encode_prompts(text)
         embeds[0, tokens] = alone.conditioning.embeds[0, 1 : 1 + len(tokens)]
         if text in residuals:

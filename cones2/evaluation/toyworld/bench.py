@@ -38,9 +38,7 @@ class ToyBench:
         return verdicts(self.detector, pictures, cases)
 
 
-def open_bench(
-    residuals: Path | None = None, assets: Path = TOYWORLD, device: torch.device | str = "cpu"
-) -> ToyBench:
+def open_bench(residuals: Path | None = None, assets: Path = TOYWORLD, device: torch.device | str = "cpu") -> ToyBench:
     """The shipped model and judge.
 
     residuals: folder of NAME.safetensors; by default the shipped ones. A subject whose file is missing has none.
