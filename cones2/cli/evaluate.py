@@ -10,6 +10,7 @@ from ..evaluation.cases import MOST_SUBJECTS, SHAPES
 from ..ranges import PICTURES, SEED, Range
 from .arguments import one_of, whole_in
 from .evaluation_run import EvaluateOptions, run_evaluation
+from .gate import run_gate
 
 _TOYWORLD = """\
 Draw seeded scenes of the toy world's custom subjects in several ways (arms), let the judge look at them, and write
@@ -21,7 +22,7 @@ An arm may change its numbers: "both,g=0.3,outside=-2,mode=others,guided=0.5,rec
 
 
 def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `evaluate toyworld`; the chosen action is `args.run(args) -> exit status`."""
+    """Add `evaluate toyworld` and `evaluate gate`; the chosen action is `args.run(args) -> exit status`."""
     parser = subparsers.add_parser("evaluate", help="measure pictures")
     actions = parser.add_subparsers(required=True, metavar="WHAT")
     toyworld = actions.add_parser(
@@ -32,6 +33,13 @@ def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     )
     _add_toyworld_flags(toyworld)
     toyworld.set_defaults(run=lambda args: run_evaluation(evaluate_options(args)))
+    gate = actions.add_parser(
+        "gate",
+        help="a small fixed run whose figures must be within bounds",
+        description="Draw a few fixed scenes of the toy world; exit status 1 when a figure is out of its bounds.",
+    )
+    _add_processes_flag(gate)
+    gate.set_defaults(run=lambda args: run_gate(args.processes))
 
 
 def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +60,10 @@ def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--residuals", type=Path, metavar="DIR", help="NAME.safetensors (default: the shipped ones)")
     parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
+    _add_processes_flag(parser)
+
+
+def _add_processes_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes",
         type=whole_in(Range(1, 64)),
