@@ -9,6 +9,7 @@ from ..evaluation.arms import DEFAULT_ARMS, NAMED, parse_arm
 from ..evaluation.cases import MOST_SUBJECTS, SHAPES
 from ..ranges import PICTURES, SEED, Range
 from .arguments import one_of, whole_in
+from .concept101 import Concept101Options, run_concept101
 from .evaluation_run import EvaluateOptions, run_evaluation
 from .gate import run_gate
 
@@ -19,10 +20,16 @@ report.md, report.json and contact sheets. Stopped at any time, the same command
 arms: {arms}
 An arm may change its numbers: "both,g=0.3,outside=-2,mode=others,guided=0.5,recurrence=off,steps=12,cfg=4".
 """
+_CONCEPT101 = """\
+Measure generated pictures as the field does for CustomConcept101. Models are read from your folders, never downloaded.
+
+captions.json beside the pictures says what each shows; regions (fractions: x, y, width, height) are optional:
+  {"a.png": {"prompt": "a dog and a mug", "subjects": ["dog", "mug"], "regions": {"dog": [0, 0.2, 0.5, 0.8]}}}
+"""
 
 
 def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `evaluate toyworld` and `evaluate gate`; the chosen action is `args.run(args) -> exit status`."""
+    """Add `evaluate toyworld`, `gate` and `concept101`; the chosen action is `args.run(args) -> exit status`."""
     parser = subparsers.add_parser("evaluate", help="measure pictures")
     actions = parser.add_subparsers(required=True, metavar="WHAT")
     toyworld = actions.add_parser(
@@ -39,7 +46,31 @@ def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.Argument
         description="Draw a few fixed scenes of the toy world; exit status 1 when a figure is out of its bounds.",
     )
     _add_processes_flag(gate)
+    _add_concept101(actions)
     gate.set_defaults(run=lambda args: run_gate(args.processes))
+
+
+def _add_concept101(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = actions.add_parser(
+        "concept101",
+        help="pictures of your own: CLIP-T, CLIP-I, DINO, and whether subjects are confused",
+        description=_CONCEPT101,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for flag, what in (
+        ("--images", "the pictures, with captions.json or as `cones2 sample` wrote them"),
+        ("--references", "a folder of photos for each subject, of its name"),
+        ("--clip", "a CLIP model, such as openai/clip-vit-base-patch32, as transformers saves it"),
+        ("--dino", "a DINO model, such as facebook/dino-vits16, as transformers saves it"),
+    ):
+        parser.add_argument(flag, required=True, type=Path, metavar="DIR", help=what)
+    parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also write report.md and report.json there")
+    parser.set_defaults(
+        run=lambda args: run_concept101(
+            Concept101Options(args.images, args.references, args.clip, args.dino, args.device, args.out)
+        )
+    )
 
 
 def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:

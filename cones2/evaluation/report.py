@@ -51,8 +51,8 @@ def write_report(results: Results, arms: Sequence[Arm], suites: Sequence[Suite],
     text = "\n\n".join(parts) + "\n"
     rows = [_row(results, arm, suite) for suite in suites for arm in arms]
     data = json.dumps({"settings": dict(decides), "rows": rows}, indent=1, ensure_ascii=False) + "\n"
-    _write(results.folder / "report.md", text)
-    _write(results.folder / "report.json", data)
+    write_text(results.folder / "report.md", text)
+    write_text(results.folder / "report.json", data)
     for suite in suites:
         for arm in arms:
             _write_sheet(results, arm, suite)
@@ -124,5 +124,6 @@ def _write_sheet(results: Results, arm: Arm, suite: Suite) -> None:
         write_atomically(path, lambda stream: sheet.save(stream, "PNG"), overwrite=True)
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, over an older one. Raises Cones2Error when the disk refuses."""
     write_atomically(path, lambda stream: stream.write(text.encode()), overwrite=True)
