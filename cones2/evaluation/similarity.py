@@ -98,12 +98,19 @@ def _loaded(folder: Path, name: str, kind: str, device: torch.device | str | Non
         found = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).model_type
         if found != kind:
             raise ModelError(f"{where} holds a model of the kind {shown(found)}, a {kind} model is needed")
-        loaded = getattr(transformers, name).from_pretrained(folder, local_files_only=True)
+        if device is None:
+            return getattr(transformers, name).from_pretrained(folder, local_files_only=True)
+        loaded, info = getattr(transformers, name).from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
+        missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler"))
+        if missing:  # transformers would draw them at random
+            raise ModelError(f"{where} lacks weights of a {kind} model: {shown(', '.join(missing))}")
     except ModelError:
         raise
     except Exception as error:  # transformers raises many kinds for damaged folders
         raise ModelError(f"{where} cannot be loaded as a {kind} model: {shown(error)}") from error
-    return loaded if device is None else loaded.to(device, torch.float32).eval().requires_grad_(False)
+    return loaded.to(device, torch.float32).eval().requires_grad_(False)
 
 
 @torch.inference_mode()

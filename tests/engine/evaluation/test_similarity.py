@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from cones2.assets import TOYWORLD
 from cones2.errors import ModelError
@@ -103,6 +104,11 @@ def test_folders_that_hold_something_else_are_one_sentence(tmp_path: Path) -> No
     save_dino(tmp_path / "dino")
     with pytest.raises(ModelError, match="holds a model of the kind vit, a clip model is needed"):
         Clip(tmp_path / "dino")
+    weights = load_file(tmp_path / "dino" / "model.safetensors")
+    del weights["layernorm.weight"]
+    save_file(weights, tmp_path / "dino" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks weights of a vit model: layernorm\.weight"):
+        Dino(tmp_path / "dino")
     (tmp_path / "dino" / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="cannot be loaded as a vit model"):
         Dino(tmp_path / "dino")
