@@ -14,6 +14,7 @@ from typing import Any
 from ..storage.files import write_atomically
 from .arms import PEERS, Arm
 from .cases import Suite
+from .comparison import CLOSE, COMPARED, cheapest, differences
 from .results import Results
 from .runner import folder_name
 from .scores import Scores, Share, leakage, scores
@@ -44,8 +45,9 @@ COLUMNS: dict[str, Callable[[Scores], str]] = {
 def write_report(results: Results, arms: Sequence[Arm], suites: Sequence[Suite], decides: Mapping[str, Any]) -> str:
     """Write report.json, report.md and sheets/ into the run's folder; the Markdown. decides: the run's settings."""
     tables = [_table(results, arms, suite) for suite in suites]
+    compared = [_comparison(results, arms, suite) for suite in suites]
     leaks = [_leakage(results, arm, suite) for suite in suites for arm in arms]
-    parts = ["# Evaluation", _settings(decides), *tables, *filter(None, leaks)]
+    parts = ["# Evaluation", _settings(decides), *tables, *filter(None, compared), *filter(None, leaks)]
     if any(arm.placing in PEERS for arm in arms):
         parts.insert(2, PEER_WARNING)
     text = "\n\n".join(parts) + "\n"
@@ -79,6 +81,26 @@ def _table(results: Results, arms: Sequence[Arm], suite: Suite) -> str:
         cells = [column(figures) for column in COLUMNS.values()]
         rows.append([arm.name, str(figures.pictures), f"{forwards:g}", *cells])
     return f"## {suite.name}\n\n" + markdown_table(["arm", "n", "forwards", *COLUMNS], rows)
+
+
+def _comparison(results: Results, arms: Sequence[Arm], suite: Suite) -> str:
+    """The other arms against the first on the same scenes, and the cheapest as good as the best."""
+    done = [(arm.name, results.of(suite.name, arm.name)) for arm in arms]
+    (first, before), *others = done
+    rows = [
+        [name, *(str(one) + (" *" if one.is_clear else "") for one in gains.values())]
+        for name, after in others
+        if (gains := differences(before, after))
+    ]
+    if not rows:
+        return ""
+    lines = [f"### {suite.name}: differences to `{first}` on the same scenes (* the interval leaves out 0)"]
+    lines += ["", markdown_table(["arm", *COMPARED], rows), ""]
+    for what in COMPARED:
+        if found := cheapest(done, what):
+            best, enough = found
+            lines.append(f"- {what}: best `{best}`, cheapest within {CLOSE} of it `{enough}`")
+    return "\n".join(lines)
 
 
 def _leakage(results: Results, arm: Arm, suite: Suite) -> str:

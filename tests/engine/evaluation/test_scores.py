@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cones2.evaluation.scores import Seen, Share, Verdict, leakage, scores, wilson
+from cones2.evaluation.scores import Seen, Share, Verdict, difference, leakage, scores, wilson
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,16 @@ def test_the_figures_of_three_pictures_counted_by_hand() -> None:
 
 def test_leakage_counts_each_ordered_pair_where_both_are_named() -> None:
     assert leakage(PICTURES) == {("a", "b"): Share(0, 3), ("b", "a"): Share(1, 3)}
+
+
+def test_differences_are_of_the_same_pictures() -> None:
+    gain = difference([0, 0, 1, 1], [1, 0, 1, 1])
+    assert gain.mean == 0.25 and gain.low == 0 and not gain.is_clear  # one of four: half of the draws miss it
+    assert difference([0.5] * 9, [0.75] * 9) == (0.25, 0.25, 0.25)
+    assert difference([0.5] * 9, [0.25] * 9).is_clear
+    assert str(difference([0], [1])) == "+1.00 [+1.00, +1.00]"
+    spread = difference([0] * 100, [1] * 50 + [0] * 50)
+    assert (spread.low, spread.high) == pytest.approx((0.40, 0.60), abs=0.02)  # ½ ± 1.96 · √(¼ / 100)
 
 
 def test_no_pictures_have_no_figures() -> None:
