@@ -81,7 +81,7 @@ class Dense(Attention):
         share = self._segments(grid).to(q).mean(-1)[:, None, :, None]  # of the picture that a position's segment has
         factor = weight * self._strength * (1 - share)
         up, down = scores.amax(-1, keepdim=True) - scores, scores - scores.amin(-1, keepdim=True)
-        moved: Tensor = scores + factor * torch.where(together[:, None], up, -down)
+        moved: Tensor = scores + factor * torch.where(together[:, None].to(q.device), up, -down)
         return moved.softmax(-1) @ v
 
 

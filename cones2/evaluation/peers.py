@@ -61,7 +61,7 @@ def sample_peer(model: DiffusersModel, arm: Arm, cases: Sequence[Case], residual
         noisy = model.noise.network_input(x.repeat(1 + len(positives), 1, 1, 1), sigma)
         out = model.predict(noisy, torch.tensor(timestep, dtype=torch.float32, device=x.device), batch).to(x.dtype)
         unguided, *parts = out.chunk(1 + len(positives))
-        guided = parts[0] if shares is None else sum(p * s for p, s in zip(parts, shares, strict=True))
+        guided = parts[0] if shares is None else sum(p * s.to(p) for p, s in zip(parts, shares, strict=True))
         return model.noise.denoised(x, sigma, unguided + arm.cfg * (guided - unguided))
 
     start = SeededNoise(settings.seeds, (model.unet.config.in_channels, side, side), model.device)()

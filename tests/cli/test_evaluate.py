@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,31 @@ def test_accelerate_s_processes_give_the_bits_of_one(alone: Path, tmp_path: Path
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert bits(tmp_path) == bits(alone)
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_finished_by_the_same_command(alone: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "cones2",
+        "evaluate",
+        "toyworld",
+        *SMALL,
+        "--out",
+        str(tmp_path),
+        "--processes",
+        "1",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while running.poll() is None and not (tmp_path / "results.jsonl").exists():
+        time.sleep(0.02)
+    running.kill()
+    running.wait()
+    assert 3 <= len(Results(tmp_path)) < 6, "it was killed too late to be of use"
+    assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True).returncode == 0
     assert bits(tmp_path) == bits(alone)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,41 +10,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from cones2.assets import TOYWORLD
 from cones2.errors import ModelError
 from cones2.evaluation.similarity import Clip, Dino, prepared
+from tests.support.tiny_similarity import save_clip, save_dino
 
 transformers = pytest.importorskip("transformers")
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
-
-def save_clip(folder: Path) -> Path:
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    tokenizer = transformers.CLIPTokenizer.from_pretrained(TOYWORLD / "tokenizer")
-    text = {
-        **small,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 12,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    config = transformers.CLIPConfig(
-        text_config={**text, "bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id},
-        vision_config={**small, "image_size": 32, "patch_size": 8},
-        projection_dim=8,
-    )
-    torch.manual_seed(0)
-    transformers.CLIPModel(config).save_pretrained(folder)
-    shutil.copytree(TOYWORLD / "tokenizer", folder, dirs_exist_ok=True)
-    return folder
-
-
-def save_dino(folder: Path) -> Path:
-    config = transformers.ViTConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=7
-    )
-    torch.manual_seed(1)
-    transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return folder
 
 
 def picture(seed: int, width: int = 50, height: int = 40) -> Image.Image:
