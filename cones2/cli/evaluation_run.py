@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
+from .. import __version__
 from ..errors import Cancelled, Cones2Error, ConfigError
 from ..evaluation.arms import Arm
 from ..evaluation.cases import Shape, Suite
 from ..evaluation.report import write_report
 from ..evaluation.results import Results, claim_folder
-from ..evaluation.runner import BATCH, Job, jobs, run, share_of
-from ..evaluation.toyworld.bench import open_bench
+from ..evaluation.runner import BATCH, Job, jobs, run, share_of, unfinished
+from ..evaluation.toyworld.bench import open_bench, weights_digest
 from ..evaluation.toyworld.suites import toy_suite
 from ..storage.files import shown_path
 from .arguments import usable_device
@@ -49,11 +50,19 @@ class EvaluateOptions:
     device: str | None = None
     processes: int | None = None
 
-    @property
     def decides(self) -> dict[str, Any]:
         """What the pictures depend on, beside suite and arm."""
-        residuals = "shipped" if self.residuals is None else str(self.residuals)
-        return {"world": "toyworld", "n": self.count, "seed": self.seed, "batch": BATCH, "residuals": residuals}
+        return {
+            "world": "toyworld",
+            "n": self.count,
+            "seed": self.seed,
+            "batch": BATCH,
+            "weights": weights_digest(self.residuals),
+            "residuals": "shipped" if self.residuals is None else str(self.residuals),
+            "device": _device(self).type,
+            "cones2": __version__,
+            "torch": torch.__version__,
+        }
 
     def suites(self) -> list[Suite]:
         """The scenes to draw."""
@@ -63,7 +72,8 @@ class EvaluateOptions:
 def run_evaluation(options: EvaluateOptions) -> int:
     """Draw, judge and report; the exit status. An interrupt keeps the finished pictures and goes on to the caller."""
     suites = options.suites()
-    claim_folder(options.out, options.decides)
+    decides = options.decides()
+    claim_folder(options.out, decides)
     everything = jobs(options.arms, suites)
     rank, world = _launched()
     if world > 1:
@@ -76,7 +86,7 @@ def run_evaluation(options: EvaluateOptions) -> int:
         _wait_for_others(everything, results)
     else:
         results = _all_here(options, everything)
-    print(write_report(results, options.arms, suites, options.decides))
+    print(write_report(results, options.arms, suites, decides))
     print(f"{shown_path(options.out / 'report.md')}: {len(results)} pictures judged")
     return 0
 
@@ -88,13 +98,13 @@ def _launched() -> tuple[int, int]:
 
 def _all_here(options: EvaluateOptions, everything: Sequence[Job]) -> Results:
     """Every job, on processes that this one starts."""
-    known = Results(options.out)
-    left = sum(any(key not in known for key in job.keys) for job in everything)
+    left = unfinished(everything, Results(options.out))
     wanted = options.processes or (_cores() if _device(options).type == "cpu" else 1)
-    world = max(1, min(wanted, left))
+    world = max(1, min(wanted, len(left)))
     results = Results(options.out, 0, world)
-    with _helpers(options, world) as helpers:
-        _shown_work(options, share_of(everything, 0, world), results)
+    shares = [[everything.index(job) for job in share_of(left, rank, world)] for rank in range(world)]
+    with _helpers(options, shares) as helpers:
+        _shown_work(options, [everything[index] for index in shares[0]], results)
         for helper in helpers:
             helper.join()
             if helper.exitcode:
@@ -109,10 +119,14 @@ def _cores() -> int:
 
 
 @contextmanager
-def _helpers(options: EvaluateOptions, world: int) -> Iterator[list[SpawnProcess]]:
-    """Processes 1 … world − 1 of the run; stopped when the block is left early."""
+def _helpers(options: EvaluateOptions, shares: Sequence[Sequence[int]]) -> Iterator[list[SpawnProcess]]:
+    """Processes for all shares of the jobs but the first; stopped when the block is left early."""
     context = multiprocessing.get_context("spawn")
-    helpers = [context.Process(target=_help, args=(options, rank, world), daemon=True) for rank in range(1, world)]
+    helpers = [
+        context.Process(target=_help, args=(options, share, rank, len(shares)), daemon=True)
+        for rank, share in enumerate(shares)
+        if rank > 0
+    ]
     try:
         for helper in helpers:
             helper.start()
@@ -124,8 +138,11 @@ def _helpers(options: EvaluateOptions, world: int) -> Iterator[list[SpawnProcess
                 helper.join()
 
 
-def _help(options: EvaluateOptions, rank: int, world: int) -> None:
-    """What a helping process does. It stops after its batch when the process that started it is gone."""
+def _help(options: EvaluateOptions, share: Sequence[int], rank: int, world: int) -> None:
+    """What a helping process does with its share of the run's jobs.
+
+    It stops after its batch when the process that started it is gone.
+    """
     parent = os.getppid()
 
     def check(_: int) -> None:
@@ -133,8 +150,8 @@ def _help(options: EvaluateOptions, rank: int, world: int) -> None:
             raise Cancelled("nobody waits for this process any more")
 
     try:
-        mine = share_of(jobs(options.arms, options.suites()), rank, world)
-        _work(options, mine, Results(options.out, rank, world), check)
+        everything = jobs(options.arms, options.suites())
+        _work(options, [everything[index] for index in share], Results(options.out, rank, world), check)
     except (Cancelled, KeyboardInterrupt):
         pass
     except Cones2Error as error:
@@ -146,14 +163,15 @@ def _work(
 ) -> None:
     """Draw this process's jobs. One thread each: the tensors are tiny, and threads would change the bits."""
     torch.set_num_threads(1)
-    run(open_bench(options.residuals, device=_device(options)), mine, results, on_pictures)
+    if left := unfinished(mine, results):
+        run(open_bench(options.residuals, device=_device(options)), left, results, on_pictures)
 
 
 def _shown_work(options: EvaluateOptions, mine: Sequence[Job], results: Results) -> None:
     """The same with a progress bar; an interrupt says what is kept."""
     from tqdm import tqdm
 
-    with tqdm(total=sum(len(job.cases) for job in mine), desc="drawing", unit="picture") as bar:
+    with tqdm(total=sum(len(job.cases) for job in unfinished(mine, results)), desc="drawing", unit="picture") as bar:
         try:
             _work(options, mine, results, bar.update)
         except KeyboardInterrupt:

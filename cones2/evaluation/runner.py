@@ -77,6 +77,11 @@ def share_of(all_jobs: Sequence[Job], rank: int, world: int) -> list[Job]:
     return mine
 
 
+def unfinished(all_jobs: Sequence[Job], results: Results) -> list[Job]:
+    """The jobs of which something is missing."""
+    return [job for job in all_jobs if any(key not in results for key in job.keys)]
+
+
 def run(
     bench: Bench, todo: Sequence[Job], results: Results, on_pictures: Callable[[int], object] = lambda count: None
 ) -> None:

@@ -91,7 +91,7 @@ def test_a_killed_run_is_finished_by_the_same_command(alone: Path, tmp_path: Pat
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while running.poll() is None and not (tmp_path / "results.jsonl").exists():
+    while running.poll() is None and (not (tmp_path / "run.json").exists() or not len(Results(tmp_path))):
         time.sleep(0.02)
     running.kill()
     running.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ...concepts.residual import Residual
 from ...concepts.residual_file import load_residual
 from ...diffusers_models.loading import load_model
 from ...errors import ResidualError
-from ...storage.files import shown_path
+from ...storage.files import read_limited, shown_path
 from ..cases import Case
 from ..drawing import Material
 from ..scores import Verdict
@@ -24,6 +25,8 @@ from .detector import Detector, load_detector
 from .judging import verdicts
 from .subjects import cutouts, empty_picture
 from .world import SUBJECTS
+
+_MOST = 1 << 30  # bytes of a file of weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,15 @@ def open_bench(residuals: Path | None = None, assets: Path = TOYWORLD, device: t
     model.unet.to(memory_format=torch.channels_last)  # a tenth faster; the same memory format always: the same bits
     material = Material(model, read_residuals(residuals or assets / "residuals"), _cut_out, _background)
     return ToyBench(material, load_detector(assets / "detector.safetensors"))
+
+
+def weights_digest(residuals: Path | None = None, assets: Path = TOYWORLD) -> str:
+    """16 hexadecimal digits that are others when the model, the judge or a residual is another."""
+    digest = hashlib.blake2b(digest_size=8)
+    own = sorted(path for path in assets.rglob("*.safetensors") if path.parent.name != "residuals")
+    for path in [*own, *sorted((residuals or assets / "residuals").glob("*.safetensors"))]:
+        digest.update(path.name.encode() + read_limited(path, _MOST, "weights file"))
+    return digest.hexdigest()
 
 
 def read_residuals(folder: Path) -> dict[str, Residual]:
