@@ -29,6 +29,7 @@ from .arguments import usable_device
 
 _PATIENCE = 600  # seconds without a new picture after which the other processes are given up
 _POLL = 0.5
+_GRACE = 2.0  # seconds for a helping process to end by itself
 
 
 @dataclass(frozen=True)
@@ -76,24 +77,34 @@ def run_evaluation(options: EvaluateOptions) -> int:
     claim_folder(options.out, decides)
     everything = jobs(options.arms, suites)
     rank, world = _launched()
-    if world > 1:
-        results = Results(options.out, rank, world)
-        mine = share_of(everything, rank, world)
-        if rank > 0:
-            _work(options, mine, results, lambda count: None)
-            return 0
-        _shown_work(options, mine, results)
-        _wait_for_others(everything, results)
-    else:
-        results = _all_here(options, everything)
-    print(write_report(results, options.arms, suites, decides))
-    print(f"{shown_path(options.out / 'report.md')}: {len(results)} pictures judged")
+    try:
+        results = _all_here(options, everything) if world == 1 else _among_others(options, everything, rank, world)
+    except KeyboardInterrupt:
+        if rank == 0:
+            kept = f"{len(Results(options.out))} finished pictures are kept in {shown_path(options.out)}"
+            print(f"\ninterrupted: {kept}; the same command goes on")
+        raise
+    if rank == 0:
+        print(write_report(results, options.arms, suites, decides))
+        print(f"{shown_path(options.out / 'report.md')}: {len(results)} pictures judged")
     return 0
 
 
 def _launched() -> tuple[int, int]:
     """This process's number and how many there are, as `accelerate launch` and `torchrun` say."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _among_others(options: EvaluateOptions, everything: Sequence[Job], rank: int, world: int) -> Results:
+    """This process's share of the jobs; the first one waits until all are done."""
+    results = Results(options.out, rank, world)
+    mine = share_of(everything, rank, world)
+    if rank > 0:
+        _work(options, mine, results, lambda count: None)
+    else:
+        _shown_work(options, mine, results)
+        _wait_for_others(everything, results)
+    return results
 
 
 def _all_here(options: EvaluateOptions, everything: Sequence[Job]) -> Results:
@@ -133,6 +144,7 @@ def _helpers(options: EvaluateOptions, shares: Sequence[Sequence[int]]) -> Itera
         yield helpers
     finally:
         for helper in helpers:
+            helper.join(_GRACE)  # Ctrl-C reaches it too
             if helper.is_alive():
                 helper.terminate()
                 helper.join()
@@ -168,18 +180,12 @@ def _work(
 
 
 def _shown_work(options: EvaluateOptions, mine: Sequence[Job], results: Results) -> None:
-    """The same with a progress bar; an interrupt says what is kept."""
+    """The same with a progress bar."""
     from tqdm import tqdm
 
-    with tqdm(total=sum(len(job.cases) for job in unfinished(mine, results)), desc="drawing", unit="picture") as bar:
-        try:
-            _work(options, mine, results, bar.update)
-        except KeyboardInterrupt:
-            results.refresh()
-            bar.close()
-            kept = f"{len(results)} finished pictures are kept in {shown_path(results.folder)}"
-            print(f"\ninterrupted: {kept}; the same command goes on")
-            raise
+    total = sum(len(job.cases) for job in unfinished(mine, results))
+    with tqdm(total=total, desc="drawing", unit="picture") as bar:
+        _work(options, mine, results, bar.update)
 
 
 def _device(options: EvaluateOptions) -> torch.device:
