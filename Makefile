@@ -1,6 +1,7 @@
 # make demo      pictures in demo/
 # make test      style, types and the tests that fit into minutes
 # make test-all  every test
+# make quality   what the toy world's pictures are worth, against fixed bounds
 # Each makes .venv by itself (Python 3.11 or newer); a second start finds it ready.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -10,7 +11,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --durations=10
 READY := .venv/.ready
 
-.PHONY: demo test test-all lint style types venv
+.PHONY: demo test test-all quality lint style types venv
 
 demo: $(READY)
 	$(BIN)/python -m tools.demo
@@ -20,6 +21,9 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+quality: $(READY)
+	$(BIN)/python -m cones2 evaluate gate
 
 lint: style types
 

@@ -10,8 +10,11 @@ from torch import Tensor
 from cones2.assets import TOYWORLD
 from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
+from cones2.evaluation.cases import Subject
+from cones2.evaluation.scores import Verdict, scores
 from cones2.evaluation.toyworld.captions import PLACE
 from cones2.evaluation.toyworld.detector import detect, load_detector
+from cones2.evaluation.toyworld.judging import verdict
 from cones2.evaluation.toyworld.sampling import Recipe, sample
 from cones2.evaluation.toyworld.world import BACKGROUNDS, SUBJECTS, Look, random_scene, render
 from cones2.training.views import Photo, load_photos, photos_from_pixels
@@ -49,14 +52,13 @@ def fidelity(model: DiffusersModel, name: str) -> Callable[[Tensor], float]:
     look, detector = _look(name), load_detector(TOYWORLD / "detector.safetensors")
 
     def judge(residual: Tensor) -> float:
-        hits = 0
+        judged: list[Verdict] = []
         per_place = PICTURES // len(PLACE)
         for index, place in enumerate(PLACE.values()):
             seeds = range(7000 + index * per_place, 7000 + (index + 1) * per_place)
             pictures = sample(model, f"a photo of a {look.kind} {place}", seeds, RECIPE, {look.kind: residual[0]})
-            seen = [found[look.kind].look for found in detect(detector, pictures) if look.kind in found]
-            hits += sum(one.colors == look.colors for one in seen)
-        return hits / PICTURES
+            judged += [verdict(sight, [Subject(look.kind, name)]) for sight in detect(detector, pictures)]
+        return scores(judged).own.value
 
     return judge
 

@@ -23,8 +23,11 @@ from cones2.concepts.residual import Residual
 from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.latent_model import DiffusersModel, to_images
 from cones2.diffusers_models.loading import load_model
-from cones2.evaluation.toyworld.detector import Found, detect, load_detector
-from cones2.evaluation.toyworld.world import SUBJECTS
+from cones2.evaluation.cases import Subject
+from cones2.evaluation.scores import Scores, scores
+from cones2.evaluation.toyworld.detector import detect, load_detector
+from cones2.evaluation.toyworld.judging import verdict
+from cones2.evaluation.toyworld.sampling import pixels
 from cones2.guidance.heat_maps import AttentionRecorder
 from cones2.layout.colors import parse_color
 from cones2.layout.painted import ColorEntry, layout_from_colors
@@ -84,8 +87,8 @@ def main() -> None:
     print(f'\n"{PROMPT}", {args.count} seeds, judged by the toy world\'s detector')
     print(f"{'':22}{'in its region':>16}{'in its own colors':>20}")
     arms = []
-    for title, added, layout, judged in plan:
-        arms.append(sample(model, title, added, layout, judged, range(args.count)))
+    for title, added, layout, followed in plan:
+        arms.append(sample(model, title, added, layout, followed, range(args.count)))
         print(f"{title:22}{arms[-1].in_place:16.0%}{arms[-1].own_colors:20.0%}", flush=True)
     write_overview(args.out / "demo.png", painted, arms)
 
@@ -120,17 +123,18 @@ def sample(
     title: str,
     residuals: dict[str, Residual],
     layout: Layout | None,
-    judged: Layout,
+    followed: Layout,
     seeds: range,
 ) -> Arm:
-    """Sample the prompt and judge the pictures by the regions of `judged`."""
+    """Sample the prompt and judge the pictures by the regions of `followed`."""
     scene = compose(model, PROMPT, list(residuals.values()), layout)
     recorder = AttentionRecorder(subject_tokens(model), (model.default_size // model.vae_scale_factor,) * 2)
     settings = SamplingSettings(steps=STEPS, cfg=CFG, seeds=seeds, height=model.default_size, width=model.default_size)
     latents = model.sample(scene, settings, observer=recorder.observe)
     decoded = model.decode(latents)
-    found = detect(load_detector(TOYWORLD / "detector.safetensors"), (decoded.float() / 2 + 0.5).clamp(0, 1))
-    return Arm(title, layout, to_images(decoded), recorder.heat_maps(), *scores(found, judged))
+    figures = judged(pixels(decoded), followed)
+    shares = (figures.in_place.value, figures.own.value)
+    return Arm(title, layout, to_images(decoded), recorder.heat_maps(), *shares)
 
 
 def subject_tokens(model: DiffusersModel) -> list[Span]:
@@ -140,18 +144,11 @@ def subject_tokens(model: DiffusersModel) -> list[Span]:
     return [claim.token_indices for claim in claims]
 
 
-def scores(found: Sequence[dict[str, Found]], layout: Layout) -> tuple[float, float]:
-    """Shares of all subjects that are in their region, and that have both colors of their photos."""
-    in_place = own = 0
-    for picture in found:
-        for region in layout.regions:
-            thing = picture.get(region.subject)
-            if thing is None:
-                continue
-            in_place += thing.center_in(region.mask)
-            own += thing.look.colors == SUBJECTS[CAST[region.subject]].colors
-    total = len(found) * len(layout.regions)
-    return in_place / total, own / total
+def judged(pictures: Tensor, layout: Layout) -> Scores:
+    """The figures of pictures [B, 3, H, W] in [0, 1] whose subjects belong where the layout says."""
+    subjects = [Subject(region.subject, CAST[region.subject], place=region.mask) for region in layout.regions]
+    found = detect(load_detector(TOYWORLD / "detector.safetensors"), pictures)
+    return scores([verdict(sight, subjects) for sight in found])
 
 
 def write_overview(path: Path, layout: Layout, arms: Sequence[Arm]) -> None:

@@ -12,6 +12,7 @@ from ..errors import Cancelled, Cones2Error
 from ..messages import MESSAGE_LIMIT, shown
 from .arguments import Parser
 from .config import add_config_parser
+from .evaluate import add_evaluate_parser
 from .residual import add_residual_parser
 from .sample import add_sample_parser
 from .train import add_train_parsers
@@ -30,6 +31,7 @@ examples:
   python -m cones2 train --model MODEL_DIR --images photos/dog --subject dog
   python -m cones2 residual inspect *.safetensors *.pt
   python -m cones2 config check guidance_config.json
+  python -m cones2 evaluate toyworld --n 48 --subjects 2 3 --arms nothing both --out evaluation
 """
 
 
@@ -47,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_train_parsers(commands)
     add_residual_parser(commands)
     add_config_parser(commands)
+    add_evaluate_parser(commands)
     return parser
 
 

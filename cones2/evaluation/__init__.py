@@ -1,1 +1,1 @@
-"""What came out: judges of sampled pictures and scores."""
+"""What came out: suites of scenes, ways to draw them, judges, scores and reports."""

@@ -32,7 +32,11 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 LIBRARIES = {"torch", "numpy", "PIL", "safetensors"}
-MORE_LIBRARIES = {"diffusers_models": {"diffusers", "transformers"}, "cli": {"accelerate", "tqdm", "yaml"}}
+MORE_LIBRARIES = {
+    "diffusers_models": {"diffusers", "transformers"},
+    "evaluation": {"transformers"},
+    "cli": {"accelerate", "tqdm", "yaml"},
+}
 HEAVY = ("accelerate", "diffusers", "transformers")
 
 

@@ -19,8 +19,11 @@ from safetensors.torch import load_file
 from cones2.assets import TOYWORLD
 from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
+from cones2.evaluation.cases import Subject
+from cones2.evaluation.scores import scores
 from cones2.evaluation.toyworld.captions import PLACE, joined
 from cones2.evaluation.toyworld.detector import Detector, Found, detect, load_detector
+from cones2.evaluation.toyworld.judging import verdict
 from cones2.evaluation.toyworld.sampling import BoxTable, Recipe, sample
 from cones2.evaluation.toyworld.world import CLASSES, SUBJECTS, random_scene, render
 from cones2.layout.regions import Box
@@ -100,17 +103,16 @@ def detector_accuracy(bench: Bench, count: int = 512, seed: int = 4711) -> dict[
 
 def presence(bench: Bench, objects: int, count: int = 208, seed: int = 1000) -> dict[str, float]:
     """How often named classes are there, without any guidance."""
-    each = every = extra = 0
-    pictures = []
+    pictures, judged = [], []
     for index, (kinds, background) in enumerate(random_prompts(count // SEEDS_PER_PROMPT, objects, seed + objects)):
         first = seed * 100 + index * SEEDS_PER_PROMPT
         made, found = bench.seen(prompt_of(kinds, background), range(first, first + SEEDS_PER_PROMPT))
         pictures.append(made)
-        each += sum(kind in f for f in found for kind in kinds)
-        every += sum(set(kinds) <= set(f) for f in found)
-        extra += sum(len(set(f) - set(kinds)) for f in found)
+        judged += [verdict(sight, [Subject(kind) for kind in kinds]) for sight in found]
     bench.keep(f"presence_{objects}", pictures)
-    return {"n": count, "each": each / count / objects, "all": every / count, "extra_per_picture": extra / count}
+    figures = scores(judged)
+    shares = {"each": figures.there.value, "all": figures.all_there.value}
+    return {"n": count, **shares, "extra_per_picture": figures.unnamed}
 
 
 def removal(bench: Bench, count: int = 208, seed: int = 2000) -> dict[str, float]:
@@ -131,45 +133,24 @@ def removal(bench: Bench, count: int = 208, seed: int = 2000) -> dict[str, float
     return {"n": count, "named": named / count, "noun_removed": unnamed / count, "other_object": first_stays / count}
 
 
-def inside(found: Found | None, box: Box) -> bool:
-    """Whether an object's center lies in the box."""
-    return found is not None and (box.x <= found.x < box.x + box.width and box.y <= found.y < box.y + box.height)
-
-
-def overlap(found: Found | None, box: Box) -> float:
-    """Intersection over union of the object's cells and the box."""
-    if found is None:
-        return 0.0
-    size = found.cells.shape[0]
-    filled = torch.zeros_like(found.cells)
-    top, bottom = round(box.y * size), round((box.y + box.height) * size)
-    left, right = round(box.x * size), round((box.x + box.width) * size)
-    filled[top:bottom, left:right] = True
-    return int((filled & found.cells).sum()) / int((filled | found.cells).sum())
-
-
 def layout_score(
     bench: Bench, name: str, boxes: BoxTable, guided: bool, count: int, seed: int, **options: Any
 ) -> dict[str, float]:
     """How often the objects sit in their boxes, guided or not."""
-    each = every = present = 0
-    area = 0.0
-    pictures = []
+    pictures, judged = [], []
     places = list(PLACE)
+    subjects = [Subject(word, place=box) for word, box in boxes.items()]
     for index in range(count // SEEDS_PER_PROMPT):
         text = prompt_of(tuple(boxes), places[index % len(places)])
         start = seed * 100 + index * SEEDS_PER_PROMPT
         seeds = range(start, start + SEEDS_PER_PROMPT)
         made, found = bench.seen(text, seeds, boxes=boxes if guided else None, **options)
         pictures.append(made)
-        hits = [[inside(f.get(word), box) for word, box in boxes.items()] for f in found]
-        each += sum(sum(h) for h in hits)
-        every += sum(all(h) for h in hits)
-        present += sum(set(boxes) <= set(f) for f in found)
-        area += sum(overlap(f.get(word), box) for f in found for word, box in boxes.items())
+        judged += [verdict(sight, subjects) for sight in found]
     bench.keep(f"layout_{name}", pictures)
-    total = count * len(boxes)
-    return {"n": count, "each": each / total, "all": every / count, "iou": area / total, "present": present / count}
+    figures = scores(judged)
+    shares = {"each": figures.in_place.value, "all": figures.all_in_place.value}
+    return {"n": count, **shares, "iou": figures.overlap, "present": figures.all_there.value}
 
 
 def layout(bench: Bench, words: tuple[str, ...], count: int, seed: int = 3000) -> dict[str, dict[str, float]]:
@@ -205,18 +186,17 @@ def fidelity(bench: Bench, count: int = 48, seed: int = 5000) -> dict[str, dict[
 def _fidelity_arm(
     bench: Bench, subject: str, arm: str, phrase: str, residuals: Subjects | None, count: int, seed: int
 ) -> dict[str, float]:
-    look, pictures, exact, colors = SUBJECTS[subject], [], 0, 0
+    look, pictures, judged = SUBJECTS[subject], [], []
     places = list(PLACE)
     for index in range(count // SEEDS_PER_PROMPT):
         text = f"a photo of a {phrase} {PLACE[places[index % len(places)]]}"
         start = seed * 100 + index * SEEDS_PER_PROMPT
         made, found = bench.seen(text, range(start, start + SEEDS_PER_PROMPT), residuals=residuals)
         pictures.append(made)
-        looks = [f[look.kind].look for f in found if look.kind in f]
-        exact += sum(seen == look for seen in looks)
-        colors += sum(seen.colors == look.colors for seen in looks)
+        judged += [verdict(sight, [Subject(look.kind, subject)]) for sight in found]
     bench.keep(f"fidelity_{subject}_{arm}", pictures)
-    return {f"{arm}_exact": exact / count, f"{arm}_both_colors": colors / count}
+    figures = scores(judged)
+    return {f"{arm}_exact": figures.exact.value, f"{arm}_both_colors": figures.own.value}
 
 
 def open_bench(assets: Path = TOYWORLD, sheets: Path | None = None) -> Bench:

@@ -1,23 +1,14 @@
-"""The custom subjects: five pictures of each held-out look."""
+"""The custom subjects' pictures as files."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from cones2.evaluation.toyworld.world import BACKGROUNDS, SUBJECTS, random_scene, render
-
-PICTURES = 5
-
-
-def subject_pictures(name: str) -> torch.Tensor:
-    """[5, 3, 64, 64] in [0, 1]: the subject alone, each time on another background."""
-    rng = random.Random(f"subject {name}")
-    backgrounds = rng.sample(BACKGROUNDS, PICTURES)
-    return render([random_scene(rng, [SUBJECTS[name]], place) for place in backgrounds])[0]
+from cones2.evaluation.toyworld.subjects import subject_pictures
+from cones2.evaluation.toyworld.world import SUBJECTS
 
 
 def write_subjects(folder: Path) -> None:

@@ -1,0 +1,118 @@
+"""`cones2 evaluate`: measure what the toy world draws, or pictures of one's own against photos."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..evaluation.arms import DEFAULT_ARMS, NAMED, parse_arm
+from ..evaluation.cases import MOST_SUBJECTS, SHAPES
+from ..ranges import PICTURES, SEED, Range
+from .arguments import one_of, whole_in
+from .concept101 import Concept101Options, run_concept101
+from .evaluation_run import EvaluateOptions, run_evaluation
+from .gate import run_gate
+
+_TOYWORLD = """\
+Draw seeded scenes of the toy world's custom subjects in several ways (arms), let the judge look at them, and write
+report.md, report.json and contact sheets. Stopped at any time, the same command goes on where it was.
+
+arms: {arms}
+An arm may change its numbers: "both,g=0.3,outside=-2,mode=others,guided=0.5,recurrence=off,steps=12,cfg=4".
+"""
+_CONCEPT101 = """\
+Measure generated pictures as the field does for CustomConcept101. Models are read from your folders, never downloaded.
+
+captions.json beside the pictures says what each shows; regions (fractions: x, y, width, height) are optional:
+  {"a.png": {"prompt": "a dog and a mug", "subjects": ["dog", "mug"], "regions": {"dog": [0, 0.2, 0.5, 0.8]}}}
+"""
+
+
+def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `evaluate toyworld`, `gate` and `concept101`; the chosen action is `args.run(args) -> exit status`."""
+    parser = subparsers.add_parser("evaluate", help="measure pictures")
+    actions = parser.add_subparsers(required=True, metavar="WHAT")
+    toyworld = actions.add_parser(
+        "toyworld",
+        help="scenes of the toy world, drawn in several ways and judged",
+        description=_TOYWORLD.format(arms=", ".join(NAMED)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_toyworld_flags(toyworld)
+    toyworld.set_defaults(run=lambda args: run_evaluation(evaluate_options(args)))
+    gate = actions.add_parser(
+        "gate",
+        help="a small fixed run whose figures must be within bounds",
+        description="Draw a few fixed scenes of the toy world; exit status 1 when a figure is out of its bounds.",
+    )
+    _add_processes_flag(gate)
+    _add_concept101(actions)
+    gate.set_defaults(run=lambda args: run_gate(args.processes))
+
+
+def _add_concept101(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = actions.add_parser(
+        "concept101",
+        help="pictures of your own: CLIP-T, CLIP-I, DINO, and whether subjects are confused",
+        description=_CONCEPT101,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for flag, what in (
+        ("--images", "the pictures, with captions.json or as `cones2 sample` wrote them"),
+        ("--references", "a folder of photos for each subject, of its name"),
+        ("--clip", "a CLIP model, such as openai/clip-vit-base-patch32, as transformers saves it"),
+        ("--dino", "a DINO model, such as facebook/dino-vits16, as transformers saves it"),
+    ):
+        parser.add_argument(flag, required=True, type=Path, metavar="DIR", help=what)
+    parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also write report.md and report.json there")
+    parser.set_defaults(
+        run=lambda args: run_concept101(
+            Concept101Options(args.images, args.references, args.clip, args.dino, args.device, args.out)
+        )
+    )
+
+
+def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
+    counts = whole_in(Range(1, MOST_SUBJECTS))
+    parser.add_argument("--n", type=whole_in(PICTURES), default=48, help="scenes per suite (default: %(default)s)")
+    parser.add_argument("--seed", type=whole_in(SEED), default=0, help="of the scenes (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("evaluation"), metavar="DIR", help="(default: %(default)s); finished ones stay"
+    )
+    parser.add_argument(
+        "--subjects", type=counts, nargs="+", default=[2], metavar="COUNT", help="1 to 6 per scene (default: 2)"
+    )
+    parser.add_argument(
+        "--shapes", type=one_of(SHAPES), nargs="+", default=["boxes"], metavar="SHAPE", help=" or ".join(SHAPES)
+    )
+    parser.add_argument(
+        "--arms", nargs="+", default=list(DEFAULT_ARMS), metavar="ARM", help=f"(default: {' '.join(DEFAULT_ARMS)})"
+    )
+    parser.add_argument("--residuals", type=Path, metavar="DIR", help="NAME.safetensors (default: the shipped ones)")
+    parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
+    _add_processes_flag(parser)
+
+
+def _add_processes_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--processes",
+        type=whole_in(Range(1, 64)),
+        metavar="P",
+        help="that share the pictures (default: as many as there are cores, on cuda 1; accelerate launch: its own)",
+    )
+
+
+def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
+    """The flags as typed values. Raises ConfigError for an arm that cannot be read."""
+    return EvaluateOptions(
+        count=args.n,
+        seed=args.seed,
+        out=args.out,
+        subjects=tuple(dict.fromkeys(args.subjects)),
+        shapes=tuple(dict.fromkeys(args.shapes)),
+        arms=tuple(parse_arm(text) for text in dict.fromkeys(args.arms)),
+        residuals=args.residuals,
+        device=args.device,
+        processes=args.processes,
+    )

@@ -1,0 +1,171 @@
+"""What is done to draw a case: named arms, and arms with other numbers.
+
+An arm is written as its name with changes: `both,g=0.3,outside=-2,mode=others,guided=0.5,recurrence=off`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ..errors import ConfigError
+from ..guidance.weight_maps import OutsideMode
+from ..messages import shown
+from ..ranges import CFG, GUIDANCE_WEIGHT, OUTSIDE_WEIGHT, STEPS, Range
+from ..rules import DEFAULT_GUIDANCE, GuidanceSettings
+from ..sampling.settings import SamplingSettings
+
+Looks = Literal["words", "residuals", "described"]
+Placing = Literal["none", "layout", "area", "couple", "dense"]
+Start = Literal["noise", "photos", "collage"]
+
+PEERS: tuple[Placing, ...] = ("area", "couple", "dense")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to draw a case; its defaults are the published ones, but for fewer steps and less CFG.
+
+    name: as reports show it.
+    looks: what says how a subject looks: nothing but its noun, its residual, or adjectives.
+    placing: what puts it in its place: nothing, the layout term, or a peer's way (see `peers`).
+    start: noise, noise with the photos' cut-outs in it, or a noised collage (see `starts`).
+    guidance_weight, outside_weight, outside_mode: of the layout term.
+    guided: share of the steps, from the first on, that follow the layout, 0–1.
+    recurrence: do guided steps twice.
+    strength: how much of the cut-outs is in a start from photos.
+    denoise: share of the steps that are left to a collage, 0–1.
+    """
+
+    name: str
+    looks: Looks = "words"
+    placing: Placing = "none"
+    start: Start = "noise"
+    guidance_weight: float = DEFAULT_GUIDANCE.guidance_weight
+    outside_weight: float = DEFAULT_GUIDANCE.outside_weight
+    outside_mode: OutsideMode = DEFAULT_GUIDANCE.outside_mode
+    guided: float = 1.0
+    recurrence: bool = True
+    steps: int = 12
+    cfg: float = 4.0
+    strength: float = 8.0
+    denoise: float = 2 / 3
+
+    @property
+    def guidance(self) -> GuidanceSettings:
+        """The numbers of its layout term."""
+        return GuidanceSettings(self.guidance_weight, self.outside_weight, self.outside_mode)
+
+    @property
+    def first_step(self) -> int:
+        """The step at which sampling begins: 0, or later for a collage."""
+        return min(round((1 - self.denoise) * self.steps), self.steps - 1) if self.start == "collage" else 0
+
+    @property
+    def guided_steps(self) -> int:
+        """How many steps, from the first of a full run on, follow the layout."""
+        return round(self.guided * self.steps) if self.placing == "layout" else 0
+
+    def settings(self, seeds: tuple[int, ...], side: int) -> SamplingSettings:
+        """What the engine's sampler is told for square pictures of `side` pixels."""
+        return SamplingSettings(
+            steps=self.steps,
+            guided_steps=self.guided_steps,
+            cfg=self.cfg,
+            recurrence=self.recurrence,
+            seeds=seeds,
+            height=side,
+            width=side,
+        )
+
+    def forwards(self, subjects: int) -> int:
+        """Passes through the network per picture; the negative prompt's are counted too."""
+        repeated = max(self.guided_steps - self.first_step, 0) if self.recurrence else 0
+        per_step = subjects + 2 if self.placing == "area" else 2
+        return (self.steps - self.first_step + repeated) * per_step
+
+
+NAMED = {
+    arm.name: arm
+    for arm in (
+        Arm("nothing"),
+        Arm("residual", looks="residuals"),
+        Arm("layout", placing="layout"),
+        Arm("both", looks="residuals", placing="layout"),
+        Arm("description", looks="described", placing="layout"),
+        Arm("photo", looks="residuals", placing="layout", start="photos"),
+        Arm("collage", looks="residuals", placing="none", start="collage"),
+        Arm("area", looks="residuals", placing="area"),
+        Arm("couple", looks="residuals", placing="couple"),
+        Arm("dense", looks="residuals", placing="dense"),
+    )
+}
+DEFAULT_ARMS = ("nothing", "residual", "layout", "both")
+
+_SHARE, _STRENGTH = Range(0, 1), Range(0, 1000)
+
+
+def parse_arm(text: str) -> Arm:
+    """The arm that a text names. Raises ConfigError for an unknown name, key or value."""
+    name, *changes = text.split(",")
+    if name not in NAMED:
+        raise ConfigError(f'there is no arm "{shown(name)}"; there are: {", ".join(NAMED)}')
+    arm = replace(NAMED[name], name=text)
+    for change in changes:
+        key, _, value = change.partition("=")
+        if key not in _KEYS:
+            raise ConfigError(f'"{shown(text)}" changes "{shown(key)}"; an arm has: {", ".join(_KEYS)}')
+        field, read = _KEYS[key]
+        try:
+            arm = replace(arm, **{field: read(value)})
+        except ValueError as error:
+            raise ConfigError(f'"{shown(text)}": {key} is "{shown(value)}": {error}') from error
+    return arm
+
+
+def _number(allowed: Range) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if number not in allowed:
+            raise ValueError(f"a number from {allowed} is needed")
+        return number
+
+    return read
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) not in STEPS:
+        raise ValueError(f"a whole number from {STEPS} is needed")
+    return int(text)
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"write {' or '.join(names)}")
+        return text
+
+    return read
+
+
+def _switch(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
+_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "looks": ("looks", _one_of("words", "residuals", "described")),
+    "placing": ("placing", _one_of("none", "layout", *PEERS)),
+    "g": ("guidance_weight", _number(GUIDANCE_WEIGHT)),
+    "outside": ("outside_weight", _number(OUTSIDE_WEIGHT)),
+    "mode": ("outside_mode", _one_of("outside", "others")),
+    "guided": ("guided", _number(_SHARE)),
+    "recurrence": ("recurrence", _switch),
+    "steps": ("steps", _whole),
+    "cfg": ("cfg", _number(CFG)),
+    "strength": ("strength", _number(_STRENGTH)),
+    "denoise": ("denoise", _number(_SHARE)),
+}

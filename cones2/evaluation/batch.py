@@ -1,0 +1,72 @@
+"""Scenes with different prompts and layouts as one scene, so that one batch samples them all.
+
+A joint scene goes through the model's own `sample`, with one seed per scene: nothing is computed a second way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ..errors import Cones2Error
+from ..guidance.cross_attention import LayoutBias, score_std
+from ..prompt.conditioning import Conditioning
+from ..scene import Scene
+
+
+@dataclass(eq=False)
+class JointLayoutBias:
+    """The layout terms of the pictures of a batch: entry b of the batch follows `terms[b]`.
+
+    The result equals each term's own on its entry (see `cones2.guidance.cross_attention.layout_bias`).
+    """
+
+    terms: Sequence[LayoutBias]
+    _dense: dict[tuple[int, int, int, torch.device], Tensor] = field(default_factory=dict, repr=False)
+
+    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float | Tensor) -> Tensor:
+        """Attention mask [B, 1, N, L] in q's dtype; see `cones2.guidance.terms.AttentionTerm`."""
+        scale = torch.tensor([term.guidance_weight for term in self.terms], device=q.device) * q.shape[-1] ** -0.5
+        factor = score_std(q, k) * growth * scale
+        limit = torch.finfo(q.dtype).max
+        values: Tensor = factor[:, None, None, None] * self._weights(grid, k.shape[-2], q.device)
+        return values.clamp_(-limit, limit).to(q.dtype)
+
+    def _weights(self, grid: tuple[int, int], tokens: int, device: torch.device) -> Tensor:
+        """W of every entry over all tokens: [B, 1, N, tokens] float32."""
+        key = (*grid, tokens, device)
+        if key not in self._dense:
+            dense = torch.zeros(len(self.terms), 1, grid[0] * grid[1], tokens, device=device)
+            for entry, term in enumerate(self.terms):
+                dense[entry, 0][:, list(term.maps.token_indices)] = term.maps.at(*grid, device=device)
+            self._dense[key] = dense
+        return self._dense[key]
+
+
+def joint_scene(scenes: Sequence[Scene]) -> Scene:
+    """One scene whose b-th picture is of `scenes[b]`: sample it with as many seeds as there are scenes.
+
+    Raises Cones2Error for scenes that cannot share a batch: prompts of different lengths or different
+    rules, other terms than one layout each, or a layout in some of them only.
+    """
+    first = scenes[0]
+    lengths = {scene.positive.embeds.shape[1] for scene in scenes} | {first.negative.embeds.shape[1]}
+    if len(lengths) > 1 or any(scene.rules is not first.rules for scene in scenes):
+        raise Cones2Error(f"scenes of one batch need prompts of one length and the same rules, not {sorted(lengths)}")
+    positive, negative = _stacked([s.positive for s in scenes]), _stacked([s.negative for s in scenes])
+    counts = {len(scene.terms) for scene in scenes}
+    if counts == {0}:
+        return Scene(positive, negative, rules=first.rules)
+    terms = [term for scene in scenes for term in scene.terms if isinstance(term, LayoutBias)]
+    if counts != {1} or len(terms) != len(scenes) or any(term.joint_batch for term in terms):
+        raise Cones2Error("scenes of one batch need one layout each, or none")
+    return Scene(positive, negative, (JointLayoutBias(cast(Sequence[LayoutBias], terms)),), rules=first.rules)
+
+
+def _stacked(parts: Sequence[Conditioning]) -> Conditioning:
+    pooled = [part.pooled for part in parts if part.pooled is not None]
+    return Conditioning(torch.cat([part.embeds for part in parts]), torch.cat(pooled) if pooled else None)

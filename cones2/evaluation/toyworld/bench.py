@@ -1,0 +1,82 @@
+"""The toy world's model, judge, residuals and photos, ready to be measured."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...assets import TOYWORLD
+from ...concepts.residual import Residual
+from ...concepts.residual_file import load_residual
+from ...diffusers_models.loading import load_model
+from ...errors import ResidualError
+from ...storage.files import read_limited, shown_path
+from ..cases import Case
+from ..drawing import Material
+from ..scores import Verdict
+from ..starts import CutOut
+from .detector import Detector, load_detector
+from .judging import verdicts
+from .subjects import cutouts, empty_picture
+from .world import SUBJECTS
+
+_MOST = 1 << 30  # bytes of a file of weights
+
+
+@dataclass(frozen=True, eq=False)
+class ToyBench:
+    """What draws and what judges."""
+
+    material: Material
+    detector: Detector
+
+    def judge(self, pictures: Tensor, cases: Sequence[Case]) -> list[Verdict]:
+        """The verdict about each picture [B, 3, 64, 64] in [0, 1] of its case."""
+        return verdicts(self.detector, pictures, cases)
+
+
+def open_bench(residuals: Path | None = None, assets: Path = TOYWORLD, device: torch.device | str = "cpu") -> ToyBench:
+    """The shipped model and judge.
+
+    residuals: folder of NAME.safetensors; by default the shipped ones. A subject whose file is missing has none.
+    Raises Cones2Error for a file that cannot be read.
+    """
+    model = load_model(assets, device=device)
+    model.unet.to(memory_format=torch.channels_last)  # a tenth faster; the same memory format always: the same bits
+    material = Material(model, read_residuals(residuals or assets / "residuals"), _cut_out, _background)
+    return ToyBench(material, load_detector(assets / "detector.safetensors"))
+
+
+def weights_digest(residuals: Path | None = None, assets: Path = TOYWORLD) -> str:
+    """16 hexadecimal digits that are others when the model, the judge or a residual is another."""
+    digest = hashlib.blake2b(digest_size=8)
+    own = sorted(path for path in assets.rglob("*.safetensors") if path.parent.name != "residuals")
+    for path in [*own, *sorted((residuals or assets / "residuals").glob("*.safetensors"))]:
+        digest.update(path.name.encode() + read_limited(path, _MOST, "weights file"))
+    return digest.hexdigest()
+
+
+def read_residuals(folder: Path) -> dict[str, Residual]:
+    """The residuals NAME.safetensors of the custom subjects in a folder. Raises ResidualError when it has none."""
+    paths = {name: folder / f"{name}.safetensors" for name in SUBJECTS}
+    found = {name: load_residual(path, SUBJECTS[name].kind) for name, path in paths.items() if path.is_file()}
+    if not found:
+        raise ResidualError(
+            f"{shown_path(folder)} has no residual of a custom subject, such as {next(iter(SUBJECTS))}.safetensors"
+        )
+    return found
+
+
+def _cut_out(name: str, case: Case) -> CutOut:
+    """One of the subject's five photos, drawn by the case's seed."""
+    return random.Random(f"photo {name} {case.seed}").choice(cutouts(name))
+
+
+def _background(case: Case) -> Tensor:
+    return empty_picture(case.background, case.seed)
