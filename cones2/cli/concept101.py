@@ -12,7 +12,7 @@ from ..evaluation.concept_report import as_json, as_markdown
 from ..evaluation.generated import read_generated, read_references
 from ..evaluation.report import write_text
 from ..evaluation.similarity import Clip, Dino
-from .arguments import usable_device
+from .devices import usable_device
 
 
 @dataclass(frozen=True)

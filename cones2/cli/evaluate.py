@@ -8,7 +8,7 @@ from pathlib import Path
 from ..evaluation.arms import DEFAULT_ARMS, NAMED, parse_arm
 from ..evaluation.cases import MOST_SUBJECTS, SHAPES
 from ..ranges import PICTURES, SEED, Range
-from .arguments import one_of, whole_in
+from .arguments import file_path, one_of, whole_in
 from .concept101 import Concept101Options, run_concept101
 from .evaluation_run import EvaluateOptions, run_evaluation
 from .gate import run_gate
@@ -63,9 +63,9 @@ def _add_concept101(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         ("--clip", "a CLIP model, such as openai/clip-vit-base-patch32, as transformers saves it"),
         ("--dino", "a DINO model, such as facebook/dino-vits16, as transformers saves it"),
     ):
-        parser.add_argument(flag, required=True, type=Path, metavar="DIR", help=what)
+        parser.add_argument(flag, required=True, type=file_path, metavar="DIR", help=what)
     parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="also write report.md and report.json there")
+    parser.add_argument("--out", type=file_path, metavar="DIR", help="also write report.md and report.json there")
     parser.set_defaults(
         run=lambda args: run_concept101(
             Concept101Options(args.images, args.references, args.clip, args.dino, args.device, args.out)
@@ -78,7 +78,7 @@ def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=whole_in(PICTURES), default=48, help="scenes per suite (default: %(default)s)")
     parser.add_argument("--seed", type=whole_in(SEED), default=0, help="of the scenes (default: %(default)s)")
     parser.add_argument(
-        "--out", type=Path, default=Path("evaluation"), metavar="DIR", help="(default: %(default)s); finished ones stay"
+        "--out", type=file_path, default=Path("evaluation"), metavar="DIR", help="(default: %(default)s); finished ones stay"
     )
     parser.add_argument(
         "--subjects", type=counts, nargs="+", default=[2], metavar="COUNT", help="1 to 6 per scene (default: 2)"
@@ -89,7 +89,7 @@ def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arms", nargs="+", default=list(DEFAULT_ARMS), metavar="ARM", help=f"(default: {' '.join(DEFAULT_ARMS)})"
     )
-    parser.add_argument("--residuals", type=Path, metavar="DIR", help="NAME.safetensors (default: the shipped ones)")
+    parser.add_argument("--residuals", type=file_path, metavar="DIR", help="NAME.safetensors (default: the shipped ones)")
     parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
     _add_processes_flag(parser)
 

@@ -25,7 +25,7 @@ from ..evaluation.runner import BATCH, Job, jobs, run, share_of, unfinished
 from ..evaluation.toyworld.bench import open_bench, weights_digest
 from ..evaluation.toyworld.suites import toy_suite
 from ..storage.files import shown_path
-from .arguments import usable_device
+from .devices import usable_device
 
 _PATIENCE = 600  # seconds without a new picture after which the other processes are given up
 _POLL = 0.5
