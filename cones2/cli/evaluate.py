@@ -78,7 +78,11 @@ def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=whole_in(PICTURES), default=48, help="scenes per suite (default: %(default)s)")
     parser.add_argument("--seed", type=whole_in(SEED), default=0, help="of the scenes (default: %(default)s)")
     parser.add_argument(
-        "--out", type=file_path, default=Path("evaluation"), metavar="DIR", help="(default: %(default)s); finished ones stay"
+        "--out",
+        type=file_path,
+        default=Path("evaluation"),
+        metavar="DIR",
+        help="(default: %(default)s); finished ones stay",
     )
     parser.add_argument(
         "--subjects", type=counts, nargs="+", default=[2], metavar="COUNT", help="1 to 6 per scene (default: 2)"
@@ -89,7 +93,9 @@ def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arms", nargs="+", default=list(DEFAULT_ARMS), metavar="ARM", help=f"(default: {' '.join(DEFAULT_ARMS)})"
     )
-    parser.add_argument("--residuals", type=file_path, metavar="DIR", help="NAME.safetensors (default: the shipped ones)")
+    parser.add_argument(
+        "--residuals", type=file_path, metavar="DIR", help="NAME.safetensors (default: the shipped ones)"
+    )
     parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
     _add_processes_flag(parser)
 
