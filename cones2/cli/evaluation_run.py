@@ -72,10 +72,17 @@ class EvaluateOptions:
 
 def run_evaluation(options: EvaluateOptions) -> int:
     """Draw, judge and report; the exit status. An interrupt keeps the finished pictures and goes on to the caller."""
-    suites = options.suites()
-    decides = options.decides()
-    claim_folder(options.out, decides)
-    everything = jobs(options.arms, suites)
+    results = judged_pictures(options)
+    if results is not None:
+        print(write_report(results, options.arms, options.suites(), options.decides()))
+        print(f"{shown_path(options.out / 'report.md')}: {len(results)} pictures judged")
+    return 0
+
+
+def judged_pictures(options: EvaluateOptions) -> Results | None:
+    """All pictures, drawn and judged; None on a process that only helps. Interrupts as `run_evaluation`."""
+    claim_folder(options.out, options.decides())
+    everything = jobs(options.arms, options.suites())
     rank, world = _launched()
     try:
         results = _all_here(options, everything) if world == 1 else _among_others(options, everything, rank, world)
@@ -84,10 +91,7 @@ def run_evaluation(options: EvaluateOptions) -> int:
             kept = f"{len(Results(options.out))} finished pictures are kept in {shown_path(options.out)}"
             print(f"\ninterrupted: {kept}; the same command goes on")
         raise
-    if rank == 0:
-        print(write_report(results, options.arms, suites, decides))
-        print(f"{shown_path(options.out / 'report.md')}: {len(results)} pictures judged")
-    return 0
+    return results if rank == 0 else None
 
 
 def _launched() -> tuple[int, int]:

@@ -27,13 +27,14 @@ class Bound:
     least: float = float("-inf")
     most: float = float("inf")
 
-    def broken_by(self, figures: Scores) -> str:
-        """One sentence when the figures are out of bounds, else ""."""
-        value = self.of(figures)
-        if self.least <= value <= self.most:
-            return ""
-        allowed = f"at least {self.least:g}" if value < self.least else f"at most {self.most:g}"
-        return f"{self.arm}: {self.what} is {value:.2f} (n = {figures.pictures}), {allowed} is needed"
+    def holds(self, figures: Scores) -> bool:
+        """Whether the figures are within the bound."""
+        return self.least <= self.of(figures) <= self.most
+
+    def sentence(self, figures: Scores) -> str:
+        """The figure and what it may be."""
+        allowed = f"at least {self.least:g}" if self.most == float("inf") else f"at most {self.most:g}"
+        return f"{self.arm}: {self.what} is {self.of(figures):.2f} (n = {figures.pictures}), {allowed} is needed"
 
 
 BOUNDS = (
@@ -51,4 +52,4 @@ BOUNDS = (
 
 def problems(figures: Mapping[str, Scores]) -> list[str]:
     """A sentence for each bound that the figures (arm → scores) break."""
-    return [sentence for bound in BOUNDS if (sentence := bound.broken_by(figures[bound.arm]))]
+    return [bound.sentence(figures[bound.arm]) for bound in BOUNDS if not bound.holds(figures[bound.arm])]
