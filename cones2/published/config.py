@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_GUIDED_STEPS = 50  # published
 MAX_FILE_BYTES = 256 << 10
-MAX_ENTRIES = int(ENTRIES.high)
 
 
 @dataclass(frozen=True)
@@ -152,8 +151,8 @@ def _parse_json(path: Path, problems: Problems) -> list[Any]:
     entries = [data] if isinstance(data, dict) else data
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{name}: must hold a list of entries (objects with a prompt), not {quoted(data)}")
-    if len(entries) > MAX_ENTRIES:
-        raise ConfigError(f"{name} has {len(entries):,} entries: {MAX_ENTRIES:,} is the limit")
+    if len(entries) > ENTRIES.high:
+        raise ConfigError(f"{name} has {len(entries):,} entries: {ENTRIES.high:,} is the limit")
     return entries
 
 

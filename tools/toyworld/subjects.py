@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from cones2.evaluation.toyworld.subjects import subject_pictures
@@ -18,11 +17,3 @@ def write_subjects(folder: Path) -> None:
         for index, picture in enumerate(subject_pictures(name), 1):
             pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
             Image.fromarray(pixels).save(folder / name / f"{index}.png", optimize=True)
-
-
-def read_subject(folder: Path) -> torch.Tensor:
-    """The pictures of a folder as [N, 3, 64, 64] in [0, 1]."""
-    images = [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.png"))]
-    pixels = [torch.frombuffer(bytearray(im.tobytes()), dtype=torch.uint8) for im in images]
-    stacked = torch.stack([p.view(im.height, im.width, 3) for p, im in zip(pixels, images, strict=True)])
-    return stacked.permute(0, 3, 1, 2).float() / 255

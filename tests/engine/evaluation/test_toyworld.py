@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
 
 from cones2.assets import TOYWORLD
 from cones2.evaluation.toyworld import captions, detector, world
+from cones2.evaluation.toyworld.subjects import subject_pictures
+from cones2.storage.images import open_photo
 
 MEGABYTE = 1 << 20
 
@@ -90,10 +93,10 @@ def test_residuals_fit_the_text_encoder() -> None:
 
 
 def test_subject_pictures_are_five_each_and_reproducible() -> None:
-    from tools.toyworld.subjects import read_subject, subject_pictures
-
     for name in world.SUBJECTS:
-        pictures = read_subject(TOYWORLD / "subjects" / name)
+        files = sorted((TOYWORLD / "subjects" / name).glob("*.png"))
+        pixels = np.stack([np.asarray(open_photo(path)) for path in files])
+        pictures = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
         assert pictures.shape == (5, 3, 64, 64)
         assert (pictures - subject_pictures(name)).abs().max() <= 1 / 255
 
