@@ -1,4 +1,4 @@
-"""Trains the judge of the toy world on renderings, half of them after the autoencoder's softness."""
+"""Trains the judge of the toy world on renderings, most of them made as soft as a denoiser's pictures."""
 
 from __future__ import annotations
 
@@ -9,51 +9,57 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
-from cones2.evaluation.toyworld.detector import GRID, HEADS, Detector
-from cones2.evaluation.toyworld.world import CLASSES, COLORS, Scene, random_scene, render
+from cones2.evaluation.toyworld.detector import GRID, HEADS, PATTERNS, Detector
+from cones2.evaluation.toyworld.world import CLASSES, COLORS, MOST, Look, Scene, random_scene, render
 
 from .run import Options, Trainer
+from .softness import Softened, softened
 
-POOL = 3072  # training pictures
+POOL = 6144  # training pictures
+
+
+def answers(look: Look) -> tuple[int, ...]:
+    """The right answer of every head about an object, in their order."""
+    second = look.stripes or look.dots
+    pattern = "striped" if look.stripes else "dotted" if look.dots else "plain"
+    return (
+        CLASSES.index(look.kind) + 1,
+        COLORS.index(look.color),
+        PATTERNS.index(pattern),
+        COLORS.index(second or look.color),
+        COLORS.index(look.badge) + 1 if look.badge else 0,
+    )
 
 
 def labels(scenes: list[Scene], owners: torch.Tensor) -> torch.Tensor:
-    """Targets [B, 4, 32, 32] for the heads, in their order; 0 in `kind` is background."""
+    """Targets [B, 5, 32, 32] for the heads, in their order; 0 in `kind` is background."""
     grid = owners[:, 1::2, 1::2].long()
-    tables = torch.zeros(len(scenes), 4, 4, dtype=torch.long)
+    tables = torch.zeros(len(scenes), len(HEADS), MOST + 1, dtype=torch.long)
     for row, scene in enumerate(scenes):
         for index, thing in enumerate(scene.things):
-            look = thing.look
-            second = COLORS.index(look.stripes or look.color)
-            values = (CLASSES.index(look.kind) + 1, COLORS.index(look.color), int(look.stripes is not None), second)
-            tables[row, :, index + 1] = torch.tensor(values)
-    return tables.gather(2, grid.flatten(1)[:, None].expand(-1, 4, -1)).unflatten(2, (GRID, GRID))
-
-
-@torch.no_grad()
-def through(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
-    """Pictures after the autoencoder."""
-    x = (pictures * 2 - 1).to(vae.device)
-    return ((vae.decode(vae.encode(x).latent_dist.mean).sample + 1) / 2).clamp(0, 1).cpu()
+            tables[row, :, index + 1] = torch.tensor(answers(thing.look))
+    cells = grid.flatten(1)[:, None].expand(-1, len(HEADS), -1)
+    return tables.gather(2, cells).unflatten(2, (GRID, GRID))
 
 
 def _examples(vae: AutoencoderKL, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     rng, pictures, targets = random.Random(seed), [], []
+    kinds = list(Softened)
     for part in range(POOL // 64):
         scenes = [random_scene(rng) for _ in range(64)]
-        clean, owners = render(scenes)
-        pictures.append(through(vae, clean) if part % 2 else clean)
+        seen, owners = softened(vae, *render(scenes), kinds[part % len(kinds)], seed * 10_007 + part)
+        pictures.append(seen)
         targets.append(labels(scenes, owners))
     return torch.cat(pictures), torch.cat(targets)
 
 
 def detector_loss(logits: dict[str, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the class everywhere, of the colors inside objects only."""
+    """Cross-entropy of the class everywhere, of the looks inside objects only."""
     weights = torch.tensor([0.3] + [1.0] * len(CLASSES), device=targets.device)
     loss = F.cross_entropy(logits["kind"], targets[:, 0], weight=weights)
     inside = targets[:, 0] > 0
     for index, name in enumerate(HEADS):
-        where = inside & (targets[:, 2] > 0) if name == "stripes" else inside
+        where = inside & (targets[:, 2] > 0) if name == "second" else inside
         if index and where.any():
             picked = logits[name].permute(0, 2, 3, 1)[where]
             loss = loss + 0.5 * F.cross_entropy(picked, targets[:, index][where])

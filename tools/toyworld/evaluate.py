@@ -25,7 +25,7 @@ from cones2.evaluation.toyworld.sampling import BoxTable, Recipe, sample
 from cones2.evaluation.toyworld.world import CLASSES, SUBJECTS, random_scene, render
 from cones2.layout.regions import Box
 
-from .detector import through
+from .softness import through
 
 SEEDS_PER_PROMPT = 4
 HALVES = (Box(0.04, 0.15, 0.44, 0.7), Box(0.52, 0.15, 0.44, 0.7))

@@ -20,7 +20,8 @@ LOG_EVERY = 25  # steps
 class Options:
     """Where a stage works and how long.
 
-    `init` is a folder to start from instead of noise; `fast` asks for bfloat16 and compiled code.
+    `init` is a folder to start from instead of noise; `bfloat16` and `compiled` ask for what is
+    faster on some machines.
     """
 
     work: Path
@@ -30,7 +31,8 @@ class Options:
     device: str = "cpu"
     seed: int = 0
     init: Path | None = None
-    fast: bool = False
+    bfloat16: bool = False
+    compiled: bool = False
 
 
 def write_atomically(path: Path, value: object) -> None:

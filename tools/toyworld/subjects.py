@@ -8,21 +8,22 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from cones2.evaluation.toyworld.world import BACKGROUNDS, SUBJECTS, random_scene, render
+from cones2.evaluation.toyworld.world import BACKGROUNDS, SUBJECTS, WORDLESS_SUBJECTS, photo_scene, render
 
 PICTURES = 5
+ALL = SUBJECTS | WORDLESS_SUBJECTS
 
 
 def subject_pictures(name: str) -> torch.Tensor:
     """[5, 3, 64, 64] in [0, 1]: the subject alone, each time on another background."""
     rng = random.Random(f"subject {name}")
     backgrounds = rng.sample(BACKGROUNDS, PICTURES)
-    return render([random_scene(rng, [SUBJECTS[name]], place) for place in backgrounds])[0]
+    return render([photo_scene(rng, ALL[name], place) for place in backgrounds])[0]
 
 
 def write_subjects(folder: Path) -> None:
     """Write `folder`/NAME/1.png … 5.png for every subject."""
-    for name in SUBJECTS:
+    for name in ALL:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for index, picture in enumerate(subject_pictures(name), 1):
             pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()

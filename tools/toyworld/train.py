@@ -39,6 +39,7 @@ STAGES = {
     "text": Stage(text.train, 600, 64, 1.5e-3),
     "vae": Stage(vae.train, 4000, 16, 2e-3),
     "decoder": Stage(vae.tune_decoder, 3000, 16, 1e-3),
+    "encoder": Stage(vae.tune, 600, 16, 5e-4),
     "pool": Stage(make_pool, 40),
     "detector": Stage(detector.train, 2500, 32, 3e-3),
     "unet": Stage(unet.train, 12000, 64, 1e-3),
@@ -57,12 +58,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--init", type=Path, help="unet: weights to start from; vae: latent space to keep")
+    parser.add_argument("--init", type=Path, help="text, unet: weights to start from; vae: latent space to keep")
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="unet, decoder: compiled, bfloat16 over float32 weights (for a GPU, or a CPU with AMX)",
+        help="unet, decoder, encoder: compiled, bfloat16 over float32 weights (for a GPU, or a CPU with AMX)",
     )
+    parser.add_argument("--bfloat16", action="store_true", help="the same, but not compiled (a CPU with AVX512_BF16)")
     parser.add_argument("--clip-tokenizer", type=Path, help="tokenizer: folder with CLIP's vocab.json and merges.txt")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -83,6 +85,7 @@ def main() -> None:
             given.device,
             given.seed,
             given.init,
+            given.fast or given.bfloat16,
             given.fast,
         )
         stage.run(options)

@@ -11,7 +11,8 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from cones2.evaluation.toyworld.captions import caption
+from cones2.evaluation.toyworld.captions import caption, wordless_rows
+from cones2.evaluation.toyworld.world import CLASSES, MOST, Scene
 
 from .grounding import attach, stray_share
 from .pool import Pool, read_pool
@@ -81,14 +82,17 @@ class Batches:
         noise = torch.randn(clean.shape, generator=generator)
         time = ((torch.arange(size) + torch.rand(size, generator=generator)) * 1000 / size).long()
         a = self.signal[time].view(-1, 1, 1, 1)
-        with torch.autocast(self.text_encoder.device.type, dtype=torch.bfloat16, enabled=self.options.fast):
+        with torch.autocast(self.text_encoder.device.type, dtype=torch.bfloat16, enabled=self.options.bfloat16):
             context = decoy_context(self.text_encoder, self.words, ids, kinds, chosen, generator)
+        context = context.float()
+        for row, scene in enumerate(self.pool.scenes[r] for r in rows):
+            add_wordless(context[row], kinds[row], scene)
         picked, valid, masks = self._nouns(kinds, self.pool.masks[rows].float() / 255)
         batch = {
             "noisy": a.sqrt() * clean + (1 - a).sqrt() * noise,
             "target": a.sqrt() * noise - (1 - a).sqrt() * clean,
             "time": time,
-            "context": context.float(),
+            "context": context,
             "covered": self.pool.masks[rows].float().sum(1, keepdim=True) / 255,
             "picked": picked,
             "valid": valid,
@@ -98,12 +102,19 @@ class Batches:
 
     @staticmethod
     def _nouns(kinds: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Rows of up to three nouns [B, 3], which exist [B, 3], and their objects [B, 3, 16, 16]."""
-        order = (kinds > 0).int().argsort(dim=1, descending=True, stable=True)[:, :3]
+        """Rows of up to six nouns [B, 6], which exist [B, 6], and their objects [B, 6, 16, 16]."""
+        order = (kinds > 0).int().argsort(dim=1, descending=True, stable=True)[:, :MOST]
         named = kinds.gather(1, order)
         shape = (*named.shape, *masks.shape[-2:])
         index = (named - 1).clamp_min(0)[..., None, None].expand(shape)
         return order, named > 0, masks.gather(1, index)
+
+
+def add_wordless(context: torch.Tensor, kinds: torch.Tensor, scene: Scene) -> None:
+    """Add to the noun rows of one caption [L, d] what words cannot say of their objects. kinds: [L]."""
+    for thing in scene.things:
+        if thing.look != thing.look.sayable:
+            context[kinds == CLASSES.index(thing.look.kind) + 1] += wordless_rows(thing.look, context.shape[-1])
 
 
 def recorded_forward(
@@ -117,11 +128,11 @@ def recorded_forward(
         noisy: torch.Tensor, time: torch.Tensor, context: torch.Tensor, picked: torch.Tensor
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         recorder.listen(picked)
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.fast):
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.bfloat16):
             guess = unet(noisy, time, context, return_dict=False)[0]
         return guess.float(), tuple(recorder.kept)
 
-    return torch.compile(forward, dynamic=False) if options.fast else forward
+    return torch.compile(forward, dynamic=False) if options.compiled else forward
 
 
 def train(options: Options) -> None:
