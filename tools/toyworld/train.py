@@ -41,7 +41,7 @@ STAGES = {
     "decoder": Stage(vae.tune_decoder, 3000, 16, 1e-3),
     "encoder": Stage(vae.tune, 600, 16, 5e-4),
     "pool": Stage(make_pool, 40),
-    "detector": Stage(detector.train, 2500, 32, 3e-3),
+    "detector": Stage(detector.train, 1500, 32, 3e-3),
     "unet": Stage(unet.train, 12000, 64, 1e-3),
     "residuals": Stage(lambda options: residuals.train(options, TOYWORLD)),
 }
@@ -66,6 +66,7 @@ def main() -> None:
     )
     parser.add_argument("--bfloat16", action="store_true", help="the same, but not compiled (a CPU with AVX512_BF16)")
     parser.add_argument("--clip-tokenizer", type=Path, help="tokenizer: folder with CLIP's vocab.json and merges.txt")
+    parser.add_argument("--to", type=Path, default=TOYWORLD, help="export: folder for the model (default: what ships)")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(given.threads)
@@ -74,7 +75,7 @@ def main() -> None:
             parser.error("the tokenizer stage needs --clip-tokenizer, e.g. ComfyUI's comfy/sd1_tokenizer")
         tokenizer.build(given.clip_tokenizer, given.work / "tokenizer")
     elif given.stage == "export":
-        export(given.work, TOYWORLD)
+        export(given.work, given.to)
     else:
         stage = STAGES[given.stage]
         options = Options(
