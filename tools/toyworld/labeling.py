@@ -18,13 +18,12 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 from cones2.assets import TOYWORLD
-from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.evaluation.toyworld.detector import Detector, Found, detect, load_detector
 from cones2.evaluation.toyworld.sampling import Recipe, sample
-from cones2.evaluation.toyworld.world import CLASSES, SIZE, SUBJECTS
+from cones2.evaluation.toyworld.world import CLASSES, SIZE, SUBJECTS, Look
 
-from .scenes import Case, random_cases, wilson
+from .scenes import OF_CLASS, Case, random_cases, wilson
 
 LABELS = Path(__file__).parent / "labels"
 COLUMNS = 16  # of the committed picture of all pictures
@@ -48,21 +47,27 @@ def _residuals(assets: Path) -> dict[str, torch.Tensor]:
     return {kind: load_file(path)["residual"][0] for kind, path in paths.items()}
 
 
-def _made(model: DiffusersModel, residuals: dict[str, torch.Tensor]) -> Iterator[torch.Tensor]:
-    for number, (objects, described, taught, guided) in enumerate(ARMS):
-        cases: list[Case] = random_cases(EACH, objects, f"labels {number}")
-        for case in cases:
-            own = {kind: residuals[kind] for kind in case.boxes} if taught else None
-            boxes = case.boxes if guided else None
-            yield sample(model, case.text(described), [case.seed], Recipe(12, recurrence=False), own, boxes)
+def shuffled_cases() -> list[tuple[int, Case]]:
+    """What the pictures were asked to show, arm and case, in an order that does not tell a reader the arms."""
+    cases = [(arm, case) for arm, (n, *_) in enumerate(ARMS) for case in random_cases(EACH, n, f"labels {arm}")]
+    random.Random("labels").shuffle(cases)
+    return cases
 
 
 def make_pictures(assets: Path) -> torch.Tensor:
-    """All pictures [160, 3, 64, 64], shuffled so that a reader cannot tell the arms."""
-    pictures = torch.cat(list(_made(load_model(assets), _residuals(assets))))
-    order = list(range(len(pictures)))
-    random.Random("labels").shuffle(order)
-    return pictures[order]
+    """All pictures [160, 3, 64, 64]."""
+    model, residuals = load_model(assets), _residuals(assets)
+    pictures = []
+    for arm, case in shuffled_cases():
+        _, described, taught, guided = ARMS[arm]
+        own = {kind: residuals[kind] for kind in case.boxes} if taught else None
+        boxes = case.boxes if guided else None
+        pictures.append(
+            sample(
+                model, case.text(OF_CLASS if described else None), [case.seed], Recipe(12, recurrence=False), own, boxes
+            )
+        )
+    return torch.cat(pictures)
 
 
 def save_pictures(pictures: torch.Tensor, path: Path) -> None:
@@ -96,33 +101,28 @@ def write_sheets(pictures: torch.Tensor, folder: Path, columns: int = 5, rows: i
 
 
 def agreement(judge: Detector, pictures: torch.Tensor, labels: list[list[Label]]) -> dict[str, list[float]]:
-    """Shares with 95 % intervals: the same answer about each class that either names; the same colors where both do.
+    """How often judge and reader agree, as shares with 95 % intervals.
 
-    `class`: of the objects that reader or judge see, those that both see. `color`, `colors`, `exact`: of these,
-    those with the same body color, the same set of colors, the same look. `class_in_picture`: over all
-    classes and pictures, the same yes or no.
+    `class`: of all objects that the prompts named, is it there? `class_of_seen`: of the objects that
+    reader or judge see, those that both see; of these, `color`: the same body color, `colors`: the
+    same colors, `exact`: the same look. `right`: of the named objects that both see, has it all
+    colors of its custom subject?
     """
     found = detect(judge, pictures)
-    both, either, body, colors, exact = 0, 0, 0, 0, 0
-    for seen, read in zip(found, labels, strict=True):
-        told = {kind: (color, stripes) for kind, color, stripes in read}
-        either += len(set(seen) | set(told))
+    hits: dict[str, list[bool]] = {key: [] for key in ("class", "class_of_seen", "color", "colors", "exact", "right")}
+    for seen, read, (_, case) in zip(found, labels, shuffled_cases(), strict=True):
+        told = {kind: Look(kind, color, stripes) for kind, color, stripes in read}
+        hits["class"] += [(kind in seen) == (kind in told) for kind in case.boxes]
+        hits["class_of_seen"] += [kind in seen and kind in told for kind in set(seen) | set(told)]
         for kind in set(seen) & set(told):
-            color, stripes = told[kind]
-            look = seen[kind].look
-            both += 1
-            body += look.color == color
-            colors += look.colors == {color, stripes} - {None}
-            exact += (look.color, look.stripes, look.dots, look.badge) == (color, stripes, None, None)
-    cells = len(CLASSES) * len(labels)
-    return {
-        "class": wilson(both, either),
-        "class_in_picture": wilson(cells - (either - both), cells),
-        "color": wilson(body, both),
-        "colors": wilson(colors, both),
-        "exact": wilson(exact, both),
-        "objects": [either],
-    }
+            judged, mine = seen[kind].look, told[kind]
+            hits["color"].append(judged.color == mine.color)
+            hits["colors"].append(judged.colors == mine.colors)
+            hits["exact"].append(judged == mine)
+            if kind in case.boxes:
+                own = OF_CLASS[kind].colors
+                hits["right"].append((judged.colors == own) == (mine.colors == own))
+    return {key: [*wilson(sum(values), len(values)), len(values)] for key, values in hits.items()}
 
 
 def differences(found: list[dict[str, Found]], labels: list[list[Label]]) -> Iterator[str]:

@@ -21,7 +21,7 @@ class Options:
     """Where a stage works and how long.
 
     `init` is a folder to start from instead of noise; `bfloat16` and `compiled` ask for what is
-    faster on some machines.
+    faster on some machines. `without` names parts of the denoiser's recipe left out of a control.
     """
 
     work: Path
@@ -33,6 +33,7 @@ class Options:
     init: Path | None = None
     bfloat16: bool = False
     compiled: bool = False
+    without: frozenset[str] = frozenset()
 
 
 def write_atomically(path: Path, value: object) -> None:

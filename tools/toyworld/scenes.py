@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,11 @@ import torch
 from cones2.assets import TOYWORLD
 from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
-from cones2.evaluation.toyworld.captions import PLACE, joined
+from cones2.evaluation.toyworld.captions import PLACE, joined, wordless_rows
 from cones2.evaluation.toyworld.detector import Detector, Found, detect, load_detector
 from cones2.evaluation.toyworld.places import random_squares
 from cones2.evaluation.toyworld.sampling import BoxTable, Recipe, sample
-from cones2.evaluation.toyworld.world import CLASSES, SIZE, SUBJECTS, Look
+from cones2.evaluation.toyworld.world import CLASSES, SIZE, SUBJECTS, WORDLESS_SUBJECTS, Look
 from cones2.layout.regions import Box
 
 from .evaluate import contact_sheet, inside
@@ -36,14 +37,15 @@ class Case:
     seed: int
     boxes: BoxTable
 
-    def text(self, described: bool = False) -> str:
-        """The prompt, with class words alone or with the held-out looks of the classes in words."""
-        nouns = [words_for(OF_CLASS[kind]) if described else kind for kind in self.boxes]
+    def text(self, described: Mapping[str, Look] | None = None) -> str:
+        """The prompt; classes in `described` have their look in words, the others are class words."""
+        looks = described or {}
+        nouns = [words_for(looks[kind]) if kind in looks else kind for kind in self.boxes]
         return f"a photo of {joined([f'a {noun}' for noun in nouns])} {PLACE[self.background]}"
 
 
 def words_for(look: Look) -> str:
-    """A look in words: "white striped red mug"."""
+    """A look in words, as far as words go: "white striped red mug"."""
     return f"{look.stripes} striped {look.color} {look.kind}" if look.stripes else f"{look.color} {look.kind}"
 
 
@@ -75,10 +77,16 @@ def wilson(hits: int, total: int, z: float = 1.96) -> list[float]:
 
 
 def seen_in(
-    model: DiffusersModel, judge: Detector, cases: list[Case], recipe: Recipe, described: bool = False
+    model: DiffusersModel, judge: Detector, cases: list[Case], recipe: Recipe, look: Look | None = None
 ) -> tuple[torch.Tensor, list[dict[str, Found]]]:
-    """Pictures of the cases with their layouts, and what the judge finds in each."""
-    made = [sample(model, case.text(described), [case.seed], recipe, boxes=case.boxes) for case in cases]
+    """Pictures of the cases with their layouts, and what the judge finds in each.
+
+    look: of one class; then all classes are described, and what words cannot say is added to its rows.
+    """
+    described = OF_CLASS | {look.kind: look} if look else {}
+    added = wordless_rows(look, model.width) if look else None
+    residuals = {look.kind: added} if look and added is not None and added.any() else None
+    made = [sample(model, c.text(described), [c.seed], recipe, residuals, c.boxes) for c in cases]
     pictures = torch.cat(made)
     return pictures, detect(judge, pictures)
 
@@ -96,11 +104,10 @@ def placement(cases: list[Case], found: list[dict[str, Found]]) -> dict[str, obj
     }
 
 
-def looks(cases: list[Case], found: list[dict[str, Found]], kind: str) -> dict[str, object]:
-    """How often the class has its held-out look: all its colors, and exactly; and is in its box."""
-    look = OF_CLASS[kind]
-    seen = [f[kind].look for f in found if kind in f]
-    placed = sum(inside(f.get(kind), c.boxes[kind]) for c, f in zip(cases, found, strict=True))
+def fidelity(cases: list[Case], found: list[dict[str, Found]], look: Look) -> dict[str, object]:
+    """How often the class has this look: all its colors, and exactly; and is in its box."""
+    seen = [f[look.kind].look for f in found if look.kind in f]
+    placed = sum(inside(f.get(look.kind), c.boxes[look.kind]) for c, f in zip(cases, found, strict=True))
     return {
         "n": len(cases),
         "in_place": wilson(placed, len(cases)),
@@ -119,20 +126,23 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="pictures per measurement")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--recurrence", action="store_true")
-    parser.add_argument("--only", nargs="*", help="numbers of objects, classes to describe")
+    parser.add_argument("--only", nargs="*", help="numbers of objects, subjects to describe")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     log = options.out / "scenes.jsonl"
     done = {json.loads(line)["what"] for line in log.read_text().splitlines()} if log.exists() else set()
     model, judge = load_model(options.model), load_detector(options.judge)
     recipe = Recipe(steps=options.steps, recurrence=options.recurrence)
-    for what in options.only or [*map(str, (2, 3, 4, 6, 1)), *CLASSES]:
+    subjects = SUBJECTS | WORDLESS_SUBJECTS
+    for what in options.only or [*map(str, (2, 3, 4, 6, 1)), *subjects]:
         if what in done:
             continue
-        kind = None if what.isdigit() else what
-        cases = random_cases(options.count, int(what) if kind is None else 2, f"{options.name} {what}", kind)
-        pictures, found = seen_in(model, judge, cases, recipe, described=kind is not None)
-        row = {"what": what, **(placement(cases, found) if kind is None else looks(cases, found, kind))}
+        look = None if what.isdigit() else subjects[what]
+        cases = random_cases(
+            options.count, 2 if look else int(what), f"{options.name} {what}", look.kind if look else None
+        )
+        pictures, found = seen_in(model, judge, cases, recipe, look)
+        row = {"what": what, **(fidelity(cases, found, look) if look else placement(cases, found))}
         contact_sheet(pictures[:64]).save(options.out / f"{what}.png")
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")

@@ -66,6 +66,9 @@ def main() -> None:
     )
     parser.add_argument("--bfloat16", action="store_true", help="the same, but not compiled (a CPU with AVX512_BF16)")
     parser.add_argument("--clip-tokenizer", type=Path, help="tokenizer: folder with CLIP's vocab.json and merges.txt")
+    parser.add_argument(
+        "--without", nargs="*", default=(), choices=unet.PARTS, help="unet: parts of the recipe left out, for a control"
+    )
     parser.add_argument("--to", type=Path, default=TOYWORLD, help="export: folder for the model (default: what ships)")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -88,6 +91,7 @@ def main() -> None:
             given.init,
             given.fast or given.bfloat16,
             given.fast,
+            frozenset(given.without),
         )
         stage.run(options)
 

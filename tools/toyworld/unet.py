@@ -39,6 +39,7 @@ NETWORK = {
     "cross_attention_dim": 128,
     "attention_head_dim": 2,
 }
+PARTS = ("decoys", "grounding")
 DECOY_SHARE = 0.8
 EMPTY_SHARE = 0.1
 OBJECT_WEIGHT = 1.5  # extra weight of the cells that an object covers
@@ -62,6 +63,7 @@ class Batches:
         self.words = Words(CLIPTokenizer.from_pretrained(work / "tokenizer"))
         encoder: Any = CLIPTextModel.from_pretrained(work / "text_encoder", torch_dtype=torch.float32)
         self.text_encoder = encoder.to(options.device).eval().requires_grad_(False)
+        self.decoy_share = 0.0 if "decoys" in options.without else DECOY_SHARE
         self.signal = DDIMScheduler(**SCHEDULE).alphas_cumprod
         self.pool: Pool = read_pool(work / "pool")
 
@@ -77,7 +79,7 @@ class Batches:
         captions = ["" if rng.random() < EMPTY_SHARE else caption(self.pool.scenes[r], rng) for r in rows]
         ids = self.words.encode(captions)
         kinds = self.words.kinds(ids)
-        chosen = torch.rand(size, generator=generator) < DECOY_SHARE
+        chosen = torch.rand(size, generator=generator) < self.decoy_share
         clean = self.pool.latents[rows].float()
         noise = torch.randn(clean.shape, generator=generator)
         time = ((torch.arange(size) + torch.rand(size, generator=generator)) * 1000 / size).long()
@@ -142,6 +144,7 @@ def train(options: Options) -> None:
     forward = recorded_forward(unet, options)
     trainer = Trainer("unet", unet, options)
     batches = Batches(options)
+    grounding = 0.0 if "grounding" in options.without else GROUNDING
     while trainer.running():
         if trainer.step % 200 == 0:
             batches.refresh()
@@ -150,7 +153,7 @@ def train(options: Options) -> None:
         error = (guess - batch["target"]) ** 2
         stray = stray_share(maps, batch["masks"], batch["valid"])
         weighted = (error * (1 + OBJECT_WEIGHT * batch["covered"])).mean()
-        trainer.apply(weighted + GROUNDING * stray, error=error.mean(), stray=stray)
+        trainer.apply(weighted + grounding * stray, error=error.mean(), stray=stray)
     snapshot(options.work)
 
 
