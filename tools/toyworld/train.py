@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,15 @@ def make_pool(options: Options) -> None:
         print(f"pool: {shard} of {options.steps} shards", flush=True)
 
 
+def begin(options: Options) -> None:
+    """Put the shipped tokenizer and autoencoder into WORK, to be trained further; what is there stays."""
+    for name in ("tokenizer", "vae"):
+        if not (options.work / name).exists():
+            shutil.copytree(TOYWORLD / name, options.work / name)
+
+
 STAGES = {
+    "begin": Stage(begin),
     "text": Stage(text.train, 600, 64, 1.5e-3),
     "vae": Stage(vae.train, 4000, 16, 2e-3),
     "decoder": Stage(vae.tune_decoder, 3000, 16, 1e-3),
