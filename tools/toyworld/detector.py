@@ -10,12 +10,24 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
 from cones2.evaluation.toyworld.detector import GRID, HEADS, PATTERNS, Detector
-from cones2.evaluation.toyworld.world import CLASSES, COLORS, MOST, Look, Scene, random_scene, render
+from cones2.evaluation.toyworld.world import (
+    BACKGROUNDS,
+    CLASSES,
+    COLORS,
+    MOST,
+    Look,
+    Scene,
+    photo_scene,
+    random_look,
+    random_scene,
+    render,
+)
 
 from .run import Options, Trainer
 from .softness import Softened, softened
 
-POOL = 6144  # training pictures
+POOL = 4096  # training pictures
+LARGE_SHARE = 0.35  # of them show one object as large as in photos
 
 
 def answers(look: Look) -> tuple[int, ...]:
@@ -42,11 +54,18 @@ def labels(scenes: list[Scene], owners: torch.Tensor) -> torch.Tensor:
     return tables.gather(2, cells).unflatten(2, (GRID, GRID))
 
 
+def example_scene(rng: random.Random) -> Scene:
+    """A scene of the world, or one large object alone, which the world has seldom and denoisers paint often."""
+    if rng.random() < LARGE_SHARE:
+        return photo_scene(rng, random_look(rng, rng.choice(CLASSES)), rng.choice(BACKGROUNDS))
+    return random_scene(rng)
+
+
 def _examples(vae: AutoencoderKL, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     rng, pictures, targets = random.Random(seed), [], []
     kinds = list(Softened)
     for part in range(POOL // 64):
-        scenes = [random_scene(rng) for _ in range(64)]
+        scenes = [example_scene(rng) for _ in range(64)]
         seen, owners = softened(vae, *render(scenes), kinds[part % len(kinds)], seed * 10_007 + part)
         pictures.append(seen)
         targets.append(labels(scenes, owners))
