@@ -18,6 +18,7 @@ from .world import CLASSES, COLORS, Look
 
 GRID = 32  # cells per side
 SMALLEST = 15  # cells of one class that count as an object: half of what the smallest one covers
+FRAGMENT = 0.25  # of the largest class in a connected part: smaller classes there are misread pieces of it
 PATTERNS = ("plain", "striped", "dotted")
 HEADS = {
     "kind": len(CLASSES) + 1,  # 0 is background
@@ -89,11 +90,42 @@ def _look(kind: int, logits: Mapping[str, torch.Tensor], row: int, cells: torch.
     return voted_look(CLASSES[kind], votes)
 
 
+def parts(foreground: torch.Tensor) -> torch.Tensor:
+    """Connected parts of masks [B, h, w]: the same positive number on every cell of a part, 0 elsewhere."""
+    inside = foreground[:, None].float()
+    cells = torch.arange(1, inside[0].numel() + 1, dtype=torch.float32, device=inside.device)
+    marks = cells.view_as(inside[:1]) * inside
+    while True:
+        grown = F.max_pool2d(marks, 3, 1, 1) * inside
+        if torch.equal(grown, marks):
+            return marks[:, 0].long()
+        marks = grown
+
+
+def without_fragments(owner: torch.Tensor) -> torch.Tensor:
+    """Classes per cell [B, h, w] (0 is background) where a part's small classes have become its largest one.
+
+    A part is one object, or objects that touch; a class with less than `FRAGMENT` of the cells of
+    the part's largest class is a misread piece of that.
+    """
+    merged = owner.clone()
+    marks = parts(owner > 0)
+    for row in range(len(owner)):
+        for mark in marks[row].unique().tolist():
+            part = marks[row] == mark
+            counts = owner[row][part].bincount(minlength=len(CLASSES) + 1)
+            if mark and counts.count_nonzero() > 1:
+                largest = int(counts.argmax())
+                fragment = counts < FRAGMENT * counts[largest]
+                merged[row][part & fragment[owner[row]]] = largest
+    return merged
+
+
 @torch.no_grad()
 def detect(detector: Detector, pictures: torch.Tensor) -> list[dict[str, Found]]:
     """For every picture, the classes present and how each looks."""
     logits = detector(pictures)
-    owner = logits["kind"].argmax(1)
+    owner = without_fragments(logits["kind"].argmax(1))
     results = []
     for row in range(len(pictures)):
         found = {}
