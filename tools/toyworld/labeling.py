@@ -103,25 +103,25 @@ def write_sheets(pictures: torch.Tensor, folder: Path, columns: int = 5, rows: i
 def agreement(judge: Detector, pictures: torch.Tensor, labels: list[list[Label]]) -> dict[str, list[float]]:
     """How often judge and reader agree, as shares with 95 % intervals.
 
-    `class`: of all objects that the prompts named, is it there? `class_of_seen`: of the objects that
-    reader or judge see, those that both see; of these, `color`: the same body color, `colors`: the
-    same colors, `exact`: the same look. `right`: of the named objects that both see, has it all
-    colors of its custom subject?
+    Of all objects that the prompts named, `class`: is it there? `right`: is it there in all colors of
+    its class's custom subject? `class_of_seen`: of the objects that reader or judge see, those that
+    both see; of these, `color`: the same body color, `colors`: the same colors, `exact`: the same look.
     """
     found = detect(judge, pictures)
-    hits: dict[str, list[bool]] = {key: [] for key in ("class", "class_of_seen", "color", "colors", "exact", "right")}
+    hits: dict[str, list[bool]] = {key: [] for key in ("class", "right", "class_of_seen", "color", "colors", "exact")}
     for seen, read, (_, case) in zip(found, labels, shuffled_cases(), strict=True):
         told = {kind: Look(kind, color, stripes) for kind, color, stripes in read}
         hits["class"] += [(kind in seen) == (kind in told) for kind in case.boxes]
+        for kind in case.boxes:
+            own = OF_CLASS[kind].colors
+            judged_right = kind in seen and seen[kind].look.colors == own
+            hits["right"].append(judged_right == (kind in told and told[kind].colors == own))
         hits["class_of_seen"] += [kind in seen and kind in told for kind in set(seen) | set(told)]
         for kind in set(seen) & set(told):
             judged, mine = seen[kind].look, told[kind]
             hits["color"].append(judged.color == mine.color)
             hits["colors"].append(judged.colors == mine.colors)
             hits["exact"].append(judged == mine)
-            if kind in case.boxes:
-                own = OF_CLASS[kind].colors
-                hits["right"].append((judged.colors == own) == (mine.colors == own))
     return {key: [*wilson(sum(values), len(values)), len(values)] for key, values in hits.items()}
 
 

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 from cones2.assets import TOYWORLD
 
 from . import detector, pool, residuals, text, tokenizer, unet, vae
-from .export import export
+from .export import export, export_judge
 from .run import Options
 
 
@@ -55,11 +55,13 @@ STAGES = {
     "residuals": Stage(lambda options: residuals.train(options, TOYWORLD)),
 }
 
+EXPORTS = {"export": export, "export-judge": export_judge}
+
 
 def main() -> None:
     """Run one stage; started again, it continues where it was stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=["tokenizer", *STAGES, "export"])
+    parser.add_argument("stage", choices=["tokenizer", *STAGES, *EXPORTS])
     parser.add_argument("--work", type=Path, required=True, help="checkpoints, logs and results of all stages")
     parser.add_argument("--steps", type=int, help="training steps in all (pool: shards of 1024 scenes)")
     parser.add_argument("--batch", type=int)
@@ -78,7 +80,9 @@ def main() -> None:
     parser.add_argument(
         "--without", nargs="*", default=(), choices=unet.PARTS, help="unet: parts of the recipe left out, for a control"
     )
-    parser.add_argument("--to", type=Path, default=TOYWORLD, help="export: folder for the model (default: what ships)")
+    parser.add_argument(
+        "--to", type=Path, default=TOYWORLD, help="export, export-judge: target folder (default: what ships)"
+    )
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(given.threads)
@@ -86,8 +90,8 @@ def main() -> None:
         if given.clip_tokenizer is None:
             parser.error("the tokenizer stage needs --clip-tokenizer, e.g. ComfyUI's comfy/sd1_tokenizer")
         tokenizer.build(given.clip_tokenizer, given.work / "tokenizer")
-    elif given.stage == "export":
-        export(given.work, given.to)
+    elif given.stage in EXPORTS:
+        EXPORTS[given.stage](given.work, given.to)
     else:
         stage = STAGES[given.stage]
         options = Options(
