@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from cones2.evaluation.toyworld.world import (
 )
 
 from .run import Options, Trainer
-from .softness import Softened, softened
+from .softness import Softened, faded, softened
 
 POOL = 4096  # training pictures
 LARGE_SHARE = 0.35  # of them show one object as large as in photos
@@ -61,12 +62,22 @@ def example_scene(rng: random.Random) -> Scene:
     return random_scene(rng)
 
 
+def without_second_colors(scene: Scene) -> Scene:
+    """The same scene with every object in its body's color alone."""
+    things = tuple(replace(t, look=Look(t.look.kind, t.look.color)) for t in scene.things)
+    return replace(scene, things=things)
+
+
 def _examples(vae: AutoencoderKL, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     rng, pictures, targets = random.Random(seed), [], []
     kinds = list(Softened)
     for part in range(POOL // 64):
         scenes = [example_scene(rng) for _ in range(64)]
-        seen, owners = softened(vae, *render(scenes), kinds[part % len(kinds)], seed * 10_007 + part)
+        clean, owners = render(scenes)
+        if part % 2:
+            torch.manual_seed(seed * 10_007 + part)
+            clean = faded(clean, render([without_second_colors(scene) for scene in scenes])[0])
+        seen, owners = softened(vae, clean, owners, kinds[part % len(kinds)], seed * 10_007 + part)
         pictures.append(seen)
         targets.append(labels(scenes, owners))
     return torch.cat(pictures), torch.cat(targets)

@@ -1,7 +1,7 @@
 """The judge against a reader: pictures to label by hand, and how far the judge agrees with the labels.
 
 `python -m tools.toyworld.labeling pictures --sheets DIR` makes the pictures of `labels/` again (from
-the model of that time) and numbered sheets to read; `agree` compares the judge with `labels/labels.json`.
+the model of that time) and numbered sheets to read; `agree` compares the judge with the labels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from .scenes import OF_CLASS, Case, random_cases, wilson
 
 LABELS = Path(__file__).parent / "labels"
 COLUMNS = 16  # of the committed picture of all pictures
-EACH = 20  # pictures per arm
+# Sets of pictures, and how many each arm has there. The judge's training was changed once after a look at
+# the first set's differences; the second set was made and read after that.
+EACH = {"first": 20, "second": 6}
 # objects, described in words, with residuals, with the layout
 ARMS = (
     (1, True, False, True),
@@ -47,18 +49,29 @@ def _residuals(assets: Path) -> dict[str, torch.Tensor]:
     return {kind: load_file(path)["residual"][0] for kind, path in paths.items()}
 
 
-def shuffled_cases() -> list[tuple[int, Case]]:
-    """What the pictures were asked to show, arm and case, in an order that does not tell a reader the arms."""
-    cases = [(arm, case) for arm, (n, *_) in enumerate(ARMS) for case in random_cases(EACH, n, f"labels {arm}")]
-    random.Random("labels").shuffle(cases)
+def shuffled_cases(which: str) -> list[tuple[int, Case]]:
+    """What a set's pictures were asked to show, arm and case, in an order that does not tell a reader the arms."""
+    name = {"first": "labels", "second": "labels b"}[which]
+    cases = [(arm, c) for arm, (n, *_) in enumerate(ARMS) for c in random_cases(EACH[which], n, f"{name} {arm}")]
+    random.Random(name).shuffle(cases)
     return cases
 
 
-def make_pictures(assets: Path) -> torch.Tensor:
-    """All pictures [160, 3, 64, 64]."""
+def labels_of(which: str) -> list[list[Label]]:
+    """What the reader saw in each picture of a set."""
+    return [[(kind, color, stripes) for kind, color, stripes in row] for row in _read_json(which)]
+
+
+def _read_json(which: str) -> list[list[list[str]]]:
+    read: list[list[list[str]]] = json.loads((LABELS / f"{which}.json").read_text())
+    return read
+
+
+def make_pictures(assets: Path, which: str) -> torch.Tensor:
+    """All pictures of a set [N, 3, 64, 64]."""
     model, residuals = load_model(assets), _residuals(assets)
     pictures = []
-    for arm, case in shuffled_cases():
+    for arm, case in shuffled_cases(which):
         _, described, taught, guided = ARMS[arm]
         own = {kind: residuals[kind] for kind in case.boxes} if taught else None
         boxes = case.boxes if guided else None
@@ -85,6 +98,11 @@ def read_pictures(path: Path) -> torch.Tensor:
     return tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)
 
 
+def pictures_of(which: str) -> torch.Tensor:
+    """The committed pictures of a set."""
+    return read_pictures(LABELS / f"{which}.png")
+
+
 def write_sheets(pictures: torch.Tensor, folder: Path, columns: int = 5, rows: int = 4, zoom: int = 4) -> None:
     """Numbered sheets, large enough to read."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,16 +118,16 @@ def write_sheets(pictures: torch.Tensor, folder: Path, columns: int = 5, rows: i
         sheet.save(folder / f"{first:03d}.png")
 
 
-def agreement(judge: Detector, pictures: torch.Tensor, labels: list[list[Label]]) -> dict[str, list[float]]:
-    """How often judge and reader agree, as shares with 95 % intervals.
+def agreement(judge: Detector, which: str) -> dict[str, list[float]]:
+    """How often judge and reader agree about a set, as shares with 95 % intervals and counts.
 
     Of all objects that the prompts named, `class`: is it there? `right`: is it there in all colors of
     its class's custom subject? `class_of_seen`: of the objects that reader or judge see, those that
     both see; of these, `color`: the same body color, `colors`: the same colors, `exact`: the same look.
     """
-    found = detect(judge, pictures)
+    found = detect(judge, pictures_of(which))
     hits: dict[str, list[bool]] = {key: [] for key in ("class", "right", "class_of_seen", "color", "colors", "exact")}
-    for seen, read, (_, case) in zip(found, labels, shuffled_cases(), strict=True):
+    for seen, read, (_, case) in zip(found, labels_of(which), shuffled_cases(which), strict=True):
         told = {kind: Look(kind, color, stripes) for kind, color, stripes in read}
         hits["class"] += [(kind in seen) == (kind in told) for kind in case.boxes]
         for kind in case.boxes:
@@ -141,22 +159,21 @@ def main() -> None:
     parser.add_argument("what", choices=["pictures", "agree"])
     parser.add_argument("--assets", type=Path, default=TOYWORLD)
     parser.add_argument("--judge", type=Path, default=TOYWORLD / "detector.safetensors")
-    parser.add_argument("--folder", type=Path, default=LABELS, help="pictures.png and labels.json")
+    parser.add_argument("--set", choices=EACH, default="first")
     parser.add_argument("--sheets", type=Path, help="pictures: folder for numbered sheets")
     parser.add_argument("--show", action="store_true", help="agree: list the differences")
     options = parser.parse_args()
     if options.what == "pictures":
-        pictures = make_pictures(options.assets)
-        options.folder.mkdir(parents=True, exist_ok=True)
-        save_pictures(pictures, options.folder / "pictures.png")
+        pictures = make_pictures(options.assets, options.set)
+        LABELS.mkdir(parents=True, exist_ok=True)
+        save_pictures(pictures, LABELS / f"{options.set}.png")
         if options.sheets:
             write_sheets(pictures, options.sheets)
         return
-    labels = json.loads((options.folder / "labels.json").read_text())
-    pictures, judge = read_pictures(options.folder / "pictures.png"), load_detector(options.judge)
-    print(json.dumps(agreement(judge, pictures, labels), indent=1))
+    judge = load_detector(options.judge)
+    print(json.dumps(agreement(judge, options.set), indent=1))
     if options.show:
-        print("\n".join(differences(detect(judge, pictures), labels)))
+        print("\n".join(differences(detect(judge, pictures_of(options.set)), labels_of(options.set))))
 
 
 if __name__ == "__main__":

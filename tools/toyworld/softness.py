@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 BEND = 1.6  # pixels, standard deviation of how far a picture is bent
 BLUR = (0.5, 1.1)  # pixels, range of the standard deviation
 SMEAR = (1.0, 2.4)  # the same for color alone
+FADED = 0.35  # of a second color is left where it fades most
 LATENT_NOISE = (0.1, 0.35)  # of the latents' standard deviation
 
 
@@ -45,6 +46,13 @@ def smeared(pictures: torch.Tensor, deviation: float) -> torch.Tensor:
     """Pictures whose colors, but not their brightness, are blurred."""
     low = blurred(pictures, deviation)
     return (low + (pictures - low).mean(1, keepdim=True)).clamp(0, 1)
+
+
+def faded(pictures: torch.Tensor, bare: torch.Tensor) -> torch.Tensor:
+    """Pictures whose second colors fade here and there into those of `bare`, the same scenes without them."""
+    coarse = torch.randn(len(pictures), 1, 8, 8)
+    share = FADED + (1 - FADED) * torch.sigmoid(2 * F.interpolate(coarse, pictures.shape[-2:], mode="bicubic") + 0.5)
+    return bare + share * (pictures - bare)
 
 
 def bent(pictures: torch.Tensor, owners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
