@@ -29,6 +29,7 @@ from .softness import Softened, faded, softened
 
 POOL = 4096  # training pictures
 LARGE_SHARE = 0.35  # of them show one object as large as in photos
+WORDLESS_SHARE = 0.4  # of the objects get a badge, and as many of the rest dots: the world has them seldom
 
 
 def answers(look: Look) -> tuple[int, ...]:
@@ -58,8 +59,19 @@ def labels(scenes: list[Scene], owners: torch.Tensor) -> torch.Tensor:
 def example_scene(rng: random.Random) -> Scene:
     """A scene of the world, or one large object alone, which the world has seldom and denoisers paint often."""
     if rng.random() < LARGE_SHARE:
-        return photo_scene(rng, random_look(rng, rng.choice(CLASSES)), rng.choice(BACKGROUNDS))
-    return random_scene(rng)
+        scene = photo_scene(rng, random_look(rng, rng.choice(CLASSES)), rng.choice(BACKGROUNDS))
+    else:
+        scene = random_scene(rng)
+    return replace(scene, things=tuple(replace(t, look=_more_wordless(rng, t.look)) for t in scene.things))
+
+
+def _more_wordless(rng: random.Random, look: Look) -> Look:
+    badge, second = rng.sample([c for c in COLORS if c != look.color], 2)
+    if rng.random() < WORDLESS_SHARE:
+        return replace(look, badge=badge if badge not in look.colors else look.badge)
+    if rng.random() < WORDLESS_SHARE and look.stripes is None:
+        return replace(look, dots=second if second not in look.colors else look.dots)
+    return look
 
 
 def without_second_colors(scene: Scene) -> Scene:

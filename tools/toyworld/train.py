@@ -50,7 +50,7 @@ STAGES = {
     "decoder": Stage(vae.tune_decoder, 3000, 16, 1e-3),
     "encoder": Stage(vae.tune, 600, 16, 5e-4),
     "pool": Stage(make_pool, 40),
-    "detector": Stage(detector.train, 2300, 32, 3e-3),
+    "detector": Stage(detector.train, 3200, 32, 3e-3),
     "unet": Stage(unet.train, 12000, 64, 1e-3),
     "residuals": Stage(lambda options: residuals.train(options, TOYWORLD)),
 }
