@@ -111,7 +111,7 @@ def without_fragments(owner: torch.Tensor) -> torch.Tensor:
     merged = owner.clone()
     marks = parts(owner > 0)
     for row in range(len(owner)):
-        for mark in marks[row].unique().tolist():
+        for mark in sorted(set(marks[row].flatten().tolist())):
             part = marks[row] == mark
             counts = owner[row][part].bincount(minlength=len(CLASSES) + 1)
             if mark and counts.count_nonzero() > 1:
