@@ -16,7 +16,7 @@ from ..ranges import CFG, GUIDANCE_WEIGHT, OUTSIDE_WEIGHT, STEPS, Range
 from ..rules import DEFAULT_GUIDANCE, GuidanceSettings
 from ..sampling.settings import SamplingSettings
 
-Looks = Literal["words", "residuals", "described"]
+Looks = Literal["words", "residuals", "described", "oracle"]
 Placing = Literal["none", "layout", "area", "couple", "dense"]
 Start = Literal["noise", "photos", "collage"]
 
@@ -28,7 +28,8 @@ class Arm:
     """One way to draw a case; its defaults are the published ones, but for fewer steps and less CFG.
 
     name: as reports show it.
-    looks: what says how a subject looks: nothing but its noun, its residual, or adjectives.
+    looks: what says how a subject looks: nothing but its noun, its residual, adjectives, or adjectives and, where
+    words are not enough, what the model was trained with (an oracle: the most a residual could reach).
     placing: what puts it in its place: nothing, the layout term, or a peer's way (see `peers`).
     start: noise, noise with the photos' cut-outs in it, or a noised collage (see `starts`).
     guidance_weight, outside_weight, outside_mode: of the layout term.
@@ -94,6 +95,7 @@ NAMED = {
         Arm("layout", placing="layout"),
         Arm("both", looks="residuals", placing="layout"),
         Arm("description", looks="described", placing="layout"),
+        Arm("oracle", looks="oracle", placing="layout"),
         Arm("photo", looks="residuals", placing="layout", start="photos"),
         Arm("collage", looks="residuals", placing="none", start="collage"),
         Arm("area", looks="residuals", placing="area"),
@@ -157,7 +159,7 @@ def _switch(text: str) -> bool:
 
 
 _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "looks": ("looks", _one_of("words", "residuals", "described")),
+    "looks": ("looks", _one_of("words", "residuals", "described", "oracle")),
     "placing": ("placing", _one_of("none", "layout", *PEERS)),
     "g": ("guidance_weight", _number(GUIDANCE_WEIGHT)),
     "outside": ("outside_weight", _number(OUTSIDE_WEIGHT)),

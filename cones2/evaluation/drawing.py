@@ -24,12 +24,14 @@ from .starts import CutOut, Start, collage, encoded, sample_from, shifted
 class Material:
     """What arms draw with.
 
-    residuals: by the subject's name. cutouts: of a subject by name and case, for starts from photos.
+    residuals: by the subject's name. oracles: the same for what words cannot say of its look, where there is
+    something. cutouts: of a subject by name and case, for starts from photos.
     background: the picture [3, H, W] in [0, 1] that a case's collage is pasted on.
     """
 
     model: DiffusersModel
     residuals: Mapping[str, Residual] = field(default_factory=dict)
+    oracles: Mapping[str, Residual] = field(default_factory=dict)
     cutouts: Callable[[str, Case], CutOut] | None = None
     background: Callable[[Case], Tensor] | None = None
 
@@ -56,7 +58,7 @@ def draw(material: Material, arm: Arm, cases: Sequence[Case]) -> Tensor:
 
 def scene_of(material: Material, arm: Arm, case: Case) -> Scene:
     """The scene of one case as the arm has it."""
-    prompt = case.described if arm.looks == "described" else case.prompt
+    prompt = case.described if arm.looks in ("described", "oracle") else case.prompt
     layout = layout_of(case) if arm.placing == "layout" else None
     concepts = list(residuals_of(material, arm, case).values())
     return compose(material.model, prompt, concepts, layout, guidance=arm.guidance)
@@ -70,6 +72,8 @@ def layout_of(case: Case) -> Layout:
 
 def residuals_of(material: Material, arm: Arm, case: Case) -> dict[str, Residual]:
     """Word → residual, of the case's subjects, where the arm uses residuals."""
+    if arm.looks == "oracle":
+        return {s.word: material.oracles[s.name] for s in case.subjects if s.name in material.oracles}
     if arm.looks != "residuals":
         return {}
     missing = [subject.name for subject in case.subjects if subject.name not in material.residuals]

@@ -151,6 +151,16 @@ def scores(verdicts: Sequence[Verdict]) -> Scores:
     )
 
 
+def by_subject(verdicts: Iterable[Verdict]) -> dict[str, Scores]:
+    """Name of a specific subject → the figures of its own appearances; one without a name is left out."""
+    seen: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        for one in verdict.subjects:
+            if one.name:
+                seen.setdefault(one.name, []).append(Verdict((one,)))
+    return {name: scores(own) for name, own in sorted(seen.items())}
+
+
 class Difference(NamedTuple):
     """A mean difference with its bootstrap 95 % interval."""
 

@@ -10,7 +10,7 @@ from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.for_training import training_model
 from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
-from cones2.evaluation.toyworld.world import SUBJECTS
+from cones2.evaluation.toyworld.world import CUSTOM
 from cones2.training.config import default_config
 from cones2.training.session import prepare_run, result_residual
 from cones2.training.views import ViewSettings, load_photos
@@ -29,7 +29,7 @@ def learn_subject(
 
     on_step: called with (steps done, steps at most). changes: of the direct recipe, by field name.
     """
-    config = default_config("direct", SUBJECTS[name].kind, **changes)
+    config = default_config("direct", CUSTOM[name].kind, **changes)
     pictures = load_photos(photos)
     seen = training_model(model, config.method)
     trainer = prepare_run(
@@ -40,11 +40,11 @@ def learn_subject(
 
 
 def train(options: Options, assets: Path) -> None:
-    """Train every subject that has no residual yet; the recipe is the engine's, but for the seed."""
+    """Train every subject that has photos and no residual yet; the recipe is the engine's, but for the seed."""
     model = load_model(assets, device=options.device)
-    for name in SUBJECTS:
-        path = assets / "residuals" / f"{name}.safetensors"
-        if not path.exists():
-            residual = learn_subject(model, name, assets / "subjects" / name, seed=options.seed)
+    for name in CUSTOM:
+        path, photos = assets / "residuals" / f"{name}.safetensors", assets / "subjects" / name
+        if photos.is_dir() and not path.exists():
+            residual = learn_subject(model, name, photos, seed=options.seed)
             save_residual(residual, path)
             print(f"residual {name}: norm {float(residual.tensor.norm()):.2f}", flush=True)

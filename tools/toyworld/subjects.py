@@ -7,12 +7,12 @@ from pathlib import Path
 from PIL import Image
 
 from cones2.evaluation.toyworld.subjects import subject_pictures
-from cones2.evaluation.toyworld.world import SUBJECTS
+from cones2.evaluation.toyworld.world import CUSTOM
 
 
 def write_subjects(folder: Path) -> None:
     """Write `folder`/NAME/1.png … 5.png for every subject."""
-    for name in SUBJECTS:
+    for name in CUSTOM:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for index, picture in enumerate(subject_pictures(name), 1):
             pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()

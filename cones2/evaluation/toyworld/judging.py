@@ -12,7 +12,7 @@ from ...layout.regions import Box
 from ..cases import Case, Place, Subject
 from ..scores import Seen, Verdict
 from .detector import Detector, Found, detect
-from .world import BACKGROUNDS, GROUND, SUBJECTS
+from .world import BACKGROUNDS, CUSTOM, GROUND
 
 Sight = Mapping[str, Found]  # class → what the detector found of it in one picture
 
@@ -47,7 +47,7 @@ def _seen(thing: Found | None, subject: Subject, subjects: Sequence[Subject]) ->
         in_place=subject.place is None or inside(thing, subject.place),
         overlap=0.0 if subject.place is None else overlap(thing, subject.place),
         own=shown == own,
-        exact=thing.look == SUBJECTS.get(subject.name),
+        exact=thing.look == CUSTOM.get(subject.name),
         foreign=bool(own) and bool(strange),
         leaked=tuple(other.name for other in subjects if other is not subject and strange & _colors(other.name)),
     )
@@ -55,7 +55,7 @@ def _seen(thing: Found | None, subject: Subject, subjects: Sequence[Subject]) ->
 
 def _colors(name: str) -> frozenset[str]:
     """The colors of a custom subject; none for a subject that is any of its kind."""
-    return SUBJECTS[name].colors if name else frozenset()
+    return CUSTOM[name].colors if name else frozenset()
 
 
 def inside(thing: Found, place: Place) -> bool:

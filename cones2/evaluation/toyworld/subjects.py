@@ -8,7 +8,7 @@ from functools import cache
 from torch import Tensor
 
 from ..starts import CutOut
-from .world import BACKGROUNDS, SUBJECTS, Scene, random_scene, render
+from .world import BACKGROUNDS, CUSTOM, Scene, photo_scene, render
 
 PICTURES = 5
 
@@ -33,4 +33,4 @@ def empty_picture(background: str, seed: int) -> Tensor:
 def _scenes(name: str) -> list[Scene]:
     rng = random.Random(f"subject {name}")
     backgrounds = rng.sample(BACKGROUNDS, PICTURES)
-    return [random_scene(rng, [SUBJECTS[name]], place) for place in backgrounds]
+    return [photo_scene(rng, CUSTOM[name], place) for place in backgrounds]
