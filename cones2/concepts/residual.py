@@ -91,6 +91,11 @@ class PlacedResidual(NamedTuple):
     residual: Residual
     spans: Sequence[Span]
 
+    @property
+    def cutouts(self) -> tuple[CutOut, ...]:
+        """The residual's own."""
+        return self.residual.cutouts
+
     def change_rows(self, rows: Tensor) -> None:
         """Add the residual to the conditioning [..., L, d], float32, at its tokens, in place (equation 2).
 

@@ -39,6 +39,7 @@ COLUMNS: dict[str, Callable[[Scores], str]] = {
     "any foreign color": lambda s: str(s.foreign),
     "unnamed": lambda s: f"{s.unnamed:.2f}",
     "background": lambda s: str(s.background),
+    "variety": lambda s: f"{s.variety:.2f}",
 }
 
 
