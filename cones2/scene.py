@@ -130,7 +130,7 @@ def bind(
     if claims is None:
         claims = rules.claim_regions(layout, prompt.tokens, model.tokenize)
     term = rules.layout_term(layout, claims, prompt.tokens, model.tokenize, guidance)
-    photos = photo_places(layout.regions, [claim.spans for claim in claims], concepts)
+    photos = photo_places(layout.regions, [claim.spans for claim in claims], concepts) if claims else ()
     return Scene(positive, negative.conditioning, (term,), tuple(claims), rules, photos)
 
 

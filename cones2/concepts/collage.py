@@ -34,6 +34,16 @@ class PhotoPlace:
     picture: int | None = None
 
 
+class PlacedCutouts(NamedTuple):
+    """Photos of a subject that is otherwise only named: a placed concept that changes no words."""
+
+    cutouts: tuple[CutOut, ...]
+    spans: Sequence[Span]
+
+    def change_rows(self, rows: Tensor) -> None:
+        """Nothing."""
+
+
 class Collages(NamedTuple):
     """Gray pictures that hold cut-outs.
 
