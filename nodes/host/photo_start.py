@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,14 +35,6 @@ def photo_start_of(amount: float, vae: VAE | None) -> PhotoStart | None:
     return PhotoStart(amount, vae)
 
 
-@dataclass(frozen=True, eq=False)
-class _Started:
-    """A layout whose subjects start from their photos."""
-
-    start: PhotoStart
-    places: tuple[PhotoPlace, ...]
-
-
 def with_photos(
     guider: CFGGuider, noise: Tensor, latents: Tensor, sigmas: Tensor, mask: Tensor | None, seed: int | None
 ) -> Tensor:
@@ -53,47 +44,52 @@ def with_photos(
     The same tensor when nothing is asked for, or when the run begins from a picture; the log says so then.
     Raises ResidualError when no subject has a cut-out, ModelError for a VAE of another kind of model.
     """
-    started = _started(guider.conds)
-    if not started:
+    asking = _asking(guider.conds)
+    if not asking:
         return noise
     if not _begins_in_noise(guider.model_patcher, noise, latents, sigmas):
         log.info("photo_start does nothing in this run: it begins from a picture, not from noise")
         return noise
     shift = torch.zeros_like(noise)
-    for one in started:
-        own, cells = _shift(guider.model_patcher, one, noise.shape, seed or 0)
+    for start, places in _placed(asking):
+        own, cells = _shift(guider.model_patcher, start, places, noise.shape, seed or 0)
         shift = torch.where(cells.to(shift.device), own.to(shift), shift)
     return noise + (shift if mask is None else shift * mask.to(shift))
 
 
-def _started(conds: Mapping[str, Sequence[dict[str, Any]]]) -> list[_Started]:
-    """The layouts that ask for a start from photos, each with where its photos go."""
-    found: dict[tuple[BoundLayout, PromptRecord], None] = {}
-    for name, entries in conds.items():
-        for cond in entries if name != "negative" else ():
-            layout, record = cond.get(LAYOUT_KEY), cond.get(PROMPT_KEY)
-            if layout is not None and layout.photos is not None and record is not None:
-                found[layout, record] = None
-    started = [
-        _Started(layout.photos, photo_places(layout.layout.regions, layout.spans, record.placed))
-        for layout, record in found
-        if layout.photos is not None
+def _asking(conds: Mapping[str, Sequence[dict[str, Any]]]) -> list[tuple[PhotoStart, BoundLayout, PromptRecord]]:
+    """The layouts that ask for a start from photos, each with the prompt that it is bound to."""
+    found = [
+        (cond[LAYOUT_KEY], cond.get(PROMPT_KEY))
+        for name, entries in conds.items()
+        for cond in entries
+        if name != "negative" and cond.get(LAYOUT_KEY) is not None
     ]
-    if found and not any(one.places for one in started):
+    return [
+        (layout.photos, layout, record)
+        for layout, record in dict.fromkeys(found)
+        if layout.photos is not None and record is not None
+    ]
+
+
+def _placed(
+    asking: Sequence[tuple[PhotoStart, BoundLayout, PromptRecord]],
+) -> list[tuple[PhotoStart, tuple[PhotoPlace, ...]]]:
+    """Where the photos of each layout go; the log names the subjects that have none."""
+    placed = [
+        (start, photo_places(layout.layout.regions, layout.spans, record.placed)) for start, layout, record in asking
+    ]
+    if not any(places for _, places in placed):
         raise ResidualError(
             "photo_start needs cut-outs, and no subject of the layout has one: train the residuals again, or connect a "
             "photo to Load Residual"
         )
-    for (layout, _), one in zip(found, started, strict=True):
-        _name_the_others(layout, one)
-    return [one for one in started if one.places]
-
-
-def _name_the_others(layout: BoundLayout, one: _Started) -> None:
-    with_photos = {id(place.region) for place in one.places}
-    others = [r.subject for r in layout.layout.regions if r.weight > 0 and id(r.mask) not in with_photos]
-    if others:
-        log.warning("photo_start: no cut-out of %s, which starts from noise", listed(others))
+    for (_, layout, _), (_, places) in zip(asking, placed, strict=True):
+        photographed = {id(place.region) for place in places}
+        others = [r.subject for r in layout.layout.regions if r.weight > 0 and id(r.mask) not in photographed]
+        if others:
+            log.warning("photo_start: no cut-out of %s, which starts from noise", listed(others))
+    return [(start, places) for start, places in placed if places]
 
 
 def _begins_in_noise(model: ModelPatcher, noise: Tensor, latents: Tensor, sigmas: Tensor) -> bool:
@@ -102,11 +98,13 @@ def _begins_in_noise(model: ModelPatcher, noise: Tensor, latents: Tensor, sigmas
     return bool(noise.any()) and (early or not bool(latents.any()))
 
 
-def _shift(model: ModelPatcher, one: _Started, shape: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
+def _shift(
+    model: ModelPatcher, start: PhotoStart, places: Sequence[PhotoPlace], shape: Sequence[int], seed: int
+) -> tuple[Tensor, Tensor]:
     """The shift [B, C, h, w] of a run's noise and its cells. Picture b takes the photo that seed + b chooses."""
-    vae, (count, channels, height, width) = one.start.vae, shape
+    vae, (count, channels, height, width) = start.vae, shape
     scale = vae.spacial_compression_encode()
-    drawn = collages(one.places, range(seed, seed + count), height * scale, width * scale)
+    drawn = collages(places, range(seed, seed + count), height * scale, width * scale)
     latents = model.model.process_latent_in(vae.encode(drawn.pictures.movedim(1, -1)))
     if tuple(latents.shape[1:]) != (channels, height, width):
         raise ModelError(
@@ -114,4 +112,4 @@ def _shift(model: ModelPatcher, one: _Started, shape: Sequence[int], seed: int) 
             f"{(channels, height, width)}: connect the VAE that decodes your pictures"
         )
     cells = drawn.cells(height, width)
-    return photo_shift(latents.float(), cells, one.start.amount), cells
+    return photo_shift(latents.float(), cells, start.amount), cells

@@ -89,7 +89,8 @@ def start_run(
     if not layouts and OBSERVER_KEY not in options:
         log.warning("%s", _no_layout([cond for conds in guider.conds.values() for cond in conds]))
     options[RUN_KEY] = Run((noise.shape[-2], noise.shape[-1]), noise)
-    noise = with_photos(guider, noise, latent_image, sigmas, denoise_mask, seed)
+    if OBSERVER_KEY not in options:  # who only looks at a picture starts from none
+        noise = with_photos(guider, noise, latent_image, sigmas, denoise_mask, seed)
     return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs)
 
 

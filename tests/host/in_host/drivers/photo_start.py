@@ -164,7 +164,7 @@ def pictures(name: str) -> dict:
     return {
         "denoise": hostkit.identical(half, run(latent, denoise=0.5)),
         "said": [line for line in lines if "photo_start" in line],
-        "kept": hostkit.identical(inpainted[..., :4], latent["samples"][..., :4]),
+        "kept": hostkit.relative_error(inpainted[..., :4], latent["samples"][..., :4]),
         "kept start": bool(torch.equal(started[..., :4], plain[..., :4])),
         "changed start": hostkit.relative_error(started, plain),
         "empty": hostkit.relative_error(
@@ -172,6 +172,22 @@ def pictures(name: str) -> dict:
             first_x(*scenes.guide(model, positive, layout), negative, hostkit.empty_latent(*LATENT), sigmas),
         ),
     }
+
+
+def heat_maps(name: str) -> bool:
+    """Whether Subject Attention shows the same of a picture with and without photos in its conditioning."""
+    model, vae, positive, _, layout = prompt(name)
+    latent = {"samples": scenes.noise(seed=8)}
+    shown = [
+        hostkit.run_node(
+            "Cones2SubjectAttention", model=guided_model, conditioning=guided, latent=latent, scheduler="normal",
+            subjects="dog", steps=2,
+        )[0]
+        for guided_model, guided in (
+            scenes.guide(model, positive, layout, **options) for options in ({}, {"photo_start": AMOUNT, "vae": vae})
+        )
+    ]  # fmt: skip
+    return hostkit.identical(*shown)
 
 
 class OtherVae:
