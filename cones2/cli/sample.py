@@ -11,9 +11,20 @@ import torch
 from ..errors import ConfigError
 from ..layout.colors import DEFAULT_TOLERANCE
 from ..published.rules import PUBLISHED_RULES
-from ..ranges import CFG, COLOR_TOLERANCE, GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PICTURES, SEED, STEPS
+from ..ranges import (
+    CFG,
+    COLOR_TOLERANCE,
+    GUIDANCE_WEIGHT,
+    GUIDED_STEPS,
+    OUTSIDE_WEIGHT,
+    PHOTO_START,
+    PICTURES,
+    SEED,
+    STEPS,
+)
 from ..rules import OUR_RULES
 from .arguments import file_path, number_in, one_of, size, whole_in
+from .cutouts import parse_cutout
 from .jobs import parse_subject
 from .sampling_run import DTYPES, SampleOptions, run_sampling
 
@@ -44,6 +55,10 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         raise ConfigError("--subject does not go with --config: the config names its subjects")
     if args.config is None and args.prompt is None:
         raise ConfigError("nothing to draw: give --config FILE, or --prompt with --subject and --layout")
+    if args.cutout and not args.photo_start:
+        raise ConfigError("--cutout does nothing without --photo-start: add, for example, --photo-start 8")
+    if args.photo_start and args.published_rules:
+        raise ConfigError("--photo-start does not go with --published-rules: the published code starts from noise")
     return SampleOptions(
         model=args.model,
         tokenizer=args.tokenizer,
@@ -70,6 +85,8 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         device=args.device,
         dtype=args.dtype or ("float16" if args.device.startswith("cuda") else "float32"),
         out=args.out,
+        photo_start=args.photo_start,
+        cutouts=tuple(parse_cutout(text) for text in args.cutout),
     )
 
 
@@ -84,6 +101,14 @@ def _add_scene_flags(group: Any) -> None:
         metavar="PHRASE=FILE@WEIGHT:COLOR",
         help="a subject: words of the prompt, its residual file, its weight (2.5) and its color in the layout, e.g. "
         '"dog=dog.safetensors@2.5:#ff0000"; file, weight and color are optional; give it once per subject',
+    )
+    group.add_argument(
+        "--cutout",
+        action="append",
+        default=[],
+        metavar="PHRASE=FILE",
+        help="a photo of a subject for --photo-start, cut out (transparent around it) or filling the picture, e.g. "
+        '"dog=rex.png"; instead of those in its residual file; several of one subject take turns',
     )
     group.add_argument("--layout", type=file_path, metavar="FILE", help="layout picture; replaces the config's")
     group.add_argument(
@@ -124,6 +149,14 @@ def _add_guidance_flags(group: Any) -> None:
         help="a subject is kept out of everything outside its region (default), or only out of other subjects' regions",
     )
     group.add_argument("--no-recurrence", action="store_true", help="do each guided step once instead of twice")
+    group.add_argument(
+        "--photo-start",
+        type=number_in(PHOTO_START),
+        default=0.0,
+        metavar="G",
+        help="start from the subjects' photos: how much of them is in the first noise, 4 to 16; poses vary less "
+        "(default: 0, plain noise)",
+    )
     group.add_argument("--dynamic-cfg", action="store_true", help="scale cfg by 1 + sigma/sigma_max")
     group.add_argument(
         "--published-rules",

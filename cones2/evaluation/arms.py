@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ..errors import ConfigError
 from ..guidance.weight_maps import OutsideMode
 from ..messages import shown
-from ..ranges import CFG, GUIDANCE_WEIGHT, OUTSIDE_WEIGHT, STEPS, Range
+from ..ranges import CFG, GUIDANCE_WEIGHT, OUTSIDE_WEIGHT, PHOTO_START, STEPS, Range
 from ..rules import DEFAULT_GUIDANCE, GuidanceSettings
 from ..sampling.settings import SamplingSettings
 
@@ -31,11 +31,12 @@ class Arm:
     looks: what says how a subject looks: nothing but its noun, its residual, adjectives, or adjectives and, where
     words are not enough, what the model was trained with (an oracle: the most a residual could reach).
     placing: what puts it in its place: nothing, the layout term, or a peer's way (see `peers`).
-    start: noise, noise with the photos' cut-outs in it, or a noised collage (see `starts`).
+    start: noise, noise with the photos' cut-outs in it, or a noised collage.
     guidance_weight, outside_weight, outside_mode: of the layout term.
     guided: share of the steps, from the first on, that follow the layout, 0–1.
     recurrence: do guided steps twice.
-    strength: how much of the cut-outs is in a start from photos.
+    strength: how much of the cut-outs is in a start from photos (`photo_start` of the engine).
+    flip: mirror the cut-outs of every second picture (those of odd seeds).
     denoise: share of the steps that are left to a collage, 0–1.
     """
 
@@ -51,6 +52,7 @@ class Arm:
     steps: int = 12
     cfg: float = 4.0
     strength: float = 8.0
+    flip: bool = False
     denoise: float = 2 / 3
 
     @property
@@ -78,6 +80,7 @@ class Arm:
             seeds=seeds,
             height=side,
             width=side,
+            photo_start=self.strength if self.start == "photos" else 0.0,
         )
 
     def forwards(self, subjects: int) -> int:
@@ -105,7 +108,7 @@ NAMED = {
 }
 DEFAULT_ARMS = ("nothing", "residual", "layout", "both")
 
-_SHARE, _STRENGTH = Range(0, 1), Range(0, 1000)
+_SHARE = Range(0, 1)
 
 
 def parse_arm(text: str) -> Arm:
@@ -168,6 +171,7 @@ _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "recurrence": ("recurrence", _switch),
     "steps": ("steps", _whole),
     "cfg": ("cfg", _number(CFG)),
-    "strength": ("strength", _number(_STRENGTH)),
+    "strength": ("strength", _number(PHOTO_START)),
+    "flip": ("flip", _switch),
     "denoise": ("denoise", _number(_SHARE)),
 }

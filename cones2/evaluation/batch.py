@@ -6,7 +6,7 @@ A joint scene goes through the model's own `sample`, with one seed per scene: no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -58,13 +58,15 @@ def joint_scene(scenes: Sequence[Scene]) -> Scene:
     if len(lengths) > 1 or any(scene.rules is not first.rules for scene in scenes):
         raise Cones2Error(f"scenes of one batch need prompts of one length and the same rules, not {sorted(lengths)}")
     positive, negative = _stacked([s.positive for s in scenes]), _stacked([s.negative for s in scenes])
+    photos = tuple(replace(place, picture=index) for index, scene in enumerate(scenes) for place in scene.photos)
     counts = {len(scene.terms) for scene in scenes}
     if counts == {0}:
-        return Scene(positive, negative, rules=first.rules)
+        return Scene(positive, negative, rules=first.rules, photos=photos)
     terms = [term for scene in scenes for term in scene.terms if isinstance(term, LayoutBias)]
     if counts != {1} or len(terms) != len(scenes) or any(term.joint_batch for term in terms):
         raise Cones2Error("scenes of one batch need one layout each, or none")
-    return Scene(positive, negative, (JointLayoutBias(cast(Sequence[LayoutBias], terms)),), rules=first.rules)
+    term = JointLayoutBias(cast(Sequence[LayoutBias], terms))
+    return Scene(positive, negative, (term,), rules=first.rules, photos=photos)
 
 
 def _stacked(parts: Sequence[Conditioning]) -> Conditioning:

@@ -40,6 +40,7 @@ COLUMNS: dict[str, Callable[[Scores], str]] = {
     "any foreign color": lambda s: str(s.foreign),
     "unnamed": lambda s: f"{s.unnamed:.2f}",
     "background": lambda s: str(s.background),
+    "variety": lambda s: f"{s.variety:.2f}",
 }
 OF_SUBJECT = ("in place", "own look", "exact", "right and in place")
 """Columns that are also shown for each subject."""

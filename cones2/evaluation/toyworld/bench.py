@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...assets import TOYWORLD
+from ...concepts.cutout import CutOut
 from ...concepts.residual import Residual, make_residual
 from ...concepts.residual_file import load_residual
 from ...diffusers_models.loading import load_model
@@ -20,7 +21,6 @@ from ...storage.files import read_limited, shown_path
 from ..cases import Case
 from ..drawing import Material
 from ..scores import Verdict
-from ..starts import CutOut
 from .captions import wordless_rows
 from .detector import Detector, load_detector
 from .judging import verdicts

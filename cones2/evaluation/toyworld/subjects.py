@@ -7,7 +7,7 @@ from functools import cache
 
 from torch import Tensor
 
-from ..starts import CutOut
+from ...concepts.cutout import CutOut, cut_out
 from .world import BACKGROUNDS, CUSTOM, Scene, photo_scene, render
 
 PICTURES = 5
@@ -21,7 +21,7 @@ def subject_pictures(name: str) -> Tensor:
 @cache
 def cutouts(name: str) -> tuple[CutOut, ...]:
     """The subject cut out of its five pictures, as exactly as the renderer knows it."""
-    return tuple(CutOut(picture, owner > 0) for picture, owner in zip(*render(_scenes(name)), strict=True))
+    return tuple(cut_out(picture, owner > 0) for picture, owner in zip(*render(_scenes(name)), strict=True))
 
 
 def empty_picture(background: str, seed: int) -> Tensor:
