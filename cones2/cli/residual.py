@@ -14,7 +14,7 @@ from ..messages import shown
 from ..storage.files import shown_path
 from .arguments import file_path
 
-_COLUMNS = ("file", "subject", "tokens", "width", "family", "norm", "numbers", "format")
+_COLUMNS = ("file", "subject", "tokens", "width", "family", "norm", "numbers", "format", "cut-outs")
 
 
 def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,7 +25,8 @@ def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.Argument
         "inspect",
         help="show what residual files hold",
         description="Show subject, tokens, width, model family and norm (L2 length of the vectors; trained "
-        "residuals lie around 10–30) of residual files. One line per unreadable file; exit status 1 when there is one.",
+        "residuals lie around 10–30) of residual files, and how many cut-outs of the photos they hold. "
+        "One line per unreadable file; exit status 1 when there is one.",
     )
     inspect.add_argument(
         "files", nargs="+", type=file_path, metavar="FILE", help=".safetensors, or .pt from torch.save"
@@ -77,6 +78,7 @@ def _row(path: Path, file: ResidualFile) -> tuple[str, ...]:
         f"{float(residual.tensor.norm()):.2f}",
         str(file.dtype).removeprefix("torch."),
         file.container,
+        str(len(residual.cutouts)),
     )
 
 

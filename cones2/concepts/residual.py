@@ -14,6 +14,7 @@ from ..families.family import family_of_width, width_label
 from ..messages import shown
 from ..prompt.claims import Claim, PhraseRef, parse_phrase
 from ..prompt.tokens import Span
+from .cutout import CutOut
 from .phrase import subject_phrase
 
 MAX_TOKENS = 75
@@ -31,6 +32,7 @@ class Residual:
     metadata: further facts from the file: method, steps, base model …
     strength: factor on the tensor, 1.0 as learned.
     occurrence: the one occurrence of the phrase it is for, from 1, where it was selected apart from the phrase.
+    cutouts: the subject out of its photos, 0 to 6 of them, for starts from the photos.
     """
 
     subject: str
@@ -39,6 +41,7 @@ class Residual:
     metadata: Mapping[str, str] = field(default_factory=dict)
     strength: float = 1.0
     occurrence: int | None = None
+    cutouts: tuple[CutOut, ...] = ()
 
     @property
     def reference(self) -> PhraseRef:
@@ -69,6 +72,10 @@ class Residual:
     def with_strength(self, strength: float) -> Residual:
         """The same vectors with another factor."""
         return replace(self, strength=strength)
+
+    def with_cutouts(self, cutouts: Sequence[CutOut]) -> Residual:
+        """The same vectors with other cut-outs."""
+        return replace(self, cutouts=tuple(cutouts))
 
     def at(self, claim: Claim) -> PlacedResidual:
         """The residual at the tokens that its phrase owns in a prompt."""
