@@ -81,7 +81,9 @@ def test_the_error_has_a_gradient_through_the_guided_attention() -> None:
     error, guided = denoising_error(trainer.method.model, batch, trainer.method.with_residual(vectors, batch.captions))
     error.backward()
     assert vectors.grad is not None and float(vectors.grad.abs().sum()) > 0
-    plain = denoising_error(trainer.method.model, replace(batch, terms=()), trainer.method.frozen.select(batch.captions))
+    plain = denoising_error(
+        trainer.method.model, replace(batch, terms=()), trainer.method.frozen.select(batch.captions)
+    )
     assert not torch.equal(guided, plain[1])
 
 
@@ -111,7 +113,7 @@ def test_a_scene_shows_the_subject_in_its_region_and_the_rest_of_the_picture_unt
         assert scene.region.y * 64 <= int(rows[0]) and int(rows[-1]) < (scene.region.y + scene.region.height) * 64
         assert scene.region.x * 64 <= int(columns[0]) and int(columns[-1]) < (scene.region.x + scene.region.width) * 64
         middle = (int(rows[0]) + int(rows[-1])) // 2, (int(columns[0]) + int(columns[-1])) // 2
-        assert scene.pixels[:, *middle].tolist() == [1.0, -1.0, -1.0]
+        assert scene.pixels[:, *middle].tolist() == pytest.approx([1.0, -1.0, -1.0])
 
 
 @given(st.integers(0, 1000), st.integers(0, 15))
@@ -127,19 +129,6 @@ def test_class_pictures_are_found_again(tmp_path: Path) -> None:
     broken = replace(tiny_model(), predict=lambda *_: pytest.fail("made a second time"))
     second = ClassPictures(broken, ("cat",), 2, (4, 8, 8), 0, tmp_path).make()
     assert made == [0, 1] and all(torch.equal(a.pixels, b.pixels) for a, b in zip(first, second, strict=True))
-
-
-def test_an_interrupted_making_goes_on_after_the_finished_pictures(tmp_path: Path) -> None:
-    def stop(made: int, _: int) -> None:
-        if made == 1:
-            raise KeyboardInterrupt
-
-    pictures = ClassPictures(tiny_model(), ("cat",), 3, (4, 8, 8), 0, tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        pictures.make(stop)
-    made: list[int] = []
-    pictures.make(lambda index, _: made.append(index))
-    assert len(made) == 2
 
 
 def test_a_model_without_a_decoder_says_which_recipe_it_can_learn() -> None:
@@ -299,4 +288,8 @@ def test_recipes_that_cannot_be_are_refused(change: Callable[[], Any], message: 
 
 
 def test_a_recipe_knows_its_name() -> None:
-    assert [recipe_config(name, "dog").recipe for name in ("scenes", "photos", "paper")] == ["scenes", "photos", "paper"]
+    assert [recipe_config(name, "dog").recipe for name in ("scenes", "photos", "paper")] == [
+        "scenes",
+        "photos",
+        "paper",
+    ]
