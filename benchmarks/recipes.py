@@ -3,9 +3,9 @@
     python benchmarks/recipes.py train OUT [--arms ARM …] [--seeds 0 1 2] [--subjects NAME …]
     python benchmarks/recipes.py evaluate OUT [--arms ARM …] [--seeds 0 1 2] [--n 72] [--counts 2 3 6]
 
-`train` writes OUT/residuals/ARM_SEED/NAME.safetensors; `evaluate` draws what is there with the layout on, the same scenes
-for all arms, and prints the tables of docs/training.md. Both go on where they were stopped; several processes may share
-the work by arms or seeds. A scene is "unseen" when it has none of the subjects that recipes were chosen with.
+`train` writes OUT/residuals/ARM_SEED/NAME.safetensors; `evaluate` draws what is there with the layout on, the same
+scenes for all arms, and prints the tables of docs/training.md. Both go on where they were stopped; several processes
+may share the work by arms or seeds. Scenes of two or three subjects have none that recipes were chosen with.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ HALF = "dog, mug, ball, flower"
 
 @dataclass(frozen=True)
 class Way:
-    """One way to train: a recipe, its changes, whether it is told the subject's description, whether it trains at all."""
+    """One way to train.
+
+    recipe, changes: its numbers. told: whether it gets the subject's description. trains: or is the description all.
+    """
 
     recipe: str
     told: bool = False
@@ -194,19 +197,21 @@ def _partners(found: dict[str, list[Result]]) -> Iterator[str]:
 
 
 def _costs(out: Path) -> Iterator[str]:
-    yield "\n| recipe | runs | updates | s before the first update | s of the updates | s in all |\n|---|---|---|---|---|---|"
+    yield "\n| recipe | runs | updates | s before the first update | s of the updates | s in all |"
+    yield "|---|---|---|---|---|---|"
     path = out / "seconds.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     for arm in dict.fromkeys(line["arm"] for line in lines):
         runs = [line for line in lines if line["arm"] == arm]
         mean = {key: sum(line[key] for line in runs) / len(runs) for key in ("steps", "prepare", "train", "compare")}
-        whole = mean["prepare"] + mean["train"] + mean["compare"]
-        yield f"| {arm} | {len(runs)} | {mean['steps']:.0f} | {mean['prepare']:.1f} | {mean['train']:.1f} | {whole:.1f} |"
+        cells = (mean["prepare"], mean["train"], mean["prepare"] + mean["train"] + mean["compare"])
+        shown = " | ".join(f"{cell:.1f}" for cell in cells)
+        yield f"| {arm} | {len(runs)} | {mean['steps']:.0f} | {shown} |"
 
 
 def _attention(out: Path, arms: Sequence[str], seeds: Sequence[int]) -> Iterator[str]:
     """What the files say of the word's attention on other things, where they were validated on scenes."""
-    yield "\n| recipe | error of the word | of the description | of the residual | attention elsewhere: word | residual |"
+    yield "\n| recipe | error: word | description | residual | attention elsewhere: word | residual |"
     yield "|---|---|---|---|---|---|"
     keys = ("scenes_error_word", "scenes_error_description", "scenes_error_residual")
     keys += ("attention_elsewhere_word", "attention_elsewhere_residual")

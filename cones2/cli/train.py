@@ -102,7 +102,7 @@ def _add_recipe_flags(group: Any) -> None:
     group.add_argument(
         "--method",
         choices=("direct", "paper"),
-        help="learn the vectors themselves (direct) or tune the text encoder (paper, the same as --recipe paper)",
+        help="the older way to say it: direct is the recipe photos, paper the recipe paper",
     )
     group.add_argument(
         "--describe",
@@ -254,9 +254,12 @@ def read_options(args: argparse.Namespace) -> TrainOptions:
 
 
 def _recipe_of(recipe: str | None, method: str | None) -> str:
-    """The recipe of both flags. Raises ConfigError when they contradict each other."""
+    """The recipe of both flags; a method alone stands for the recipe that it had before there were others.
+
+    Raises ConfigError when they contradict each other.
+    """
     if recipe is None:
-        return "paper" if method == "paper" else DEFAULT_RECIPE
+        return DEFAULT_RECIPE if method is None else {"paper": "paper", "direct": "photos"}[method]
     if method is not None and RECIPES[recipe][0] != method:
         raise ConfigError(f"the recipe {recipe} learns by the method {RECIPES[recipe][0]}: leave --method {method} out")
     return recipe

@@ -113,7 +113,7 @@ def test_a_scene_shows_the_subject_in_its_region_and_the_rest_of_the_picture_unt
         assert scene.region.y * 64 <= int(rows[0]) and int(rows[-1]) < (scene.region.y + scene.region.height) * 64
         assert scene.region.x * 64 <= int(columns[0]) and int(columns[-1]) < (scene.region.x + scene.region.width) * 64
         middle = (int(rows[0]) + int(rows[-1])) // 2, (int(columns[0]) + int(columns[-1])) // 2
-        assert scene.pixels[:, *middle].tolist() == pytest.approx([1.0, -1.0, -1.0])
+        assert scene.pixels[:, middle[0], middle[1]].tolist() == pytest.approx([1.0, -1.0, -1.0])
 
 
 @given(st.integers(0, 1000), st.integers(0, 15))
