@@ -6,45 +6,16 @@ A joint scene goes through the model's own `sample`, with one seed per scene: no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import Tensor
 
 from ..errors import Cones2Error
-from ..guidance.cross_attention import LayoutBias, score_std
+from ..guidance.cross_attention import LayoutBias
+from ..guidance.joint import JointLayoutBias
 from ..prompt.conditioning import Conditioning
 from ..scene import Scene
-
-
-@dataclass(eq=False)
-class JointLayoutBias:
-    """The layout terms of the pictures of a batch: entry b of the batch follows `terms[b]`.
-
-    The result equals each term's own on its entry (see `cones2.guidance.cross_attention.layout_bias`).
-    """
-
-    terms: Sequence[LayoutBias]
-    _dense: dict[tuple[int, int, int, torch.device], Tensor] = field(default_factory=dict, repr=False)
-
-    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float | Tensor) -> Tensor:
-        """Attention mask [B, 1, N, L] in q's dtype; see `cones2.guidance.terms.AttentionTerm`."""
-        scale = torch.tensor([term.guidance_weight for term in self.terms], device=q.device) * q.shape[-1] ** -0.5
-        factor = score_std(q, k) * growth * scale
-        limit = torch.finfo(q.dtype).max
-        values: Tensor = factor[:, None, None, None] * self._weights(grid, k.shape[-2], q.device)
-        return values.clamp_(-limit, limit).to(q.dtype)
-
-    def _weights(self, grid: tuple[int, int], tokens: int, device: torch.device) -> Tensor:
-        """W of every entry over all tokens: [B, 1, N, tokens] float32."""
-        key = (*grid, tokens, device)
-        if key not in self._dense:
-            dense = torch.zeros(len(self.terms), 1, grid[0] * grid[1], tokens, device=device)
-            for entry, term in enumerate(self.terms):
-                dense[entry, 0][:, list(term.maps.token_indices)] = term.maps.at(*grid, device=device)
-            self._dense[key] = dense
-        return self._dense[key]
 
 
 def joint_scene(scenes: Sequence[Scene]) -> Scene:
