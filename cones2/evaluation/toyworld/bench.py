@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ...assets import TOYWORLD
-from ...concepts.cutout import CutOut
 from ...concepts.residual import Residual
 from ...concepts.residual_file import load_residual
 from ...diffusers_models.loading import load_model
@@ -49,7 +47,7 @@ def open_bench(residuals: Path | None = None, assets: Path = TOYWORLD, device: t
     """
     model = load_model(assets, device=device)
     model.unet.to(memory_format=torch.channels_last)  # a tenth faster; the same memory format always: the same bits
-    material = Material(model, read_residuals(residuals or assets / "residuals"), _cut_out, _background)
+    material = Material(model, read_residuals(residuals or assets / "residuals"), cutouts, _background)
     return ToyBench(material, load_detector(assets / "detector.safetensors"))
 
 
@@ -71,11 +69,6 @@ def read_residuals(folder: Path) -> dict[str, Residual]:
             f"{shown_path(folder)} has no residual of a custom subject, such as {next(iter(SUBJECTS))}.safetensors"
         )
     return found
-
-
-def _cut_out(name: str, case: Case) -> CutOut:
-    """One of the subject's five photos, drawn by the case's seed."""
-    return random.Random(f"photo {name} {case.seed}").choice(cutouts(name))
 
 
 def _background(case: Case) -> Tensor:
