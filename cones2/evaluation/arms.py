@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ..concepts.cutout import MAX_CUTOUTS
 from ..errors import ConfigError
 from ..guidance.weight_maps import OutsideMode
 from ..messages import shown
@@ -37,6 +38,7 @@ class Arm:
     recurrence: do guided steps twice.
     strength: how much of the cut-outs is in a start from photos (`photo_start` of the engine).
     flip: mirror the cut-outs of every second picture (those of odd seeds).
+    photos: of how many of each subject's photos one is drawn for a picture, from the first on.
     denoise: share of the steps that are left to a collage, 0–1.
     """
 
@@ -53,6 +55,7 @@ class Arm:
     cfg: float = 4.0
     strength: float = 8.0
     flip: bool = False
+    photos: int = MAX_CUTOUTS
     denoise: float = 2 / 3
 
     @property
@@ -142,10 +145,13 @@ def _number(allowed: Range) -> Callable[[str], float]:
     return read
 
 
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) not in STEPS:
-        raise ValueError(f"a whole number from {STEPS} is needed")
-    return int(text)
+def _whole(allowed: Range) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) not in allowed:
+            raise ValueError(f"a whole number from {allowed} is needed")
+        return int(text)
+
+    return read
 
 
 def _one_of(*names: str) -> Callable[[str], str]:
@@ -169,9 +175,10 @@ _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "mode": ("outside_mode", _one_of("outside", "others")),
     "guided": ("guided", _number(_SHARE)),
     "recurrence": ("recurrence", _switch),
-    "steps": ("steps", _whole),
+    "steps": ("steps", _whole(STEPS)),
     "cfg": ("cfg", _number(CFG)),
     "strength": ("strength", _number(PHOTO_START)),
     "flip": ("flip", _switch),
+    "photos": ("photos", _whole(Range(1, MAX_CUTOUTS))),
     "denoise": ("denoise", _number(_SHARE)),
 }
