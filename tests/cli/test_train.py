@@ -233,7 +233,8 @@ def kill_when(arguments, table, rows):
 
 
 def write_yaml(folder, model, *subjects):
-    text = f"defaults: {{model: '{model}', out: out, resolution: 64, steps: 3, batch_size: 1, held_out: 0, recipe: photos}}\nsubjects:\n"
+    numbers = "resolution: 64, steps: 3, batch_size: 1, held_out: 0, recipe: photos"
+    text = f"defaults: {{model: '{model}', out: out, {numbers}}}\nsubjects:\n"
     text += "".join(f"  - {subject}\n" for subject in subjects)
     (folder / "all.yaml").write_text(text)
     return ["train-all", str(folder / "all.yaml")]
