@@ -70,6 +70,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         device=args.device,
         dtype=args.dtype or ("float16" if args.device.startswith("cuda") else "float32"),
         out=args.out,
+        continues=args.continues,
     )
 
 
@@ -153,3 +154,9 @@ def _add_run_flags(group: Any) -> None:
     group.add_argument("--tokenizer", type=file_path, metavar="DIR", help="CLIP tokenizer for a single-file checkpoint")
     group.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="overrides what the model says")
     group.add_argument("--out", type=file_path, default=Path("outputs"), metavar="DIR", help="(default: %(default)s)")
+    group.add_argument(
+        "--continue",
+        dest="continues",
+        action="store_true",
+        help="leave out pictures that are there with the same settings; several processes (accelerate launch) do",
+    )
