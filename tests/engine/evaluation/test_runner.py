@@ -115,6 +115,9 @@ def test_the_report_has_each_arm_of_each_suite(tmp_path: Path) -> None:
     assert "| both | 5 | 48 | 1.00 [0.72, 1.00] | 0.00 [0.00, 0.28] |" in text
     assert "| couple | 0 | 0 | – |" in text
     assert "Do not quote this ranking" in text
+    everywhere = text[text.index("### All suites together") :]
+    cheapest = "cheapest within 0.02 of it `nothing` (1.00 × the forwards of a plain run)"
+    assert f"- all in place: best `nothing` (1.00 × the forwards of a plain run), {cheapest}" in everywhere
     rows = json.loads((tmp_path / "report.json").read_text())["rows"]
     (row,) = [row for row in rows if (row["suite"], row["arm"]) == ("3_free", "both")]
     assert row["there"] == {"hits": 9, "n": 9, "share": 1.0, "low": pytest.approx(0.7008, abs=1e-3), "high": 1.0}
