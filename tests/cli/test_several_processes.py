@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cones2.cli.claims import CLAIMS
 from cones2.concepts.residual_file import load_residual
 from tests.support.processes import launch, start
 from tests.support.sd2_model import WIDTH, write_sd2_model
+from tests.support.signals import default_signals
 
 pytestmark = pytest.mark.slow
 
@@ -86,14 +88,18 @@ def test_two_processes_draw_the_pictures_of_one(
     assert files(tmp_path) == pictures
 
 
-def test_pictures_of_a_killed_process_are_drawn_by_the_same_command(
-    model: Path, source: Path, tmp_path: Path, pictures: dict[str, str]
+@pytest.mark.parametrize(("rank", "number"), [(1, signal.SIGKILL), (0, signal.SIGINT)])
+def test_pictures_of_a_stopped_process_are_drawn_by_the_same_command(
+    model: Path, source: Path, tmp_path: Path, pictures: dict[str, str], rank: int, number: signal.Signals
 ) -> None:
     command = sampling(model, source, tmp_path)
-    other = start(1, 2, *command)
+    with default_signals():
+        stopped = start(rank, 2, *command)
     wait_for(tmp_path, "*_seed*.png")
-    other.kill()
-    other.communicate()
+    stopped.send_signal(number)
+    said, _ = stopped.communicate(timeout=300)
+    if number == signal.SIGINT:
+        assert stopped.returncode == 130 and "the same command goes on" in said
     first = start(0, 2, *command)
     out, err = first.communicate(timeout=300)
     assert first.returncode == 0, err
