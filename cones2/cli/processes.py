@@ -64,6 +64,13 @@ class Processes:
         """Only the main process writes files."""
         return self.parallel.rank == 0
 
+    def say(self, text: str) -> None:
+        """Print a line about this training; with the number of the process when others train something else."""
+        if self.parallel.world == launched().world:
+            print(text, flush=True)
+        else:
+            say(text)
+
 
 def this_process(device: str | None) -> Processes:
     """This process alone, whatever others were launched. Raises ConfigError when its device cannot be used."""

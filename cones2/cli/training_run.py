@@ -31,7 +31,7 @@ from ..training.run_files import RunFiles
 from ..training.session import prepare_run, result_residual
 from ..training.views import Photo, ViewSettings, load_photos
 from .devices import is_out_of_memory
-from .processes import Processes, say, start_processes
+from .processes import Processes, start_processes
 from .run_log import RunLog
 from .train_options import TrainOptions
 
@@ -100,7 +100,7 @@ def train_one(
         reason = _run(options, model, trainer, None).reason
         return Outcome(0 if reason in ("finished", "converged") else 1, reason)
     if trainer.step:
-        say(f"{shown(files.name)}: continues after step {trainer.step} of {trainer.config.steps}")
+        processes.say(f"{shown(files.name)}: continues after step {trainer.step} of {trainer.config.steps}")
     log = RunLog(files, trainer, options.tensorboard)
     try:
         result = _run(options, model, trainer, log)
@@ -109,7 +109,7 @@ def train_one(
         outcome = _keep(files, result, residual, options.overwrite)  # before anything else that fills the disk
     finally:
         log.close()
-    say(outcome.message)
+    processes.say(outcome.message)
     return outcome
 
 
