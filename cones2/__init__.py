@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .layout.regions import Layout as Layout
     from .layout.regions import layout_from_boxes as layout_from_boxes
     from .layout.regions import layout_from_masks as layout_from_masks
+    from .presets import PRESETS as PRESETS
     from .prompt.claims import locate_subjects as locate_subjects
     from .rules import GuidanceSettings as GuidanceSettings
     from .sampling.settings import SamplingSettings as SamplingSettings
@@ -41,6 +42,7 @@ _HOMES = {
     "CutOut": "concepts.cutout",
     "GuidanceSettings": "rules",
     "Layout": "layout.regions",
+    "PRESETS": "presets",
     "Residual": "concepts.residual",
     "SamplingSettings": "sampling.settings",
     "compose": "scene",

@@ -13,6 +13,7 @@ from ..messages import MESSAGE_LIMIT, shown
 from .arguments import Parser
 from .config import add_config_parser
 from .evaluate import add_evaluate_parser
+from .processes import launched, mark
 from .residual import add_residual_parser
 from .sample import add_sample_parser
 from .train import add_train_parsers
@@ -62,8 +63,9 @@ class _SingleLine(logging.Formatter):
 
 def _log_on_single_lines() -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_SingleLine("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    handler.setFormatter(_SingleLine(f"{mark()}%(levelname)s: %(message)s"))
+    level = logging.WARNING if launched().is_first else logging.ERROR  # others would warn of the same
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,13 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except Cones2Error as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{mark()}error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        print(
-            f'error: {error.name} is not installed: run pip install -e ".[cli]" in this pack\'s folder', file=sys.stderr
-        )
+        advice = 'run pip install -e ".[cli]" in this pack\'s folder'
+        print(f"{mark()}error: {error.name} is not installed: {advice}", file=sys.stderr)
         return 1
     except (Cancelled, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
+        print(f"{mark()}interrupted", file=sys.stderr)
         return 130

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..evaluation.arms import DEFAULT_ARMS, NAMED, parse_arm
+from ..evaluation.arms import DEFAULT_ARMS, LISTS, NAMED, parse_arms
 from ..evaluation.cases import MOST_SUBJECTS, SHAPES
 from ..evaluation.toyworld.suites import LOOKS
+from ..presets import PRESETS
 from ..ranges import PICTURES, SEED, Range
 from .arguments import file_path, one_of, whole_in
 from .concept101 import Concept101Options, run_concept101
@@ -19,7 +20,9 @@ Draw seeded scenes of the toy world's custom subjects in several ways (arms), le
 report.md, report.json and contact sheets. Stopped at any time, the same command goes on where it was.
 
 arms: {arms}
-An arm may change its numbers: "both,g=0.3,outside=-2,mode=others,guided=0.5,recurrence=off,steps=12,cfg=4".
+An arm may change its numbers: "both,g=0.3,outside=-2,mode=others,guided=0.5,recurrence=off,steps=12,cfg=4",
+or take a preset's: "both,preset={presets}".
+lists of arms: {lists}
 """
 _CONCEPT101 = """\
 Measure generated pictures as the field does for CustomConcept101. Models are read from your folders, never downloaded.
@@ -36,7 +39,7 @@ def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     toyworld = actions.add_parser(
         "toyworld",
         help="scenes of the toy world, drawn in several ways and judged",
-        description=_TOYWORLD.format(arms=", ".join(NAMED)),
+        description=_TOYWORLD.format(arms=", ".join(NAMED), lists=", ".join(LISTS), presets="|".join(PRESETS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_toyworld_flags(toyworld)
@@ -128,7 +131,7 @@ def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
         out=args.out,
         subjects=tuple(dict.fromkeys(args.subjects)),
         shapes=tuple(dict.fromkeys(args.shapes)),
-        arms=tuple(parse_arm(text) for text in dict.fromkeys(args.arms)),
+        arms=parse_arms(args.arms),
         residuals=args.residuals,
         model=args.model,
         device=args.device,
