@@ -315,7 +315,7 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
         "published_rules": options.rules.name,
         "photo_start": settings.photo_start,
         "cutouts": [[str(flag.subject), str(flag.path)] for flag in options.cutouts],
-        "inputs": digest_of(_inputs(job)),
+        "inputs": digest_of(_inputs(options, job)),
     }
 
 
@@ -325,10 +325,11 @@ def _save(folder: OutFolder, name: str, picture: Image.Image, record: dict[str, 
     return path
 
 
-def _inputs(job: Job) -> list[Path]:
-    """The files of a job's subjects and its layout."""
+def _inputs(options: SampleOptions, job: Job) -> list[Path]:
+    """The files of a job's subjects, of their photos and its layout."""
     if job.config:
         residuals = [residual for _, _, residual in job.config.subjects]
     else:
         residuals = [flag.residual for flag in job.subjects]
-    return [path for path in (*residuals, job.layout) if path is not None]
+    photos = [flag.path for flag in options.cutouts]
+    return [path for path in (*residuals, *photos, job.layout) if path is not None]
