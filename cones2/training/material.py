@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..concepts.cutout import MAX_SIDE
+from ..errors import ConfigError
 from ..messages import listed, shown
 from .batches import LatentView, encode_views
 from .class_pictures import ClassPicture
@@ -59,11 +61,13 @@ def with_scenes(
 ) -> Material:
     """The photos and scenes pasted of them and of class pictures, as many of each as the recipe has shares.
 
-    The scenes of the validation have class pictures of their own.
+    The scenes of the validation have class pictures of their own. Raises ConfigError when no photo gives a cut-out.
     """
     kept = max(1, len(pictures) // _HELD_OUT_SHARE)
     learned, unseen = (pictures[:-kept], pictures[-kept:]) if len(pictures) > 1 else (pictures, pictures)
-    cutouts = cutouts_of(photos, pictures[0].pixels.shape[-1], whole=True)
+    cutouts = cutouts_of(photos, min(pictures[0].pixels.shape[-1], MAX_SIDE), whole=True)
+    if not cutouts:
+        raise ConfigError("no photo can be pasted into scenes: no mask says clearly where the subject is")
     scenes = encode_views(model, paste_scenes(cutouts, learned, config.scenes, config.seed, "scene"))
     held_out = encode_views(model, paste_scenes(cutouts, unseen, _HELD_OUT_SCENES, config.seed, "held-out scene"))
     return Material(mixed(latents, scenes, config.scene_share), held_out, [*scenes, *held_out])

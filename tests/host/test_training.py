@@ -48,10 +48,7 @@ def test_an_interrupt_stops_the_class_pictures(in_host: HostWorker) -> None:
 
 
 def test_gradient_checkpointing_recomputes_the_layout_term_too(in_host: HostWorker) -> None:
-    plain, recomputed = (
-        in_host.training.trains_scenes(needs=("sd15_short",), name="sd15_short", checkpointing=on)
-        for on in (False, True)
-    )
+    plain, recomputed = (in_host.training.trains_scenes(checkpointing=on) for on in (False, True))
     assert recomputed["losses"] == pytest.approx(plain["losses"], rel=1e-4)
     assert recomputed["changed"] == plain["changed"] == []
 

@@ -10,6 +10,7 @@ from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.for_training import training_model
 from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
+from cones2.evaluation.toyworld.suites import described
 from cones2.evaluation.toyworld.world import CUSTOM
 from cones2.training.config import DEFAULT_RECIPE, recipe_config
 from cones2.training.session import prepare_run, result_residual
@@ -40,11 +41,12 @@ def learn_subject(
 
 
 def train(options: Options, assets: Path) -> None:
-    """Train every subject that has photos and no residual yet; the recipe is the engine's, but for the seed."""
+    """Train every subject that has no residual yet, from its photos and a description; the recipe is the engine's."""
     model = load_model(assets, device=options.device)
     for name in CUSTOM:
-        path, photos = assets / "residuals" / f"{name}.safetensors", assets / "subjects" / name
-        if photos.is_dir() and not path.exists():
-            residual = learn_subject(model, name, photos, seed=options.seed)
+        path = assets / "residuals" / f"{name}.safetensors"
+        if not path.exists():
+            words = described(name)
+            residual = learn_subject(model, name, assets / "subjects" / name, seed=options.seed, description=words)
             save_residual(residual, path)
             print(f"residual {name}: norm {float(residual.tensor.norm()):.2f}", flush=True)

@@ -150,6 +150,12 @@ def test_photos_without_masks_are_named_and_learned_as_a_whole(caplog: pytest.Lo
     assert trainer.run().steps == 4
 
 
+def test_masks_that_say_nothing_clearly_are_an_error() -> None:
+    gray = replace(covered(), mask=Image.new("L", (64, 64), 90))
+    with pytest.raises(ConfigError, match="no mask says clearly"):
+        prepare_run(tiny_model(), [gray], VIEWS, scenes_config())
+
+
 def test_transparency_is_a_mask() -> None:
     mask = covered().mask
     assert mask is not None

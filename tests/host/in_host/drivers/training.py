@@ -48,14 +48,14 @@ def trains_demo_model(method: str) -> dict:
     }
 
 
-def trains_scenes(name: str = "", checkpointing: bool = False) -> dict:
-    """As `trains`, with the recipe scenes, masks and a description; on the demo model where no name is given."""
-    parts = hostkit.checkpoint(name) if name else hostkit.run_node("Cones2LoadDemoModel")
+def trains_scenes(checkpointing: bool = False) -> dict:
+    """As `trains`, on the demo model, with the recipe scenes, masks and a description."""
+    parts = hostkit.run_node("Cones2LoadDemoModel")
     before = [state(patcher) for patcher in patchers(parts)]
     mask = torch.zeros(1, 192, 192)
     mask[:, 48:144, 64:128] = 1
-    options = {"recipe": "scenes", "description": "blue dog", "masks": [mask], "preview_every": 1}
-    (residual,), losses, _ = train_anew(name, parts=parts, gradient_checkpointing=checkpointing, **options)
+    options = {"recipe": "scenes", "description": "blue dog", "masks": [mask]}
+    (residual,), losses, _ = train_anew("", parts=parts, gradient_checkpointing=checkpointing, **options)
     return {
         "losses": losses["loss"],
         "changed": changed(parts, before),
