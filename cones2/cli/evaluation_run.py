@@ -36,7 +36,7 @@ _GRACE = 2.0  # seconds for a helping process to end by itself
 class EvaluateOptions:
     """What `cones2 evaluate toyworld` was asked for.
 
-    count: scenes per suite. subjects: per scene, a suite for each number and shape.
+    count: scenes per suite. seeds: pictures of each. subjects: per scene, a suite for each number and shape.
     residuals: folder; None: the shipped ones. device: None: cuda where there is one.
     processes: that share the pictures; None: as many as are useful here.
     """
@@ -50,12 +50,13 @@ class EvaluateOptions:
     residuals: Path | None = None
     device: str | None = None
     processes: int | None = None
+    seeds: int = 1
 
     def decides(self) -> dict[str, Any]:
         """What the pictures depend on, beside suite and arm."""
         return {
             "world": "toyworld",
-            "n": self.count,
+            "n": self.count if self.seeds == 1 else f"{self.count} x {self.seeds} seeds",
             "seed": self.seed,
             "batch": BATCH,
             "weights": weights_digest(self.residuals),
@@ -67,7 +68,11 @@ class EvaluateOptions:
 
     def suites(self) -> list[Suite]:
         """The scenes to draw."""
-        return [toy_suite(count, shape, self.count, self.seed) for count in self.subjects for shape in self.shapes]
+        return [
+            toy_suite(count, shape, self.count, self.seed, self.seeds)
+            for count in self.subjects
+            for shape in self.shapes
+        ]
 
 
 def run_evaluation(options: EvaluateOptions) -> int:

@@ -13,9 +13,9 @@ from typing import Any
 
 from ..storage.files import write_atomically
 from .arms import PEERS, Arm
-from .cases import Suite
+from .cases import Suite, scene_name
 from .comparison import CLOSE, COMPARED, cheapest, differences
-from .results import Results
+from .results import Result, Results
 from .runner import folder_name
 from .scores import Scores, Share, leakage, scores
 from .sheets import contact_sheet
@@ -39,7 +39,7 @@ COLUMNS: dict[str, Callable[[Scores], str]] = {
     "any foreign color": lambda s: str(s.foreign),
     "unnamed": lambda s: f"{s.unnamed:.2f}",
     "background": lambda s: str(s.background),
-    "variety": lambda s: f"{s.variety:.2f}",
+    "variety": lambda s: "–" if s.variety is None else f"{s.variety:.2f}",
 }
 
 
@@ -77,7 +77,7 @@ def _table(results: Results, arms: Sequence[Arm], suite: Suite) -> str:
     rows = []
     for arm in arms:
         done = results.of(suite.name, arm.name)
-        figures = scores([result.verdict for result in done])
+        figures = _figures(done)
         forwards = sum(result.forwards for result in done) / max(len(done), 1)
         cells = [column(figures) for column in COLUMNS.values()]
         rows.append([arm.name, str(figures.pictures), f"{forwards:g}", *cells])
@@ -120,7 +120,7 @@ def _leakage(results: Results, arm: Arm, suite: Suite) -> str:
 def _row(results: Results, arm: Arm, suite: Suite) -> dict[str, Any]:
     done = results.of(suite.name, arm.name)
     verdicts = [result.verdict for result in done]
-    figures = scores(verdicts)
+    figures = _figures(done)
     pairs = leakage(verdicts)
     return {
         "suite": suite.name,
@@ -129,6 +129,10 @@ def _row(results: Results, arm: Arm, suite: Suite) -> dict[str, Any]:
         **{field.name: _plain(getattr(figures, field.name)) for field in fields(figures)},
         "leakage": [{"subject": one, "other": other, **_plain(share)} for (one, other), share in pairs.items()],
     }
+
+
+def _figures(done: Sequence[Result]) -> Scores:
+    return scores([result.verdict for result in done], [scene_name(result.key.case) for result in done])
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from ..cases import Case, Shape, Subject, Suite, moved_on, places
+from ..cases import Case, Shape, Subject, Suite, moved_on, places, with_seeds
 from .captions import PLACE, joined
 from .world import BACKGROUNDS, SIZE, SUBJECTS
 
@@ -13,14 +13,17 @@ OPENINGS = ("a photo of", "a picture of", "an image of", "a rendition of", "the 
 DETERMINERS = ("a", "a", "the", "one")
 
 
-def toy_suite(subjects: int, shape: Shape, count: int, seed: int) -> Suite:
+def toy_suite(subjects: int, shape: Shape, count: int, seed: int, seeds: int = 1) -> Suite:
     """`count` scenes of so many subjects in regions of one shape; "swapped" are the scenes of "boxes" moved on by one.
+
+    seeds: pictures of each scene.
 
     The first scenes of a longer suite are those of a shorter one.
     """
     layouts: Shape = "boxes" if shape == "swapped" else shape
     rng = random.Random(f"toy world, {subjects} {layouts}, {seed}")
-    cases = tuple(_case(f"{index:04}", subjects, layouts, rng) for index in range(count))
+    scenes = [_case(f"{index:04}", subjects, layouts, rng) for index in range(count)]
+    cases = tuple(case for scene in scenes for case in with_seeds(scene, seeds))
     return Suite(f"{subjects}_{shape}", tuple(map(moved_on, cases)) if shape == "swapped" else cases)
 
 
