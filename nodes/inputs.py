@@ -98,7 +98,7 @@ def photo_start_input() -> io.Float.Input:
         max=PHOTO_START.high,
         step=0.5,
         round=0.01,
-        tooltip="Start from the subjects' photos: how much of their cut-outs is in the first noise. 4 to 16 look more "
+        tooltip="Start from the subjects' photos: how much of their cut-outs is in the first noise. 8 to 16 look more "
         "like the photos and vary less in pose; 0 starts from plain noise. Needs the VAE.",
     )
 

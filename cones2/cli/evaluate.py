@@ -80,6 +80,13 @@ def _add_concept101(actions: argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
     counts = whole_in(Range(1, MOST_SUBJECTS))
     parser.add_argument("--n", type=whole_in(PICTURES), default=48, help="scenes per suite (default: %(default)s)")
+    parser.add_argument(
+        "--seeds",
+        type=whole_in(Range(1, 1000)),
+        default=1,
+        metavar="K",
+        help="pictures per scene; several show how much poses vary (default: 1)",
+    )
     parser.add_argument("--seed", type=whole_in(SEED), default=0, help="of the scenes (default: %(default)s)")
     parser.add_argument(
         "--out",
@@ -137,4 +144,5 @@ def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
         device=args.device,
         processes=args.processes,
         looks=args.looks,
+        seeds=args.seeds,
     )

@@ -34,7 +34,7 @@ _GRACE = 2.0  # seconds for a helping process to end by itself
 class EvaluateOptions:
     """What `cones2 evaluate toyworld` was asked for.
 
-    count: scenes per suite. subjects: per scene, a suite for each number and shape.
+    count: scenes per suite. seeds: pictures of each. subjects: per scene, a suite for each number and shape.
     model: folder with a model of the toy world; None: the shipped one.
     residuals: folder; None: the model's own. device: None: cuda where there is one.
     processes: that share the pictures; None: as many as are useful here.
@@ -52,12 +52,13 @@ class EvaluateOptions:
     device: str | None = None
     processes: int | None = None
     looks: Looks = "sayable"
+    seeds: int = 1
 
     def decides(self) -> dict[str, Any]:
         """What the pictures depend on, beside suite and arm."""
         return {
             "world": "toyworld",
-            "n": self.count,
+            "n": self.count if self.seeds == 1 else f"{self.count} x {self.seeds} seeds",
             "seed": self.seed,
             "batch": BATCH,
             "weights": weights_digest(self.residuals, self.model or TOYWORLD),
@@ -71,7 +72,7 @@ class EvaluateOptions:
     def suites(self) -> list[Suite]:
         """The scenes to draw."""
         return [
-            toy_suite(count, shape, self.count, self.seed, self.looks)
+            toy_suite(count, shape, self.count, self.seed, self.looks, self.seeds)
             for count in self.subjects
             for shape in self.shapes
         ]

@@ -174,7 +174,7 @@ def _add_guidance_flags(group: Any) -> None:
         type=number_in(PHOTO_START),
         default=0.0,
         metavar="G",
-        help="start from the subjects' photos: how much of them is in the first noise, 4 to 16; poses vary less "
+        help="start from the subjects' photos: how much of them is in the first noise, 8 to 16; poses vary less "
         "(default: 0, plain noise)",
     )
     group.add_argument("--dynamic-cfg", action="store_true", help="scale cfg by 1 + sigma/sigma_max")

@@ -46,7 +46,7 @@ class Subject:
 class Case:
     """One picture to draw.
 
-    name: of the case, unique in its suite.
+    name: of the case, unique in its suite: that of its scene, with "_2" and so on for further seeds.
     template: the prompt with a {} for each subject. opening: how it begins, setting: how it ends.
     background: what the setting means to the judge. seed: of the starting noise.
     """
@@ -85,6 +85,20 @@ class Suite:
 
     name: str
     cases: tuple[Case, ...]
+
+
+def with_seeds(case: Case, seeds: int) -> tuple[Case, ...]:
+    """The case and the same scene with other seeds, which follow from its own: so many together."""
+    others = (
+        replace(case, name=f"{case.name}_{number}", seed=random.Random(f"{case.seed}, {number}").randrange(2**31))
+        for number in range(2, seeds + 1)
+    )
+    return (case, *others)
+
+
+def scene_name(case: str) -> str:
+    """The scene of a case of that name: the same for all its seeds."""
+    return case.partition("_")[0]
 
 
 def moved_on(case: Case) -> Case:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..storage.files import write_atomically
 from .arms import PEERS, Arm
-from .cases import Suite
+from .cases import Suite, scene_name
 from .comparison import CLOSE, COMPARED, cheapest, differences
 from .results import Result, Results
 from .runner import folder_name
@@ -40,7 +40,7 @@ COLUMNS: dict[str, Callable[[Scores], str]] = {
     "any foreign color": lambda s: str(s.foreign),
     "unnamed": lambda s: f"{s.unnamed:.2f}",
     "background": lambda s: str(s.background),
-    "variety": lambda s: f"{s.variety:.2f}",
+    "variety": lambda s: "–" if s.variety is None else f"{s.variety:.2f}",
 }
 OF_SUBJECT = ("in place", "own look", "exact", "right and in place")
 """Columns that are also shown for each subject."""
@@ -85,7 +85,7 @@ def _table(results: Results, arms: Sequence[Arm], suite: Suite) -> str:
     rows = []
     for arm in arms:
         done = results.of(suite.name, arm.name)
-        figures = scores([result.verdict for result in done])
+        figures = _figures(done)
         forwards = sum(result.forwards for result in done) / max(len(done), 1)
         cells = [column(figures) for column in COLUMNS.values()]
         rows.append([arm.name, str(figures.pictures), f"{forwards:g}", *cells])
@@ -148,7 +148,7 @@ def _leakage(results: Results, arm: Arm, suite: Suite) -> str:
 def _row(results: Results, arm: Arm, suite: Suite) -> dict[str, Any]:
     done = results.of(suite.name, arm.name)
     verdicts = [result.verdict for result in done]
-    figures = scores(verdicts)
+    figures = _figures(done)
     pairs = leakage(verdicts)
     return {
         "suite": suite.name,
@@ -162,6 +162,10 @@ def _row(results: Results, arm: Arm, suite: Suite) -> dict[str, Any]:
 
 def _fields(figures: Scores) -> dict[str, Any]:
     return {field.name: _plain(getattr(figures, field.name)) for field in fields(figures)}
+
+
+def _figures(done: Sequence[Result]) -> Scores:
+    return scores([result.verdict for result in done], [scene_name(result.key.case) for result in done])
 
 
 def _plain(value: Any) -> Any:

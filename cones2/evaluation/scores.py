@@ -115,7 +115,8 @@ class Scores:
     The subjects of one picture are counted as independent, which they are not quite: the intervals of shares
     of subjects are a little too narrow.
     overlap: mean over subjects, 0–1. unnamed: objects that nobody asked for, per picture.
-    variety: how different the poses of each subject are from picture to picture, mean, 0–1 (see `variety`).
+    variety: how different the poses of a subject are from seed to seed of one scene, mean, 0–1 (see `variety`);
+    None where no scene was drawn with several seeds.
     """
 
     pictures: int
@@ -132,11 +133,11 @@ class Scores:
     background: Share
     overlap: float
     unnamed: float
-    variety: float
+    variety: float | None
 
 
-def scores(verdicts: Sequence[Verdict]) -> Scores:
-    """The figures of these pictures."""
+def scores(verdicts: Sequence[Verdict], scenes: Sequence[str] = ()) -> Scores:
+    """The figures of these pictures. scenes: the name of each one's scene, where some have several seeds."""
     seen = [one for verdict in verdicts for one in verdict.subjects]
     looked = [verdict.background for verdict in verdicts if verdict.background is not None]
     return Scores(
@@ -154,7 +155,7 @@ def scores(verdicts: Sequence[Verdict]) -> Scores:
         background=_share(looked),
         overlap=sum(one.overlap for one in seen) / max(len(seen), 1),
         unnamed=sum(len(verdict.unnamed) for verdict in verdicts) / max(len(verdicts), 1),
-        variety=variety(_silhouettes(seen)),
+        variety=variety(_silhouettes(verdicts, scenes)),
     )
 
 
@@ -208,12 +209,13 @@ def leakage(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Share]:
     return {pair: Share(*count) for pair, count in sorted(counts.items())}
 
 
-def _silhouettes(seen: Sequence[Seen]) -> list[list[str]]:
-    """Those of each subject, in the order of the pictures."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for one in seen:
-        if one.silhouette:
-            groups.setdefault((one.name, one.word), []).append(one.silhouette)
+def _silhouettes(verdicts: Sequence[Verdict], scenes: Sequence[str]) -> list[list[str]]:
+    """Those of each subject of each scene."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for verdict, scene in zip(verdicts if scenes else (), scenes, strict=True):
+        for one in verdict.subjects:
+            if one.silhouette:
+                groups.setdefault((scene, one.name, one.word), []).append(one.silhouette)
     return list(groups.values())
 
 

@@ -1,4 +1,4 @@
-"""How different one subject's poses are from picture to picture: the distance of its silhouettes.
+"""How different one subject's poses are from seed to seed: the distance of its silhouettes.
 
 A silhouette is the object's outline cut tight and scaled to one grid, so that neither its place nor its size counts,
 only its form: turned, mirrored, bent.
@@ -28,11 +28,11 @@ def silhouette(cells: Tensor) -> str:
     return np.packbits(filled).tobytes().hex()
 
 
-def variety(groups: Iterable[Sequence[str]]) -> float:
-    """Mean distance of all pairs of silhouettes within each group, over all groups: 0–1; 0 without a pair.
+def variety(groups: Iterable[Sequence[str]]) -> float | None:
+    """Mean distance of all pairs of silhouettes within each group, over all groups: 0–1; None without a pair.
 
     The distance is 1 − intersection over union: 0 for the same, 1 for nothing in common.
-    groups: of each subject, its silhouettes.
+    groups: of each subject of a scene, its silhouettes.
     """
     total, pairs = 0.0, 0
     for group in groups:
@@ -41,7 +41,7 @@ def variety(groups: Iterable[Sequence[str]]) -> float:
         either = sizes[:, None] + sizes[None] - both
         distances = (1 - both / np.maximum(either, 1))[np.triu_indices(len(group), 1)]
         total, pairs = total + float(distances.sum()), pairs + len(distances)
-    return total / pairs if pairs else 0.0
+    return total / pairs if pairs else None
 
 
 def _filled(text: str) -> NDArray[np.float64]:

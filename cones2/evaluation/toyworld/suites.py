@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from ..cases import Case, Shape, Subject, Suite, moved_on, places
+from ..cases import Case, Shape, Subject, Suite, moved_on, places, with_seeds
 from .captions import PLACE, joined
 from .world import BACKGROUNDS, CUSTOM, SIZE, SUBJECTS, WORDLESS_SUBJECTS, Look
 
@@ -18,15 +18,18 @@ LOOKS: Mapping[Looks, Mapping[str, Look]] = {"sayable": SUBJECTS, "wordless": WO
 """The custom subjects whose looks captions can tell, those whose looks they cannot, and both."""
 
 
-def toy_suite(subjects: int, shape: Shape, count: int, seed: int, looks: Looks = "sayable") -> Suite:
+def toy_suite(subjects: int, shape: Shape, count: int, seed: int, looks: Looks = "sayable", seeds: int = 1) -> Suite:
     """`count` scenes of so many subjects in regions of one shape; "swapped" are the scenes of "boxes" moved on by one.
+
+    seeds: pictures of each scene.
 
     The first scenes of a longer suite are those of a shorter one.
     """
     layouts: Shape = "boxes" if shape == "swapped" else shape
     kind = "" if looks == "sayable" else f"_{looks}"
     rng = random.Random(f"toy world, {subjects} {layouts}{kind}, {seed}")
-    cases = tuple(_case(f"{index:04}", subjects, layouts, rng, LOOKS[looks]) for index in range(count))
+    scenes = [_case(f"{index:04}", subjects, layouts, rng, LOOKS[looks]) for index in range(count)]
+    cases = tuple(case for scene in scenes for case in with_seeds(scene, seeds))
     return Suite(f"{subjects}_{shape}{kind}", tuple(map(moved_on, cases)) if shape == "swapped" else cases)
 
 

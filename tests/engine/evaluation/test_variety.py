@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cones2.evaluation.cases import scene_name
 from cones2.evaluation.scores import Seen, Verdict, scores
+from cones2.evaluation.toyworld.suites import toy_suite
 from cones2.evaluation.variety import silhouette, variety
 
 
@@ -28,14 +30,25 @@ def test_a_mirrored_form_is_another_pose() -> None:
     assert variety([[silhouette(one), silhouette(one.flip(1))]]) == pytest.approx(1 - 128 / 256)
 
 
-def test_only_pictures_of_one_subject_are_compared() -> None:
+def test_only_pairs_within_a_group_count() -> None:
     one, other = silhouette(outline(0, 0)), silhouette(outline(0, 0).flip(1))
-    assert variety([[one, one], [other]]) == variety([]) == variety([[one]]) == 0
+    assert variety([[one, one], [other]]) == 0
+    assert variety([]) is variety([[one], [other]]) is None
     assert variety([[one, one, other], [other]]) == pytest.approx(2 / 3 * 0.5)
 
 
-def test_scores_group_silhouettes_by_subject_and_leave_out_what_is_not_there() -> None:
+def test_scores_compare_the_seeds_of_one_scene_and_leave_out_what_is_not_there() -> None:
     one, other = silhouette(outline(0, 0)), silhouette(outline(0, 0).flip(1))
     seen = [Seen("dog", "a", True, silhouette=one), Seen("dog", "a", True, silhouette=other), Seen("dog", "a")]
-    assert scores([Verdict((s,)) for s in seen]).variety == pytest.approx(0.5)
-    assert scores([Verdict((seen[0],)), Verdict((Seen("dog", "b", True, silhouette=other),))]).variety == 0
+    verdicts = [Verdict((s,)) for s in seen]
+    assert scores(verdicts, ["0001"] * 3).variety == pytest.approx(0.5)
+    assert scores(verdicts, ["0001", "0002", "0003"]).variety is scores(verdicts).variety is None
+
+
+def test_a_scene_with_several_seeds_keeps_its_first_and_its_regions() -> None:
+    single, several = toy_suite(2, "free", 3, 5).cases, toy_suite(2, "free", 3, 5, seeds=3).cases
+    assert [case.name for case in several[:4]] == ["0000", "0000_2", "0000_3", "0001"]
+    assert [case.seed for case in several[::3]] == [case.seed for case in single]
+    assert len({case.seed for case in several}) == 9
+    assert all(case.subjects is several[3 * index].subjects for index in range(3) for case in several[3 * index :][:3])
+    assert {scene_name(case.name) for case in several} == {"0000", "0001", "0002"}
