@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..evaluation.arms import DEFAULT_ARMS, NAMED, parse_arm
-from ..evaluation.cases import MOST_SUBJECTS, SHAPES
+from ..evaluation.choices import ARMS, DEFAULT_ARMS, MOST_SUBJECTS, SHAPES
 from ..ranges import PICTURES, SEED, Range
 from .arguments import file_path, one_of, whole_in
-from .concept101 import Concept101Options, run_concept101
-from .evaluation_run import EvaluateOptions, run_evaluation
-from .gate import run_gate
+
+if TYPE_CHECKING:
+    from .evaluation_run import EvaluateOptions
 
 _TOYWORLD = """\
 Draw seeded scenes of the toy world's custom subjects in several ways (arms), let the judge look at them, and write
@@ -35,11 +35,11 @@ def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     toyworld = actions.add_parser(
         "toyworld",
         help="scenes of the toy world, drawn in several ways and judged",
-        description=_TOYWORLD.format(arms=", ".join(NAMED)),
+        description=_TOYWORLD.format(arms=", ".join(ARMS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_toyworld_flags(toyworld)
-    toyworld.set_defaults(run=lambda args: run_evaluation(evaluate_options(args)))
+    toyworld.set_defaults(run=_toyworld)
     gate = actions.add_parser(
         "gate",
         help="a small fixed run whose figures must be within bounds",
@@ -47,7 +47,7 @@ def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     )
     _add_processes_flag(gate)
     _add_concept101(actions)
-    gate.set_defaults(run=lambda args: run_gate(args.processes))
+    gate.set_defaults(run=_gate)
 
 
 def _add_concept101(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -66,11 +66,28 @@ def _add_concept101(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         parser.add_argument(flag, required=True, type=file_path, metavar="DIR", help=what)
     parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
     parser.add_argument("--out", type=file_path, metavar="DIR", help="also write report.md and report.json there")
-    parser.set_defaults(
-        run=lambda args: run_concept101(
-            Concept101Options(args.images, args.references, args.clip, args.dino, args.device, args.out)
-        )
-    )
+    parser.set_defaults(run=_concept101)
+
+
+# torch and the models are loaded by the command that runs, not for its help
+
+
+def _toyworld(args: argparse.Namespace) -> int:
+    from .evaluation_run import run_evaluation
+
+    return run_evaluation(evaluate_options(args))
+
+
+def _gate(args: argparse.Namespace) -> int:
+    from .gate import run_gate
+
+    return run_gate(args.processes)
+
+
+def _concept101(args: argparse.Namespace) -> int:
+    from .concept101 import Concept101Options, run_concept101
+
+    return run_concept101(Concept101Options(args.images, args.references, args.clip, args.dino, args.device, args.out))
 
 
 def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +128,9 @@ def _add_processes_flag(parser: argparse.ArgumentParser) -> None:
 
 def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
     """The flags as typed values. Raises ConfigError for an arm that cannot be read."""
+    from ..evaluation.arms import parse_arm
+    from .evaluation_run import EvaluateOptions
+
     return EvaluateOptions(
         count=args.n,
         seed=args.seed,

@@ -18,7 +18,8 @@ import torch
 from .. import __version__
 from ..errors import Cancelled, Cones2Error, ConfigError
 from ..evaluation.arms import Arm
-from ..evaluation.cases import Shape, Suite
+from ..evaluation.cases import Suite
+from ..evaluation.choices import Shape
 from ..evaluation.report import write_report
 from ..evaluation.results import Results, claim_folder
 from ..evaluation.runner import BATCH, Job, jobs, run, share_of, unfinished

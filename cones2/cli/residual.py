@@ -6,13 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..concepts.residual_file import ResidualFile, load_residual, read_residual_file, save_residual
 from ..errors import ResidualError
-from ..families.family import family_of_width
 from ..messages import shown
 from ..storage.files import shown_path
 from .arguments import file_path
+
+if TYPE_CHECKING:
+    from ..concepts.residual_file import ResidualFile
 
 _COLUMNS = ("file", "subject", "tokens", "width", "family", "norm", "numbers", "format")
 
@@ -44,6 +46,8 @@ def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.Argument
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    from ..concepts.residual_file import read_residual_file  # torch is loaded by the run, not for the help
+
     rows, problems = [], []
     for path in args.files:
         try:
@@ -58,6 +62,8 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    from ..concepts.residual_file import load_residual, save_residual
+
     residual = load_residual(args.input, args.subject)
     path = save_residual(residual, args.output, args.overwrite)
     tokens = "1 token" if residual.token_num == 1 else f"{residual.token_num} tokens"
@@ -66,6 +72,8 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _row(path: Path, file: ResidualFile) -> tuple[str, ...]:
+    from ..families.family import family_of_width
+
     residual = file.residual
     family = family_of_width(residual.width)
     return (

@@ -17,7 +17,7 @@ from ..diffusers_models.loading import load_model
 from ..errors import ModelError
 from ..guidance.weight_maps import OutsideMode
 from ..layout.colors import color_name
-from ..layout.drawing import grid, layout_picture
+from ..layout.drawing import grid, layout_preview
 from ..layout.regions import Layout
 from ..messages import shown
 from ..rules import Rules
@@ -30,8 +30,7 @@ from ..storage.png import write_png
 from .devices import is_out_of_memory, usable_device
 from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
 from .layouts import Layouts, outline, without_warnings
-
-DTYPES = ("bfloat16", "float16", "float32")
+from .output import say
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class SampleOptions:
     typed_positions: use the config's token positions as they are.
     seed: of the first picture.
     num_images: per prompt.
-    size: height, width in pixels.
+    size: height, width in pixels; None: the model's own.
     """
 
     model: Path
@@ -67,7 +66,7 @@ class SampleOptions:
     dynamic_cfg: bool
     seed: int
     num_images: int
-    size: tuple[int, int] | None
+    size: tuple[int | None, int | None]
     device: str
     dtype: str
     out: Path
@@ -93,7 +92,7 @@ def run_sampling(options: SampleOptions) -> int:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ModelError("out of memory: choose a smaller --size, or another --device") from error
+        raise ModelError("out of memory: choose a smaller --width and --height, or another --device") from error
     return 0
 
 
@@ -118,7 +117,8 @@ def _scene(options: SampleOptions, model: DiffusersModel, job: Job, layout: Layo
 
 def _size(options: SampleOptions, model: DiffusersModel) -> tuple[int, int]:
     """(height, width) in pixels."""
-    return options.size or (model.default_size, model.default_size)
+    height, width = options.size
+    return height or model.default_size, width or model.default_size
 
 
 def _jobs(options: SampleOptions) -> list[Job]:
@@ -170,7 +170,7 @@ def _run_job(
     record = _record(options, job, settings)
     if layout is not None:
         layout.warn_if_stretched(height, width)
-        _save(options.out, f"{job.name}_layout", layout_picture(layout, height, width), record)
+        _save(options.out, f"{job.name}_layout", layout_preview(layout, height, width), record)
     pictures: list[Image.Image] = []
     try:
         for seed, picture in _pictures(options, model, job, scene, settings):
@@ -232,5 +232,5 @@ def _save(folder: Path, name: str, picture: Image.Image, record: dict[str, Any])
     while os.path.exists(path):
         path, number = folder / f"{name}_{number}.png", number + 1
     write_atomically(path, lambda stream: write_png(picture, stream, record))
-    print(f"\r{shown_path(path)}")
+    say(shown_path(path))
     return path

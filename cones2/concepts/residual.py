@@ -14,9 +14,9 @@ from ..families.family import family_of_width, width_label
 from ..messages import shown
 from ..prompt.claims import Claim, PhraseRef, parse_phrase
 from ..prompt.tokens import Span
+from ..ranges import MAX_TOKENS
 from .phrase import subject_phrase
 
-MAX_TOKENS = 75
 MAX_WIDTH = 8192
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 

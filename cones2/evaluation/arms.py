@@ -101,7 +101,6 @@ NAMED = {
         Arm("dense", looks="residuals", placing="dense"),
     )
 }
-DEFAULT_ARMS = ("nothing", "residual", "layout", "both")
 
 _SHARE, _STRENGTH = Range(0, 1), Range(0, 1000)
 

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ..concepts.phrase import subject_phrase
-from ..concepts.residual import MAX_TOKENS
 from ..errors import ConfigError
-from ..ranges import BATCH_SIZE, LEARNING_RATE, SEED, TRAINING_STEPS, Range
-from .model import Precision
+from ..ranges import BATCH_SIZE, LEARNING_RATE, MAX_TOKENS, SEED, TRAINING_STEPS, Range
 
+Precision = Literal["float32", "float16", "bfloat16"]
 MethodName = Literal["direct", "paper"]
 LearningRateSchedule = Literal["constant", "cosine"]
 

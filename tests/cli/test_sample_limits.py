@@ -198,4 +198,4 @@ def test_too_large_a_picture_is_one_sentence(
 
     monkeypatch.setattr(DiffusersModel, "sample", fail)
     assert sample(model, folder, "--prompt", "a dog") == 1
-    assert "error: out of memory: choose a smaller --size" in capsys.readouterr().err
+    assert "error: out of memory: choose a smaller --width and --height" in capsys.readouterr().err

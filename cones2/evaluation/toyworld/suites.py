@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from ..cases import Case, Shape, Subject, Suite, moved_on, places
+from ..cases import Case, Subject, Suite, moved_on, places
+from ..choices import Shape
 from .captions import PLACE, joined
 from .world import BACKGROUNDS, SIZE, SUBJECTS
 

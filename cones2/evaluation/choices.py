@@ -1,0 +1,16 @@
+"""What an evaluation can be asked for, in a file that loads no torch: the command line's help needs it."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Shape = Literal["boxes", "swapped", "free"]
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+MOST_SUBJECTS = 6
+
+ARMS = (
+    "nothing", "residual", "layout", "both", "description", "photo", "collage", "area", "couple", "dense",
+)  # fmt: skip
+"""The names of `arms.NAMED`."""
+
+DEFAULT_ARMS = ("nothing", "residual", "layout", "both")
