@@ -55,7 +55,7 @@ class Rules:
 
     def claim_regions(self, layout: Layout, prompt: PromptTokens, tokenize: Tokenize) -> list[Claim]:
         """The tokens of each region. Raises PromptError for a subject that is not in the prompt."""
-        subjects = [parse_phrase(subject) for subject in layout.subjects]
+        subjects = [parse_phrase(subject).come_from("layout") for subject in layout.subjects]
         return locate_subjects(prompt, subjects, tokenize, share=True)
 
     def layout_term(

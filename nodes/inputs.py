@@ -1,8 +1,9 @@
-"""Inputs that must not differ between nodes, and the check of numbers that arrive from other nodes."""
+"""Inputs that must not differ between nodes, and checks of what is typed and of numbers from other nodes."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import comfy.samplers
@@ -22,6 +23,16 @@ def check_numbers(**numbers: float) -> None:
         if not abs(value) <= sys.float_info.max:
             what = value if isinstance(value, float) else "too large"
             raise Cones2Error(f"{name} is {what}: it must be a finite number")
+
+
+def check_table(text: str | None, parse: Callable[[str], object]) -> bool | str:
+    """For `validate_inputs`: True for a table that can be read, or None (from another node); else what is wrong."""
+    try:
+        if text is not None:
+            parse(text)
+    except Cones2Error as error:
+        return str(error)
+    return True
 
 
 def model_input() -> io.Model.Input:

@@ -8,6 +8,7 @@ import folder_paths
 import hostkit
 import scenes
 import torch
+from comfy_extras import nodes_bounding_boxes as host_boxes
 from node_calls import (
     apply,
     boxes,
@@ -256,6 +257,54 @@ def layouts() -> dict:
         "box": [int(single.regions[0].mask.sum()), bool(single.regions[0].mask[20:60, 10:40].all())],
         "lists": [boxes(value, "dog\nmug").subjects for value in ([box, other], [[box, other]], [[box, other], [box]])],
         "batch": masks(torch.ones(2, 8, 8), torch.ones(6, 6), subjects="dog\nmug\ncat @ 3").subjects,
+    }
+
+
+def elements() -> dict:
+    """A layout from what the host's own editor of boxes gives; the third box has no description."""
+    drawn = [
+        {"x": 20, "y": 0, "width": 100, "height": 40, "metadata": {"desc": "dog ", "palette": ["#FF0000", "#00ff00"]}},
+        {
+            "x": 0,
+            "y": 100,
+            "width": 50,
+            "height": 100,
+            "metadata": {"type": "text", "text": "x", "desc": "red mug @ 3"},
+        },
+        {"x": 60, "y": 120, "width": 40, "height": 60, "metadata": {"desc": "", "palette": ["#00F"]}},
+    ]
+    given = host_boxes.build_elements(host_boxes.boxes_to_regions(drawn, 100, 200))
+    layout = boxes(None, "first\nsecond\ncat @ 4", 100, 200, elements=given)
+
+    def edges(mask: torch.Tensor) -> list[int]:
+        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+        return [int(columns[0]), int(rows[0]), len(columns), len(rows)]
+
+    return {
+        "regions": [[region.subject, region.weight, region.color] for region in layout.regions],
+        "boxes": [edges(region.mask) for region in layout.regions],
+        "canvas": [layout.height, layout.width],
+    }
+
+
+def tables() -> dict:
+    """What the layout nodes say of typed tables before they run."""
+    nodes = hostkit.nodes.NODE_CLASS_MAPPINGS
+    kinds = {
+        "Cones2ColorLayoutToMasks": "colors",
+        "Cones2LayoutFromMasks": "subjects",
+        "Cones2LayoutFromBoxes": "subjects",
+    }
+
+    def said(colors: str | None, subjects: str | None) -> list:
+        text = {"colors": colors, "subjects": subjects}
+        return [nodes[kind].validate_inputs(**{name: text[name]}) for kind, name in kinds.items()]
+
+    return {
+        "good": said("red = dog\n", "dog @ 3"),
+        "from another node": said(None, None),
+        "bad": said("red dog", "dog @ heavy"),
+        "twice": said("red = dog\n#f00 = mug", "")[0],
     }
 
 
