@@ -13,6 +13,7 @@ from .host.bound_layout import Window
 from .host.conditioning import Conditioning, guide_conditioning
 from .host.sockets import CATEGORY
 from .inputs import (
+    PLACING,
     check_numbers,
     guidance_weight_input,
     guided_steps_input,
@@ -36,7 +37,7 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
             category=CATEGORY,
             description="Keeps each subject of the prompt in its region, with any sampler. "
             "Connect both outputs to the sampler.",
-            search_aliases=["regional prompting", "attention couple", "layout", "composition"],
+            search_aliases=["regional prompting", "attention couple", "layout", "composition", *PLACING],
             inputs=[
                 model_input(),
                 positive_input("conditioning"),

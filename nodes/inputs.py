@@ -16,6 +16,12 @@ from ..cones2.layout.regions import DEFAULT_WEIGHT
 from ..cones2.ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, REGION_WEIGHT, STEPS
 from .host.sockets import LayoutSocket
 
+PLACING = [
+    "several subjects", "multiple characters", "multi subject", "area", "place", "position", "paint",
+    "regional prompter", "latent couple", "gligen",
+]  # fmt: skip
+"""What people search who want each subject in its place."""
+
 
 def check_numbers(**numbers: float) -> None:
     """Raise Cones2Error for NaN or infinity. The host checks what is typed, not what other nodes send."""
@@ -56,12 +62,13 @@ def steps_input(tooltip: str) -> io.Int.Input:
 
 
 def scheduler_input(tooltip: str) -> io.Combo.Input:
-    return io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip=tooltip)
+    return io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="normal", tooltip=tooltip)
 
 
 def guidance_weight_input() -> io.Float.Input:
     return io.Float.Input(
         "guidance_weight",
+        display_name="layout strength",
         default=DEFAULT_GUIDANCE_WEIGHT,
         min=GUIDANCE_WEIGHT.low,
         max=GUIDANCE_WEIGHT.high,
@@ -78,16 +85,18 @@ def guided_steps_input(tooltip: str) -> io.Int.Input:
 def outside_mode_input() -> io.Combo.Input:
     return io.Combo.Input(
         "negative_mode",
+        display_name="keep out of",
         options=["outside", "others"],
         default="outside",
-        tooltip="Where a subject is kept out: everywhere outside its own region, or only inside the regions of "
-        "others (the background stays free).",
+        tooltip="Where a subject is kept out: everywhere outside its own region (outside), or only inside the "
+        "regions of other subjects (others); then the background stays free.",
     )
 
 
 def outside_weight_input() -> io.Float.Input:
     return io.Float.Input(
         "outside_weight",
+        display_name="weight outside",
         optional=True,
         default=DEFAULT_OUTSIDE_WEIGHT,
         min=OUTSIDE_WEIGHT.low,

@@ -29,7 +29,16 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
             display_name="Color Layout to Masks (Cones 2)",
             category=CATEGORY,
             description="Reads a painted layout: every color is the place of one subject.",
-            search_aliases=["color mask", "regional prompt", "layout", "segmentation map"],
+            search_aliases=[
+                "color mask",
+                "regional prompt",
+                "layout",
+                "segmentation map",
+                "paint",
+                "place",
+                "area",
+                "position",
+            ],
             inputs=[
                 io.Image.Input(
                     "image", tooltip="The painted layout; its size need not be the size of the final picture."
@@ -87,7 +96,7 @@ class Cones2LayoutFromMasks(io.ComfyNode):
             display_name="Layout from Masks (Cones 2)",
             category=CATEGORY,
             description="Makes a layout from masks, one per subject.",
-            search_aliases=["regional prompt", "mask to layout", "segment"],
+            search_aliases=["regional prompt", "mask to layout", "segment", "mask region", "area", "place", "position"],
             inputs=[
                 io.Autogrow.Input(
                     "masks",
@@ -121,7 +130,7 @@ class Cones2LayoutFromBoxes(io.ComfyNode):
             display_name="Layout from Boxes (Cones 2)",
             category=CATEGORY,
             description="Makes a layout from bounding boxes, one per subject.",
-            search_aliases=["regional prompt", "bounding box", "bbox"],
+            search_aliases=["regional prompt", "bounding box", "bbox", "gligen", "area", "place", "position"],
             inputs=[
                 BoxSocket.Input(
                     "boxes",

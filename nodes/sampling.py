@@ -17,6 +17,7 @@ from .host.conditioning import Conditioning, guide_conditioning
 from .host.recurrence import make_recurrent, recurrent
 from .host.sockets import CATEGORY
 from .inputs import (
+    PLACING,
     check_numbers,
     guidance_weight_input,
     guided_steps_input,
@@ -71,7 +72,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
             display_name="Layout Guided KSampler (Cones 2)",
             category=CATEGORY,
             description="KSampler that keeps each subject of the positive prompt in its region.",
-            search_aliases=["ksampler", "regional prompting", "layout", "sampler"],
+            search_aliases=["ksampler", "regional prompting", "layout", "sampler", *PLACING],
             inputs=[
                 model_input(),
                 seed_input("The random seed of the noise.", control_after_generate=True),
@@ -111,6 +112,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "recurrence",
+                    display_name="follow layout twice",
                     default=True,
                     tooltip="Do every guided step twice (self-recurrence): it follows the layout better and takes "
                     "twice the time. Guided steps then run as Euler.",

@@ -38,6 +38,8 @@ def test_every_node_has_a_help_page_that_names_its_inputs_and_outputs(node_defs:
         page = (HELP / f"{node_id}.md").read_text(encoding="utf-8")
         names = [*node["inputs"], *(output["name"] for output in node["outputs"].values())]
         assert [name for name in names if f"`{name}`" not in page] == [], node_id
+        labels = {key: each["name"] for key, each in node["inputs"].items() if each["name"] != key}
+        assert [key for key, label in labels.items() if f"`{key}` ({label})" not in page] == [], node_id
         assert page.startswith(f"# {node['display_name']}\n"), node_id
 
 

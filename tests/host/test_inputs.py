@@ -59,6 +59,10 @@ def test_residual_files_are_found_saved_and_reloaded(in_host: HostWorker) -> Non
     assert found["left over"] == []
 
 
+def test_the_folder_of_residuals_is_there_after_the_first_start(in_host: HostWorker) -> None:
+    assert in_host.inputs.first_start() == {"there": ["put_residuals_here.txt"], "listed": ["demo"]}
+
+
 def test_residuals_are_saved_into_linked_folders(in_host: HostWorker) -> None:
     assert in_host.inputs.linked_folder() == {"there": True, "loaded": "dog", "left over": 0}
 
@@ -97,7 +101,7 @@ def test_layouts_from_every_form(in_host: HostWorker) -> None:
 def test_boxes_of_the_hosts_editor_bring_their_names_and_colors(in_host: HostWorker) -> None:
     found = in_host.inputs.elements()
     assert found["regions"] == [["dog", 2.5, [255, 0, 0]], ["red mug", 3.0, None], ["cat", 4.0, [0, 0, 255]]]
-    assert found["boxes"] == [[20, 0, 100, 40], [0, 100, 50, 100], [60, 120, 40, 60]]
+    assert found["boxes"] == [[20, 0, 80, 40], [0, 100, 50, 100], [60, 120, 40, 60]]
     assert found["canvas"] == [200, 100]
 
 

@@ -102,7 +102,7 @@ def test_demo_needs_nothing_of_the_user() -> None:
     assert not {node["type"] for node in nodes} & {"CheckpointLoaderSimple", "LoadImage", "Cones2LoadGuidanceConfig"}
     files = {node["widgets_values"][0] for node in nodes if node["type"] == "Cones2LoadResidual"}
     assert len(files) == 2
-    assert files <= {file.name for file in (PACK / "cones2" / "assets" / "toyworld" / "residuals").iterdir()}
+    assert files <= {f"demo/{file.name}" for file in (PACK / "cones2" / "assets" / "toyworld" / "residuals").iterdir()}
 
 
 def test_demo_shows_what_guidance_alone_does(frontend: Browser, host_server: HostServer) -> None:

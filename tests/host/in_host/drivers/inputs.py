@@ -1,8 +1,11 @@
 """Drivers for the nodes that read text, residuals, pictures, masks, boxes and configs."""
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import folder_paths
 import hostkit
@@ -158,7 +161,7 @@ def warned(name: str) -> dict:
 
 def files(name: str) -> dict:
     """Save, list, load and reload residuals under every root."""
-    root, _, further = (Path(path) for path in residual_roots())
+    root, further = (Path(path) for path in residual_roots())
     (further / "pets").mkdir(parents=True, exist_ok=True)
     torch.save(torch.randn(1, 1024, requires_grad=True), further / "pets" / "old_cat.pt")
     saved = residual("dog", 768)
@@ -177,6 +180,21 @@ def files(name: str) -> dict:
         "where": (root / "kennel" / "rex.safetensors").is_file(),
         "left over": [path.name for path in (root / "kennel").iterdir() if path.name != "rex.safetensors"],
     }
+
+
+def first_start() -> dict:
+    """What lies in `models/residuals` after the first start, and what Load Residual lists of it."""
+    folders, known = scenes.module("nodes.host.folders"), {"residuals": ([], set())}
+    with tempfile.TemporaryDirectory() as models:
+        with (
+            mock.patch.object(folder_paths, "models_dir", models),
+            mock.patch.object(folder_paths, "folder_names_and_paths", known),
+            mock.patch.object(folder_paths, "filename_list_cache", {}),
+        ):
+            folders.add_residual_folder()
+            folders.add_residual_folder()
+            listed = {name.partition("/")[0] for name in folders.residual_files()}
+        return {"there": os.listdir(Path(models, "residuals")), "listed": sorted(listed)}
 
 
 def linked_folder() -> dict:

@@ -34,7 +34,7 @@ def changed_rows(after: Any, before: Any) -> list[int]:
 
 
 def residual_roots() -> list[str]:
-    """All roots: models/residuals, the demo model's and one as extra_model_paths.yaml adds it."""
+    """All roots: models/residuals, and one as extra_model_paths.yaml adds it."""
     further = os.path.join(folder_paths.base_path, "more", "residuals")
     folder_paths.add_model_folder_path("residuals", further)
     return folder_paths.get_folder_paths("residuals")
