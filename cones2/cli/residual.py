@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import ResidualError
 from ..messages import shown
 from ..storage.files import shown_path
-from .arguments import file_path
+from .arguments import file_path, residual_path
 
 if TYPE_CHECKING:
     from ..concepts.residual_file import ResidualFile
@@ -30,7 +30,7 @@ def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.Argument
         "residuals lie around 10–30) of residual files. One line per unreadable file; exit status 1 when there is one.",
     )
     inspect.add_argument(
-        "files", nargs="+", type=file_path, metavar="FILE", help=".safetensors, or .pt from torch.save"
+        "files", nargs="+", type=residual_path, metavar="FILE", help=".safetensors, or .pt from torch.save"
     )
     inspect.set_defaults(run=_inspect)
     convert = actions.add_parser(
@@ -38,7 +38,7 @@ def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.Argument
         help="write a residual as safetensors with metadata",
         description="Write a residual file as safetensors that names its subject and model family.",
     )
-    convert.add_argument("input", type=file_path, metavar="IN", help=".pt from torch.save, or .safetensors")
+    convert.add_argument("input", type=residual_path, metavar="IN", help=".pt from torch.save, or .safetensors")
     convert.add_argument("output", type=file_path, metavar="OUT", help="the .safetensors file to write")
     convert.add_argument("--subject", metavar="PHRASE", help="subject phrase (default: the file's own, or its name)")
     convert.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
