@@ -16,7 +16,7 @@ from cones2.evaluation.toyworld.captions import PLACE
 from cones2.evaluation.toyworld.detector import detect, load_detector
 from cones2.evaluation.toyworld.judging import verdict
 from cones2.evaluation.toyworld.sampling import Recipe, sample
-from cones2.evaluation.toyworld.world import BACKGROUNDS, SUBJECTS, Look, random_scene, render
+from cones2.evaluation.toyworld.world import BACKGROUNDS, SUBJECTS, Look, photo_scene, render
 from cones2.training.views import Photo, load_photos, photos_from_pixels
 
 UNSEEN = 24
@@ -43,7 +43,7 @@ def photos(name: str) -> list[Photo]:
 def unseen(name: str) -> list[Photo]:
     """Pictures of the subject that no training uses."""
     rng = random.Random(f"unseen {name}")
-    scenes = [random_scene(rng, [_look(name)], BACKGROUNDS[index % len(BACKGROUNDS)]) for index in range(UNSEEN)]
+    scenes = [photo_scene(rng, _look(name), BACKGROUNDS[index % len(BACKGROUNDS)]) for index in range(UNSEEN)]
     return photos_from_pixels(render(scenes)[0].permute(0, 2, 3, 1))
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .concepts.cutout import CutOut as CutOut
+    from .concepts.cutout import cut_out as cut_out
     from .concepts.residual import Residual as Residual
     from .concepts.residual_file import load_residual as load_residual
     from .concepts.residual_file import save_residual as save_residual
@@ -44,6 +46,7 @@ _HOMES = {
     "ColorEntry": "layout.painted",
     "Cones2Error": "errors",
     "ConfigError": "errors",
+    "CutOut": "concepts.cutout",
     "GuidanceSettings": "rules",
     "Layout": "layout.regions",
     "LayoutError": "errors",
@@ -53,6 +56,7 @@ _HOMES = {
     "ResidualError": "errors",
     "SamplingSettings": "sampling.settings",
     "compose": "scene",
+    "cut_out": "concepts.cutout",
     "layout_from_boxes": "layout.regions",
     "layout_from_colors": "layout.painted",
     "layout_from_masks": "layout.regions",

@@ -31,6 +31,9 @@ COLOR_TOLERANCE = Range(0, 442)
 """Euclidean distance in RGB; black and white are 441.7 apart."""
 
 CFG = Range(0, 1000)
+PHOTO_START = Range(0, 1000)
+"""How much of the photos is in the starting noise; 0 for none, 8 recommended."""
+
 PICTURE_SIDE = Range(1, 16_384)
 """Pixels."""
 

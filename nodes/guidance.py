@@ -11,6 +11,7 @@ from ..cones2.layout.regions import Layout
 from .host.attention.hooks import install
 from .host.bound_layout import Window
 from .host.conditioning import Conditioning, guide_conditioning
+from .host.photo_start import photo_start_of
 from .host.sockets import CATEGORY
 from .inputs import (
     PLACING,
@@ -21,11 +22,14 @@ from .inputs import (
     model_input,
     outside_mode_input,
     outside_weight_input,
+    photo_start_input,
     positive_input,
+    start_vae_input,
 )
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
+    from comfy.sd import VAE
 
 
 class Cones2ApplyLayoutGuidance(io.ComfyNode):
@@ -65,6 +69,8 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
                 ),
                 outside_mode_input(),
                 outside_weight_input(),
+                photo_start_input(),
+                start_vae_input(),
             ],
             outputs=[
                 io.Model.Output(
@@ -92,11 +98,16 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
         guided_steps: int,
         negative_mode: OutsideMode,
         outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
+        photo_start: float = 0.0,
+        vae: VAE | None = None,
     ) -> io.NodeOutput:
         check_numbers(guidance_weight=guidance_weight, outside_weight=outside_weight)
-        check_numbers(start_percent=start_percent, end_percent=end_percent)
+        check_numbers(start_percent=start_percent, end_percent=end_percent, photo_start=photo_start)
+        photos = photo_start_of(photo_start, vae)
         window = Window(start_percent, end_percent, None if guided_steps < 0 else guided_steps)
-        guided = guide_conditioning(conditioning, layout, guidance_weight, window, negative_mode, outside_weight)
+        guided = guide_conditioning(
+            conditioning, layout, guidance_weight, window, negative_mode, outside_weight, photos
+        )
         return io.NodeOutput(install(model), guided)
 
 

@@ -13,7 +13,7 @@ from ..cones2.errors import Cones2Error
 from ..cones2.guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT
 from ..cones2.layout.regions import DEFAULT_WEIGHT
-from ..cones2.ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, REGION_WEIGHT, STEPS
+from ..cones2.ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PHOTO_START, REGION_WEIGHT, STEPS
 from .host.sockets import LayoutSocket
 
 PLACING = [
@@ -106,6 +106,24 @@ def outside_weight_input() -> io.Float.Input:
         "only discourage it.",
         extra_dict={"advanced": True},
     )
+
+
+def photo_start_input() -> io.Float.Input:
+    return io.Float.Input(
+        "photo_start",
+        optional=True,
+        default=0.0,
+        min=PHOTO_START.low,
+        max=PHOTO_START.high,
+        step=0.5,
+        round=0.01,
+        tooltip="Start from the subjects' photos: how much of their cut-outs is in the first noise. 4 to 16 look more "
+        "like the photos and vary less in pose; 0 starts from plain noise. Needs the VAE.",
+    )
+
+
+def start_vae_input() -> io.Vae.Input:
+    return io.Vae.Input("vae", optional=True, tooltip="Encodes the photos. Only photo_start needs it.")
 
 
 def subjects_input(of: str) -> io.String.Input:

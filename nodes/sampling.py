@@ -14,6 +14,7 @@ from ..cones2.layout.regions import Layout
 from .host.attention.hooks import install
 from .host.bound_layout import Window
 from .host.conditioning import Conditioning, guide_conditioning
+from .host.photo_start import photo_start_of
 from .host.recurrence import make_recurrent, recurrent
 from .host.sockets import CATEGORY
 from .inputs import (
@@ -25,14 +26,17 @@ from .inputs import (
     model_input,
     outside_mode_input,
     outside_weight_input,
+    photo_start_input,
     positive_input,
     scheduler_input,
     seed_input,
+    start_vae_input,
     steps_input,
 )
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
+    from comfy.sd import VAE
 
 
 class Cones2SelfRecurrence(io.ComfyNode):
@@ -119,6 +123,8 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                 ),
                 outside_mode_input(),
                 outside_weight_input(),
+                photo_start_input(),
+                start_vae_input(),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The denoised latents.")],
         )
@@ -142,10 +148,14 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         recurrence: bool,
         negative_mode: OutsideMode,
         outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
+        photo_start: float = 0.0,
+        vae: VAE | None = None,
     ) -> io.NodeOutput:
         check_numbers(cfg=cfg, denoise=denoise, guidance_weight=guidance_weight, outside_weight=outside_weight)
+        check_numbers(photo_start=photo_start)
+        photos = photo_start_of(photo_start, vae)
         window = Window(steps=None if guided_steps < 0 else guided_steps)
-        positive = guide_conditioning(positive, layout, guidance_weight, window, negative_mode, outside_weight)
+        positive = guide_conditioning(positive, layout, guidance_weight, window, negative_mode, outside_weight, photos)
         model = install(model)
         if recurrence:
             make_recurrent(model)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..evaluation.choices import ARMS, DEFAULT_ARMS, MOST_SUBJECTS, SHAPES
+from ..evaluation.choices import ARMS, DEFAULT_ARMS, LOOKS, MOST_SUBJECTS, SHAPES
 from ..ranges import PICTURES, SEED, Range
 from .arguments import file_path, one_of, whole_in
 
@@ -108,10 +108,20 @@ def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
         "--shapes", type=one_of(SHAPES), nargs="+", default=["boxes"], metavar="SHAPE", help=" or ".join(SHAPES)
     )
     parser.add_argument(
+        "--looks",
+        type=one_of(LOOKS),
+        default="sayable",
+        metavar="LOOKS",
+        help="of the subjects: sayable in words (default), wordless (a badge, dots) or all",
+    )
+    parser.add_argument(
         "--arms", nargs="+", default=list(DEFAULT_ARMS), metavar="ARM", help=f"(default: {' '.join(DEFAULT_ARMS)})"
     )
     parser.add_argument(
-        "--residuals", type=file_path, metavar="DIR", help="NAME.safetensors (default: the shipped ones)"
+        "--residuals", type=file_path, metavar="DIR", help="NAME.safetensors (default: the model's own)"
+    )
+    parser.add_argument(
+        "--model", type=file_path, metavar="DIR", help="another model of the toy world (default: the shipped one)"
     )
     parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
     _add_processes_flag(parser)
@@ -139,6 +149,8 @@ def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
         shapes=tuple(dict.fromkeys(args.shapes)),
         arms=tuple(parse_arm(text) for text in dict.fromkeys(args.arms)),
         residuals=args.residuals,
+        model=args.model,
         device=args.device,
         processes=args.processes,
+        looks=args.looks,
     )

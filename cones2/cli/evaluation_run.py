@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..assets import TOYWORLD
 from ..errors import Cancelled, Cones2Error, ConfigError
 from ..evaluation.arms import Arm
 from ..evaluation.cases import Suite
-from ..evaluation.choices import Shape
+from ..evaluation.choices import Looks, Shape
 from ..evaluation.report import write_report
 from ..evaluation.results import Results, claim_folder
 from ..evaluation.runner import BATCH, Job, jobs, run, share_of, unfinished
@@ -38,8 +39,10 @@ class EvaluateOptions:
     """What `cones2 evaluate toyworld` was asked for.
 
     count: scenes per suite. subjects: per scene, a suite for each number and shape.
-    residuals: folder; None: the shipped ones. device: None: cuda where there is one.
+    model: folder with a model of the toy world; None: the shipped one.
+    residuals: folder; None: the model's own. device: None: cuda where there is one.
     processes: that share the pictures; None: as many as are useful here.
+    looks: which custom subjects are in the scenes.
     """
 
     count: int
@@ -49,8 +52,10 @@ class EvaluateOptions:
     shapes: tuple[Shape, ...]
     arms: tuple[Arm, ...]
     residuals: Path | None = None
+    model: Path | None = None
     device: str | None = None
     processes: int | None = None
+    looks: Looks = "sayable"
 
     def decides(self) -> dict[str, Any]:
         """What the pictures depend on, beside suite and arm."""
@@ -59,8 +64,9 @@ class EvaluateOptions:
             "n": self.count,
             "seed": self.seed,
             "batch": BATCH,
-            "weights": weights_digest(self.residuals),
-            "residuals": "shipped" if self.residuals is None else str(self.residuals),
+            "weights": weights_digest(self.residuals, self.model or TOYWORLD),
+            "model": "shipped" if self.model is None else str(self.model),
+            "residuals": "the model's" if self.residuals is None else str(self.residuals),
             "device": _device(self).type,
             "cones2": __version__,
             "torch": torch.__version__,
@@ -68,7 +74,11 @@ class EvaluateOptions:
 
     def suites(self) -> list[Suite]:
         """The scenes to draw."""
-        return [toy_suite(count, shape, self.count, self.seed) for count in self.subjects for shape in self.shapes]
+        return [
+            toy_suite(count, shape, self.count, self.seed, self.looks)
+            for count in self.subjects
+            for shape in self.shapes
+        ]
 
 
 def run_evaluation(options: EvaluateOptions) -> int:
@@ -181,7 +191,7 @@ def _work(
     """Draw this process's jobs. One thread each: the tensors are tiny, and threads would change the bits."""
     torch.set_num_threads(1)
     if left := unfinished(mine, results):
-        run(open_bench(options.residuals, device=_device(options)), left, results, on_pictures)
+        run(open_bench(options.residuals, options.model or TOYWORLD, _device(options)), left, results, on_pictures)
 
 
 def _shown_work(options: EvaluateOptions, mine: Sequence[Job], results: Results) -> None:

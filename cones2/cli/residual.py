@@ -16,7 +16,7 @@ from .arguments import file_path, residual_path
 if TYPE_CHECKING:
     from ..concepts.residual_file import ResidualFile
 
-_COLUMNS = ("file", "subject", "tokens", "width", "family", "norm", "numbers", "format")
+_COLUMNS = ("file", "subject", "tokens", "width", "family", "norm", "numbers", "format", "cut-outs")
 
 
 def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,7 +27,8 @@ def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.Argument
         "inspect",
         help="show what residual files hold",
         description="Show subject, tokens, width, model family and norm (L2 length of the vectors; trained "
-        "residuals lie around 10–30) of residual files. One line per unreadable file; exit status 1 when there is one.",
+        "residuals lie around 10–30) of residual files, and how many cut-outs of the photos they hold. "
+        "One line per unreadable file; exit status 1 when there is one.",
     )
     inspect.add_argument(
         "files", nargs="+", type=residual_path, metavar="FILE", help=".safetensors, or .pt from torch.save"
@@ -85,6 +86,7 @@ def _row(path: Path, file: ResidualFile) -> tuple[str, ...]:
         f"{float(residual.tensor.norm()):.2f}",
         str(file.dtype).removeprefix("torch."),
         file.container,
+        str(len(residual.cutouts)),
     )
 
 

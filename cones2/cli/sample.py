@@ -14,6 +14,7 @@ from ..ranges import (
     GUIDANCE_WEIGHT,
     GUIDED_STEPS,
     OUTSIDE_WEIGHT,
+    PHOTO_START,
     PICTURE_SIDE,
     PICTURES,
     SEED,
@@ -64,6 +65,10 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         raise ConfigError("--subject does not go with --config: the config names its subjects")
     if args.config is None and args.prompt is None:
         raise ConfigError("nothing to draw: give --config FILE, or --prompt with --subject and --layout")
+    if args.cutout and not args.photo_start:
+        raise ConfigError("--cutout does nothing without --photo-start: add, for example, --photo-start 8")
+    if args.photo_start and args.published_rules:
+        raise ConfigError("--photo-start does not go with --published-rules: the published code starts from noise")
     picture_size = _picture_size(args)
     # torch is loaded by the run, not for the help and for mistakes in the flags
     import torch
@@ -71,6 +76,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
     from ..layout.colors import DEFAULT_TOLERANCE
     from ..published.rules import PUBLISHED_RULES
     from ..rules import OUR_RULES
+    from .cutouts import parse_cutout
     from .jobs import parse_subject
     from .sampling_run import SampleOptions
 
@@ -101,6 +107,8 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         device=device,
         dtype=args.dtype or ("float16" if device.startswith("cuda") else "float32"),
         out=args.out,
+        photo_start=args.photo_start,
+        cutouts=tuple(parse_cutout(text) for text in args.cutout),
     )
 
 
@@ -131,6 +139,14 @@ def _add_scene_flags(group: Any) -> None:
         help="a subject: words of the prompt, its residual file, its weight (2.5) and its color in the layout, e.g. "
         '"dog=dog.safetensors@2.5:#ff0000"; file, weight and color are optional; give it once per subject; '
         "demo/dog is a file that ships, for --model demo",
+    )
+    group.add_argument(
+        "--cutout",
+        action="append",
+        default=[],
+        metavar="PHRASE=FILE",
+        help="a photo of a subject for --photo-start, cut out (transparent around it) or filling the picture, e.g. "
+        '"dog=rex.png"; instead of those in its residual file; several of one subject take turns',
     )
     group.add_argument("--layout", type=file_path, metavar="FILE", help="layout picture; replaces the config's")
     group.add_argument(
@@ -170,6 +186,14 @@ def _add_guidance_flags(group: Any) -> None:
         help="a subject is kept out of everything outside its region (default), or only out of other subjects' regions",
     )
     group.add_argument("--no-recurrence", action="store_true", help="do each guided step once instead of twice")
+    group.add_argument(
+        "--photo-start",
+        type=number_in(PHOTO_START),
+        default=0.0,
+        metavar="G",
+        help="start from the subjects' photos: how much of them is in the first noise, 4 to 16; poses vary less "
+        "(default: 0, plain noise)",
+    )
     group.add_argument("--dynamic-cfg", action="store_true", help="scale cfg by 1 + sigma/sigma_max")
     group.add_argument(
         "--published-rules",

@@ -27,6 +27,7 @@ from ..sampling.settings import SamplingSettings
 from ..scene import Scene
 from ..storage.files import check_folder, shown_path, write_atomically
 from ..storage.png import write_png
+from .cutouts import CutoutFlag, by_subject, check_known, check_photos
 from .devices import is_out_of_memory, usable_device
 from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
 from .layouts import Layouts, outline, without_warnings
@@ -43,6 +44,7 @@ class SampleOptions:
     seed: of the first picture.
     num_images: per prompt.
     size: height, width in pixels; None: the model's own.
+    photo_start: how much of the photos is in the starting noise; cutouts: photos beside the residuals' own.
     """
 
     model: Path
@@ -70,6 +72,8 @@ class SampleOptions:
     device: str
     dtype: str
     out: Path
+    photo_start: float = 0.0
+    cutouts: tuple[CutoutFlag, ...] = ()
 
 
 def run_sampling(options: SampleOptions) -> int:
@@ -112,7 +116,11 @@ def _run_jobs(
 
 
 def _scene(options: SampleOptions, model: DiffusersModel, job: Job, layout: Layout | None) -> Scene:
-    return job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules)
+    cutouts = by_subject(options.cutouts)
+    scene = job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules, cutouts)
+    if options.photo_start:
+        check_photos(job.name, scene, layout)
+    return scene
 
 
 def _size(options: SampleOptions, model: DiffusersModel) -> tuple[int, int]:
@@ -126,6 +134,8 @@ def _jobs(options: SampleOptions) -> list[Job]:
         jobs = jobs_from_config(options.config, options.prompt, options.layout)
     else:
         jobs = [job_from_flags(options.prompt or "", options.subjects, options.layout)]
+    if options.cutouts:
+        check_known(options.cutouts, [name for job in jobs for name in job.names])
     return [_with_overrides(job, options) for job in jobs]
 
 
@@ -166,6 +176,7 @@ def _run_job(
         recurrence=options.recurrence,
         height=height,
         width=width,
+        photo_start=options.photo_start,
     )
     record = _record(options, job, settings)
     if layout is not None:
@@ -223,6 +234,8 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
         "strict_positions": options.typed_positions,
         "prediction_type": options.prediction_type or "",
         "published_rules": options.rules.name,
+        "photo_start": settings.photo_start,
+        "cutouts": [[str(flag.subject), str(flag.path)] for flag in options.cutouts],
     }
 
 

@@ -11,12 +11,12 @@ from ..errors import ConfigError
 from ..messages import shown
 from ..ranges import PICTURE_SIDE, TRAINING_STEPS, Range
 from ..storage.names import check_file_name, file_name_for
-from ..training.config import RANGES, Precision, default_config
+from ..training.config import DEFAULT_RECIPE, PARTNERS, RANGES, RECIPES, Precision, recipe_config
 from .arguments import file_path, model_path, number_in, whole_in
 from .parser import Parser
 from .train_options import TrainOptions
 
-_STEPS = "direct 200, paper 4000"
+_STEPS = "scenes and photos 200, with a description 100, paper 4000"
 _CROPS = Range(1, 64)  # as ViewSettings has it
 _LONGEST_PROBLEM = 200  # characters
 _PRECISIONS: dict[str | None, Precision] = {
@@ -93,10 +93,27 @@ def _add_input_flags(group: Any) -> None:
 
 def _add_recipe_flags(group: Any) -> None:
     group.add_argument(
+        "--recipe",
+        choices=tuple(RECIPES),
+        help="learn from the photos and from scenes pasted of them, under the layout term (scenes), from the photos "
+        f"alone (photos), or as published (paper); default: {DEFAULT_RECIPE}",
+    )
+    group.add_argument(
         "--method",
         choices=("direct", "paper"),
-        default="direct",
-        help="learn the vectors themselves (direct, default) or tune the text encoder as published (paper)",
+        help="the older way to say it: direct is the recipe photos, paper the recipe paper",
+    )
+    group.add_argument(
+        "--describe",
+        "--description",
+        dest="description",
+        metavar="TEXT",
+        help='start from words: how the subject looks, such as "purple and yellow mug"',
+    )
+    group.add_argument(
+        "--partners",
+        metavar="LIST",
+        help=f"scenes: what the subject is shown beside, in pictures that the model makes itself (default: {PARTNERS})",
     )
     for names, kind, text in _RECIPE_FLAGS:
         reader = whole_in if kind is int else number_in
@@ -123,6 +140,10 @@ _RECIPE_FLAGS: tuple[tuple[tuple[str, ...], type, str], ...] = (
     (("--evaluate-every",), int, "updates between validations"),
     (("--patience",), int, "stop after so many validations without gain; 0: never"),
     (("--seed",), int, "seed of everything random (0)"),
+    (("--scenes",), int, "scenes: how many are pasted (48)"),
+    (("--scene-share",), float, "scenes: share of the samples that they are (0.5)"),
+    (("--class-pictures",), int, "scenes: pictures of partners that the model makes first (16)"),
+    (("--basis",), int, "direct: learn in so many directions of words (0: a free vector)"),
 )
 
 
@@ -135,8 +156,10 @@ _RECIPE = (
     *(_field(names) for names, _, _ in _RECIPE_FLAGS),
     "schedule",
     "checkpoint_every",
+    "description",
+    "partners",
 )
-"""Flags that are fields of TrainingConfig, by their names there; method and subject have a default or are required."""
+"""Flags that are fields of TrainingConfig, by their names there."""
 
 
 def _add_image_flags(group: Any) -> None:
@@ -204,7 +227,7 @@ def _add_run_flags(group: Any) -> None:
 def read_options(args: argparse.Namespace) -> TrainOptions:
     """The options that parsed flags stand for. Raises ConfigError for a value out of range or an unusable name."""
     recipe = {name: getattr(args, name) for name in _RECIPE if getattr(args, name) is not None}
-    config = default_config(args.method, args.subject, **recipe)
+    config = recipe_config(_recipe_of(args.recipe, args.method), args.subject, **recipe)
     return TrainOptions(
         config=config,
         model=args.model,
@@ -227,6 +250,18 @@ def read_options(args: argparse.Namespace) -> TrainOptions:
         tokenizer=args.tokenizer,
         prediction_type=args.prediction_type,
     )
+
+
+def _recipe_of(recipe: str | None, method: str | None) -> str:
+    """The recipe of both flags; a method alone stands for the recipe that it had before there were others.
+
+    Raises ConfigError when they contradict each other.
+    """
+    if recipe is None:
+        return DEFAULT_RECIPE if method is None else {"paper": "paper", "direct": "photos"}[method]
+    if method is not None and RECIPES[recipe][0] != method:
+        raise ConfigError(f"the recipe {recipe} learns by the method {RECIPES[recipe][0]}: leave --method {method} out")
+    return recipe
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from ..concepts.residual import Residual, make_residual
 from ..concepts.residual_file import save_residual
@@ -24,6 +25,7 @@ from ..prompt.claims import locate_subjects, parse_phrase
 from ..sampling.settings import SamplingSettings
 from ..scene import compose
 from ..storage.files import check_folder, remove, shown_path
+from ..training.class_pictures import OnPicture, remove_pictures
 from ..training.config import Precision
 from ..training.history import Record
 from ..training.loop import Trainer, TrainingResult
@@ -101,7 +103,7 @@ def train_one(options: TrainOptions, models: Models) -> Outcome:
     try:
         result = _run(options, model, trainer, log)
         facts = {"resolution": str(resolution)}
-        residual = result_residual(trainer, result, len(photos), options.model.resolve().name, facts)
+        residual = result_residual(trainer, result, photos, options.model.resolve().name, facts)
         outcome = _keep(files, result, residual, options.overwrite)  # before anything else that fills the disk
     finally:
         log.close()
@@ -134,7 +136,11 @@ def _prepare(
     views = ViewSettings(resolution, options.buckets, options.crops, options.flip, networks.size_multiple, config.seed)
     if options.restart:
         remove(files.checkpoint)
-    trainer = prepare_run(networks, photos, views, config, files.checkpoint, processes.parallel)
+        remove_pictures(files.class_pictures)
+    with _picture_bar(files, processes) as on_picture:
+        trainer = prepare_run(
+            networks, photos, views, config, files.checkpoint, processes.parallel, files.class_pictures, on_picture
+        )
     # what training no longer needs leaves the GPU; previews bring it back by themselves
     model.vae.to("cpu")
     if config.method == "direct":
@@ -142,6 +148,23 @@ def _prepare(
     if model.device.type == "cuda":
         torch.cuda.empty_cache()
     return trainer, resolution
+
+
+@contextmanager
+def _picture_bar(files: RunFiles, processes: Processes) -> Iterator[OnPicture]:
+    """A progress bar of the class pictures, once one has to be made."""
+    with ExitStack() as bars:
+        bar: list[Any] = []
+
+        def on_picture(made: int, count: int) -> None:
+            if not processes.is_main:
+                return
+            if not bar:
+                title = f"{shown(files.name)}: class pictures"
+                bar.append(bars.enter_context(tqdm(total=count, desc=title, unit="picture", leave=False)))
+            bar[0].update(made - bar[0].n)
+
+        yield on_picture
 
 
 def _run(options: TrainOptions, model: DiffusersModel, trainer: Trainer, log: RunLog | None) -> TrainingResult:
@@ -229,6 +252,7 @@ def _keep_finished(files: RunFiles, result: TrainingResult, residual: Residual, 
     with suppress(OSError):
         files.checkpoint.unlink(missing_ok=True)
         files.partial.unlink(missing_ok=True)
+        remove_pictures(files.class_pictures)
     held_out = "" if result.held_out is None else f", held-out error {result.held_out:.5f}"
     message = f"{shown_path(path)} ({result.reason} after {result.steps} steps{held_out})"
     return Outcome(0, result.reason, message, path, result)

@@ -15,6 +15,7 @@ from ..messages import shown
 from ..prompt.claims import Claim, PhraseRef, parse_phrase
 from ..prompt.tokens import Span
 from ..ranges import MAX_TOKENS
+from .cutout import CutOut
 from .phrase import subject_phrase
 
 MAX_WIDTH = 8192
@@ -32,6 +33,7 @@ class Residual:
     strength: factor on the tensor, 1.0 as learned.
     occurrence: the one occurrence of the phrase it is for, from 1, where it was selected apart from the phrase.
     named_by_file: whether the subject is the name of its file, since nobody named it.
+    cutouts: the subject out of its photos, 0 to 6 of them, for starts from the photos.
     """
 
     subject: str
@@ -41,6 +43,7 @@ class Residual:
     strength: float = 1.0
     occurrence: int | None = None
     named_by_file: bool = False
+    cutouts: tuple[CutOut, ...] = ()
 
     @property
     def reference(self) -> PhraseRef:
@@ -74,6 +77,10 @@ class Residual:
         """The same vectors with another factor."""
         return replace(self, strength=strength)
 
+    def with_cutouts(self, cutouts: Sequence[CutOut]) -> Residual:
+        """The same vectors with other cut-outs."""
+        return replace(self, cutouts=tuple(cutouts))
+
     def at(self, claim: Claim) -> PlacedResidual:
         """The residual at the tokens that its phrase owns in a prompt."""
         return PlacedResidual(self, claim.spans)
@@ -87,6 +94,11 @@ class PlacedResidual(NamedTuple):
 
     residual: Residual
     spans: Sequence[Span]
+
+    @property
+    def cutouts(self) -> tuple[CutOut, ...]:
+        """The residual's own."""
+        return self.residual.cutouts
 
     def change_rows(self, rows: Tensor) -> None:
         """Add the residual to the conditioning [..., L, d], float32, at its tokens, in place (equation 2).

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from ..errors import ConfigError
 from ..guidance.weight_maps import OutsideMode
 from ..messages import shown
-from ..ranges import CFG, GUIDANCE_WEIGHT, OUTSIDE_WEIGHT, STEPS, Range
+from ..ranges import CFG, GUIDANCE_WEIGHT, OUTSIDE_WEIGHT, PHOTO_START, STEPS, Range
 from ..rules import DEFAULT_GUIDANCE, GuidanceSettings
 from ..sampling.settings import SamplingSettings
 
-Looks = Literal["words", "residuals", "described"]
+Looks = Literal["words", "residuals", "described", "oracle"]
 Placing = Literal["none", "layout", "area", "couple", "dense"]
 Start = Literal["noise", "photos", "collage"]
 
@@ -28,13 +28,15 @@ class Arm:
     """One way to draw a case; its defaults are the published ones, but for fewer steps and less CFG.
 
     name: as reports show it.
-    looks: what says how a subject looks: nothing but its noun, its residual, or adjectives.
+    looks: what says how a subject looks: nothing but its noun, its residual, adjectives, or adjectives and, where
+    words are not enough, what the model was trained with (an oracle: the most a residual could reach).
     placing: what puts it in its place: nothing, the layout term, or a peer's way (see `peers`).
-    start: noise, noise with the photos' cut-outs in it, or a noised collage (see `starts`).
+    start: noise, noise with the photos' cut-outs in it, or a noised collage.
     guidance_weight, outside_weight, outside_mode: of the layout term.
     guided: share of the steps, from the first on, that follow the layout, 0–1.
     recurrence: do guided steps twice.
-    strength: how much of the cut-outs is in a start from photos.
+    strength: how much of the cut-outs is in a start from photos (`photo_start` of the engine).
+    flip: mirror the cut-outs of every second picture (those of odd seeds).
     denoise: share of the steps that are left to a collage, 0–1.
     """
 
@@ -50,6 +52,7 @@ class Arm:
     steps: int = 12
     cfg: float = 4.0
     strength: float = 8.0
+    flip: bool = False
     denoise: float = 2 / 3
 
     @property
@@ -77,6 +80,7 @@ class Arm:
             seeds=seeds,
             height=side,
             width=side,
+            photo_start=self.strength if self.start == "photos" else 0.0,
         )
 
     def forwards(self, subjects: int) -> int:
@@ -94,6 +98,7 @@ NAMED = {
         Arm("layout", placing="layout"),
         Arm("both", looks="residuals", placing="layout"),
         Arm("description", looks="described", placing="layout"),
+        Arm("oracle", looks="oracle", placing="layout"),
         Arm("photo", looks="residuals", placing="layout", start="photos"),
         Arm("collage", looks="residuals", placing="none", start="collage"),
         Arm("area", looks="residuals", placing="area"),
@@ -102,7 +107,7 @@ NAMED = {
     )
 }
 
-_SHARE, _STRENGTH = Range(0, 1), Range(0, 1000)
+_SHARE = Range(0, 1)
 
 
 def parse_arm(text: str) -> Arm:
@@ -156,7 +161,7 @@ def _switch(text: str) -> bool:
 
 
 _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "looks": ("looks", _one_of("words", "residuals", "described")),
+    "looks": ("looks", _one_of("words", "residuals", "described", "oracle")),
     "placing": ("placing", _one_of("none", "layout", *PEERS)),
     "g": ("guidance_weight", _number(GUIDANCE_WEIGHT)),
     "outside": ("outside_weight", _number(OUTSIDE_WEIGHT)),
@@ -165,6 +170,7 @@ _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "recurrence": ("recurrence", _switch),
     "steps": ("steps", _whole),
     "cfg": ("cfg", _number(CFG)),
-    "strength": ("strength", _number(_STRENGTH)),
+    "strength": ("strength", _number(PHOTO_START)),
+    "flip": ("flip", _switch),
     "denoise": ("denoise", _number(_SHARE)),
 }

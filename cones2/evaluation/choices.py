@@ -8,8 +8,12 @@ Shape = Literal["boxes", "swapped", "free"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 MOST_SUBJECTS = 6
 
+Looks = Literal["sayable", "wordless", "all"]
+LOOKS: tuple[Looks, ...] = get_args(Looks)
+"""The toy world's custom subjects whose looks captions can tell, those whose looks they cannot, and both."""
+
 ARMS = (
-    "nothing", "residual", "layout", "both", "description", "photo", "collage", "area", "couple", "dense",
+    "nothing", "residual", "layout", "both", "description", "oracle", "photo", "collage", "area", "couple", "dense",
 )  # fmt: skip
 """The names of `arms.NAMED`."""
 

@@ -17,7 +17,7 @@ from .cases import Suite
 from .comparison import CLOSE, COMPARED, cheapest, differences
 from .results import Results
 from .runner import folder_name
-from .scores import Scores, Share, leakage, scores
+from .scores import Scores, Share, by_subject, leakage, scores
 from .sheets import contact_sheet
 
 PEER_WARNING = (
@@ -28,6 +28,7 @@ PEER_WARNING = (
 # title → what a row shows of its scores, in the order of the table
 COLUMNS: dict[str, Callable[[Scores], str]] = {
     "there": lambda s: str(s.there),
+    "all there": lambda s: str(s.all_there),
     "in place": lambda s: str(s.in_place),
     "all in place": lambda s: str(s.all_in_place),
     "overlap": lambda s: f"{s.overlap:.2f}",
@@ -39,15 +40,20 @@ COLUMNS: dict[str, Callable[[Scores], str]] = {
     "any foreign color": lambda s: str(s.foreign),
     "unnamed": lambda s: f"{s.unnamed:.2f}",
     "background": lambda s: str(s.background),
+    "variety": lambda s: f"{s.variety:.2f}",
 }
+OF_SUBJECT = ("in place", "own look", "exact", "right and in place")
+"""Columns that are also shown for each subject."""
 
 
 def write_report(results: Results, arms: Sequence[Arm], suites: Sequence[Suite], decides: Mapping[str, Any]) -> str:
     """Write report.json, report.md and sheets/ into the run's folder; the Markdown. decides: the run's settings."""
     tables = [_table(results, arms, suite) for suite in suites]
     compared = [_comparison(results, arms, suite) for suite in suites]
-    leaks = [_leakage(results, arm, suite) for suite in suites for arm in arms]
-    parts = ["# Evaluation", _settings(decides), *tables, *filter(None, compared), *filter(None, leaks)]
+    looks = [(suite, arm) for suite in suites for arm in arms if arm.looks != "words"]
+    subjects = [_subjects(results, arm, suite) for suite, arm in looks]
+    leaks = [_leakage(results, arm, suite) for suite, arm in looks]
+    parts = ["# Evaluation", _settings(decides), *tables, *filter(None, (*compared, *subjects, *leaks))]
     if any(arm.placing in PEERS for arm in arms):
         parts.insert(2, PEER_WARNING)
     text = "\n\n".join(parts) + "\n"
@@ -103,10 +109,19 @@ def _comparison(results: Results, arms: Sequence[Arm], suite: Suite) -> str:
     return "\n".join(lines)
 
 
+def _subjects(results: Results, arm: Arm, suite: Suite) -> str:
+    """How each subject of a suite fares in an arm that asks for looks."""
+    figures = by_subject(result.verdict for result in results.of(suite.name, arm.name))
+    if not figures:
+        return ""
+    rows = [[name, str(one.pictures), *(COLUMNS[what](one) for what in OF_SUBJECT)] for name, one in figures.items()]
+    return f"### {suite.name}, {arm.name}: by subject\n\n" + markdown_table(["subject", "n", *OF_SUBJECT], rows)
+
+
 def _leakage(results: Results, arm: Arm, suite: Suite) -> str:
-    """The matrix of an arm in a suite; nothing where no two subjects were in a picture, or no looks were asked for."""
+    """The matrix of an arm in a suite; nothing where no two subjects were in a picture."""
     pairs = leakage(result.verdict for result in results.of(suite.name, arm.name))
-    if not pairs or arm.looks == "words":
+    if not pairs:
         return ""
     names = sorted({name for pair in pairs for name in pair})
     rows = [
@@ -125,9 +140,14 @@ def _row(results: Results, arm: Arm, suite: Suite) -> dict[str, Any]:
         "suite": suite.name,
         "arm": arm.name,
         "forwards": sum(result.forwards for result in done) / max(len(done), 1),
-        **{field.name: _plain(getattr(figures, field.name)) for field in fields(figures)},
+        **_fields(figures),
+        "by_subject": {name: _fields(one) for name, one in by_subject(verdicts).items()},
         "leakage": [{"subject": one, "other": other, **_plain(share)} for (one, other), share in pairs.items()],
     }
+
+
+def _fields(figures: Scores) -> dict[str, Any]:
+    return {field.name: _plain(getattr(figures, field.name)) for field in fields(figures)}
 
 
 def _plain(value: Any) -> Any:

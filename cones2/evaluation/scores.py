@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .variety import variety
+
 Z95 = 1.96  # of the normal distribution: 95 % lie within
 _RESAMPLES = 4000
 
@@ -58,6 +60,7 @@ class Seen:
     own: whether it shows its own colors and no others. exact: whether its whole look is right.
     foreign: whether it shows a color that is not its own.
     leaked: names of the picture's other subjects of whom it shows a color that is not its own.
+    silhouette: its outline (see `variety.silhouette`); "" where it is not there or nobody looked.
     """
 
     word: str
@@ -69,6 +72,7 @@ class Seen:
     exact: bool = False
     foreign: bool = False
     leaked: tuple[str, ...] = ()
+    silhouette: str = ""
 
     @property
     def right(self) -> bool:
@@ -111,6 +115,7 @@ class Scores:
     The subjects of one picture are counted as independent, which they are not quite: the intervals of shares
     of subjects are a little too narrow.
     overlap: mean over subjects, 0–1. unnamed: objects that nobody asked for, per picture.
+    variety: how different the poses of each subject are from picture to picture, mean, 0–1 (see `variety`).
     """
 
     pictures: int
@@ -127,6 +132,7 @@ class Scores:
     background: Share
     overlap: float
     unnamed: float
+    variety: float
 
 
 def scores(verdicts: Sequence[Verdict]) -> Scores:
@@ -148,7 +154,18 @@ def scores(verdicts: Sequence[Verdict]) -> Scores:
         background=_share(looked),
         overlap=sum(one.overlap for one in seen) / max(len(seen), 1),
         unnamed=sum(len(verdict.unnamed) for verdict in verdicts) / max(len(verdicts), 1),
+        variety=variety(_silhouettes(seen)),
     )
+
+
+def by_subject(verdicts: Iterable[Verdict]) -> dict[str, Scores]:
+    """Name of a specific subject → the figures of its own appearances; one without a name is left out."""
+    seen: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        for one in verdict.subjects:
+            if one.name:
+                seen.setdefault(one.name, []).append(Verdict((one,)))
+    return {name: scores(own) for name, own in sorted(seen.items())}
 
 
 class Difference(NamedTuple):
@@ -189,6 +206,15 @@ def leakage(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Share]:
                     count[0] += other.name in one.leaked
                     count[1] += 1
     return {pair: Share(*count) for pair, count in sorted(counts.items())}
+
+
+def _silhouettes(seen: Sequence[Seen]) -> list[list[str]]:
+    """Those of each subject, in the order of the pictures."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in seen:
+        if one.silhouette:
+            groups.setdefault((one.name, one.word), []).append(one.silhouette)
+    return list(groups.values())
 
 
 def _share(hits: Iterable[bool]) -> Share:

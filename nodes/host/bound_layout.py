@@ -11,10 +11,12 @@ from torch import Tensor
 from ...cones2.guidance.weight_maps import OutsideMode, WeightMaps, weight_maps
 from ...cones2.layout.regions import Layout
 from ...cones2.prompt.claims import locate_present, parse_phrase
+from ...cones2.prompt.tokens import Span
 from .prompt_record import PromptRecord
 
 if TYPE_CHECKING:
     from comfy.model_sampling import ModelSamplingDiscrete
+    from comfy.sd import VAE
 
 LAYOUT_KEY = "cones2_layout"
 """Key of a conditioning's dict that holds its BoundLayout."""
@@ -49,6 +51,17 @@ class Window(NamedTuple):
         return sigma < end if run_sigmas[0] < run_sigmas[-1] else sigma > end
 
 
+class PhotoStart(NamedTuple):
+    """How a run starts from its subjects' photos.
+
+    amount: how much of them is in the noise (γ of `cones2.sampling.start`), above 0.
+    vae: what encodes them.
+    """
+
+    amount: float
+    vae: VAE
+
+
 @dataclass(frozen=True, eq=False)
 class BoundLayout:
     """A layout bound to the words of one prompt.
@@ -56,12 +69,16 @@ class BoundLayout:
     maps: W for any grid; each run copies it, so that no resized map outlives the run.
     guidance_weight: g; 0.05–0.10 recommended, 0 for none.
     window: when it guides.
+    spans: the tokens of each region in this prompt; none for a subject that it does not name.
+    photos: how a run with it starts; None for plain noise.
     """
 
     layout: Layout
     maps: WeightMaps
     guidance_weight: float
     window: Window
+    spans: Sequence[Sequence[Span]] = ()
+    photos: PhotoStart | None = None
 
     def active(self, sigma: float, run_sigmas: Tensor | None, model_sampling: ModelSamplingDiscrete) -> bool:
         """Whether it guides a model call at noise level `sigma`; see `Window.contains`."""
@@ -75,6 +92,7 @@ def bind_layout(
     window: Window,
     outside_mode: OutsideMode,
     outside_weight: float,
+    photos: PhotoStart | None = None,
 ) -> BoundLayout | None:
     """The layout with the token indices of those of its subjects that the prompt names; None when it names none."""
     subjects = [parse_phrase(subject) for subject in layout.subjects]
@@ -82,7 +100,8 @@ def bind_layout(
     if not any(claims):
         return None
     spans = [claim.spans if claim else () for claim in claims]
-    return BoundLayout(layout, weight_maps(layout, spans, outside_weight, outside_mode), guidance_weight, window)
+    maps = weight_maps(layout, spans, outside_weight, outside_mode)
+    return BoundLayout(layout, maps, guidance_weight, window, spans, photos)
 
 
 def guided_steps(bound: Sequence[BoundLayout], sigmas: Tensor, model_sampling: ModelSamplingDiscrete) -> range:

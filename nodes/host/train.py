@@ -14,7 +14,8 @@ from torch import Tensor
 from ...cones2.concepts.residual import Residual
 from ...cones2.errors import CheckpointError, ConfigError, ModelError
 from ...cones2.prompt.conditioning import Conditioning
-from ...cones2.training.config import MethodName, TrainingConfig, default_config
+from ...cones2.training.class_pictures import OnPicture
+from ...cones2.training.config import DEFAULT_RECIPE, MethodName, RecipeName, TrainingConfig, recipe_config
 from ...cones2.training.history import Record
 from ...cones2.training.loop import Trainer, TrainingResult
 from ...cones2.training.model import TrainingModel
@@ -55,17 +56,26 @@ def photos_of(images: Sequence[Tensor], masks: Sequence[Tensor] | None) -> list[
     return [replace(photo, name=f"image {number}") for number, photo in enumerate(photos, 1)]
 
 
-def recipe(precision: str, method: MethodName, subject: str, batch_size: int, **numbers: Any) -> TrainingConfig:
-    """The method's recipe. Numbers that are 0 stay as it says, and so do the samples of an update."""
-    own = default_config(method, subject)
-    given = {name: value for name, value in numbers.items() if value}
+def settings_of(
+    precision: str,
+    method: MethodName,
+    subject: str,
+    batch_size: int,
+    recipe: RecipeName = DEFAULT_RECIPE,
+    **given: Any,
+) -> TrainingConfig:
+    """The recipe; method paper is always the published one. What is 0 or empty stays as the recipe says, and so do the
+    samples of an update."""
+    chosen = "paper" if method == "paper" else recipe
+    given = {name: value for name, value in given.items() if value and (name != "description" or chosen != "paper")}
+    own = recipe_config(chosen, subject)
     given.setdefault("accumulation", max(1, own.batch_size * own.accumulation // batch_size))
-    if method == "paper" and given.get("learning_rate", 0) > _HIGHEST_PAPER_RATE:
+    if chosen == "paper" and given.get("learning_rate", 0) > _HIGHEST_PAPER_RATE:
         raise ConfigError(
             f"a learning rate of {given['learning_rate']:g} is for the direct method: the published one of the paper "
             f"method is {own.learning_rate:g}"
         )
-    return default_config(method, subject, batch_size=batch_size, precision=precision, **given)
+    return recipe_config(chosen, subject, batch_size=batch_size, precision=precision, **given)
 
 
 def learn(
@@ -85,7 +95,7 @@ def learn(
             raise ModelError(f"the {name} input is empty: connect all three outputs of a checkpoint loader")
     path = residual_path(save_name) if save_name.strip() else None
     multiple = picture_grid(model, clip, vae)[1]
-    config = recipe(precision_of(model), **settings)
+    config = settings_of(precision_of(model), **settings)
     side = resolution or own_side(model, clip)
     if side < _LEAST_SIDE:
         raise ConfigError(f"the resolution is {side}: it must be at least {_LEAST_SIDE}, or 0 for the model's own")
@@ -131,7 +141,7 @@ def _train(
         comfy.model_management.throw_exception_if_processing_interrupted()  # takes the host's flag back
         raise comfy.model_management.InterruptProcessingException
     facts = {"resolution": str(views.resolution), RUN_KEY: run.key}
-    residual = result_residual(trainer, result, len(photos), base_model_name(model), facts)
+    residual = result_residual(trainer, result, photos, base_model_name(model), facts)
     _refuse_diverged(run, config, result, residual)
     run.finish(residual, result.history)
     return residual, result.history
@@ -144,12 +154,34 @@ def _prepare(
 
     The run's key has identified photos and weights already: the VAE gave other bits, in tiles for example.
     """
+
+    def prepare() -> Trainer:
+        return prepare_run(
+            training_model,
+            photos,
+            views,
+            config,
+            run.checkpoint,
+            pictures=run.class_pictures,
+            on_picture=_picture_progress(),
+        )
+
     try:
-        return prepare_run(training_model, photos, views, config, run.checkpoint)
+        return prepare()
     except CheckpointError as error:
         log.warning("training starts anew: %s", error)
     run.checkpoint.unlink(missing_ok=True)
-    return prepare_run(training_model, photos, views, config, run.checkpoint)
+    return prepare()
+
+
+def _picture_progress() -> OnPicture:
+    """Moves the host's progress bar with the class pictures; raises the host's interrupt when stopped."""
+
+    def on_picture(made: int, count: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        comfy.utils.ProgressBar(count).update_absolute(made, count)
+
+    return on_picture
 
 
 def _out_of_memory(trainer: Trainer) -> str:

@@ -53,7 +53,8 @@ def photos(tmp_path):
 def train(model, photos, out, *flags):
     quick = ["--resolution", "64", "--steps", "4", "--batch-size", "2", "--held-out", "4", "--evaluate-every", "2"]
     base = ["train", "--model", str(model), "--images", str(photos), "--subject", "dog", "--out", str(out)]
-    return main([*base, *quick, *flags])
+    recipe = [] if "--method" in flags or "--recipe" in flags else ["--recipe", "photos"]
+    return main([*base, *quick, *recipe, *flags])
 
 
 def losses(out, name="dog"):

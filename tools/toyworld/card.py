@@ -1,108 +1,80 @@
-"""Fills MODEL_CARD.md: tables from scores.json, the curve from a training log."""
+"""Fills MODEL_CARD.md: tables from a report of `python -m cones2 evaluate toyworld`, the curve from a training log.
+
+The report's rows are kept beside the card as scores.json, so that the card can be written again without drawing.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
 
 from cones2.assets import TOYWORLD
+from cones2.evaluation.report import markdown_table
+from cones2.evaluation.scores import Share
 
 CARD, SCORES = TOYWORLD / "MODEL_CARD.md", TOYWORLD / "scores.json"
 CURVE, SHEET = TOYWORLD / "curve.png", TOYWORLD / "sheet.png"
-# contact sheet of evaluate.py: how many of its rows the card shows
-SHOWN = {
-    "presence_1": 2,
-    "presence_3": 1,
-    "layout_mug_house_off": 1,
-    "layout_mug_house_on": 1,
-    "layout_mug_house_swapped": 1,
-}
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+SHOWN = (("2_boxes", "layout"), ("2_swapped", "layout"), ("4_boxes", "layout"), ("2_boxes", "description"))
+SHEET_ROWS = 4  # of a contact sheet of 32 pictures; the card shows the first
+PLACES = {
+    "all there": "all_there",
+    "in place": "in_place",
+    "all in place": "all_in_place",
+    "unnamed": "unnamed",
+    "background": "background",
+}
+LOOKS = {"in place": "in_place", "own look": "own", "exact": "exact", "all right and in place": "all_right"}
 
-Row = Mapping[str, float]
+Row = Mapping[str, Any]
 
 
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    lines = [list(header), *(list(row) for row in rows)]
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def cell(value: Any) -> str:
+    """A figure of report.json as a table shows it."""
+    return f"{value:.2f}" if isinstance(value, float) else str(Share(value["hits"], value["n"]))
 
 
-def _short(value: float) -> str:
-    return f"{value:.2f}"
-
-
-def presence_table(scores: Mapping[str, Row]) -> str:
-    """Named classes present, unguided."""
-    rows = [
-        (str(k), str(s["n"]), *(_short(s[key]) for key in ("each", "all", "extra_per_picture")))
-        for k in (1, 2, 3)
-        if (s := scores.get(f"presence_{k}"))
+def table(rows: Iterable[Row], columns: Mapping[str, str]) -> str:
+    """Suite, arm, n, forwards and some figures of each row."""
+    lines = [
+        [r["suite"], r["arm"], str(r["pictures"]), f"{r['forwards']:g}", *(cell(r[key]) for key in columns.values())]
+        for r in rows
     ]
-    return table(("objects", "n", "each present", "all present", "unnamed classes per picture"), rows)
+    return markdown_table(["scenes", "arm", "n", "forwards", *columns], lines)
 
 
-def removal_table(scores: Mapping[str, Row]) -> str:
-    """What a noun is worth."""
-    s = scores["removal"]
-    row = (str(s["n"]), *(_short(s[key]) for key in ("named", "noun_removed", "other_object")))
-    return table(("n", "present when named", "present with its noun removed", "the other object then"), [row])
-
-
-def layout_table(scores: Mapping[str, Mapping[str, Row]]) -> str:
-    """Objects in their boxes."""
-    rows = []
-    for name, arms in scores.items():
-        if name.startswith("layout_"):
-            words = " + ".join(name.removeprefix("layout_").split("_"))
-            for arm, s in arms.items():
-                rows.append((words, arm, str(s["n"]), *(_short(s[key]) for key in ("each", "all", "iou", "present"))))
-    return table(("objects", "layout", "n", "each in its box", "all in their boxes", "mean IoU", "all present"), rows)
-
-
-def fidelity_table(scores: Mapping[str, Mapping[str, Row]]) -> str:
-    """Custom subjects."""
-    rows = []
-    for subject, s in scores["fidelity"].items():
-        arms = [f"{_short(s[f'{a}_exact'])} / {_short(s[f'{a}_both_colors'])}" for a in ("class_word", "described")]
-        last = "residual_exact" in s and f"{_short(s['residual_exact'])} / {_short(s['residual_both_colors'])}"
-        rows.append((subject.replace("_", " "), f"{s['n']:.0f}", *arms, last or "-"))
-    return table(("subject", "n", "class word", "described in words", "residual"), rows)
-
-
-def detector_table(scores: Mapping[str, Row]) -> str:
-    """The judge."""
-    s = scores["detector"]
-    keys = ("objects", "found", "look_right", "false_per_picture")
-    rows = [
-        (name, f"{s[f'{name}_objects']}", *(f"{s[f'{name}_{k}']:.3f}" for k in keys[1:]))
-        for name in ("clean", "decoded")
+def subjects_table(rows: Sequence[Row]) -> str:
+    """Own look of each custom subject, in every arm that asks for looks."""
+    arms = [f"{row['suite']}, {row['arm']}" for row in rows]
+    names = sorted({name for row in rows for name in row["by_subject"]})
+    lines = [
+        [name, *(cell(row["by_subject"][name]["own"]) if name in row["by_subject"] else "–" for row in rows)]
+        for name in names
     ]
-    return table(
-        ("fresh renderings", "objects", "found", "found with the exact look", "false classes per picture"), rows
-    )
+    return markdown_table(["subject", *arms], lines)
 
 
-def figures(scores: Mapping[str, Any]) -> str:
+def figures(report: Mapping[str, Any]) -> str:
     """The part of the card between the markers."""
-    sections: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "The detector": detector_table,
-        "Presence without guidance": presence_table,
-        "A noun carries its object": removal_table,
-        "Layout": layout_table,
-        "Custom subjects (exact look / both colors right)": fidelity_table,
-    }
-    needed = {detector_table: "detector", removal_table: "removal", fidelity_table: "fidelity"}
-    parts = [
-        f"### {title}\n\n{make(scores)}" for title, make in sections.items() if needed.get(make, "presence_1") in scores
-    ]
-    return "\n\n".join(parts)
+    settings = ", ".join(f"{key} {value}" for key, value in report["settings"].items())
+    places = [row for row in report["rows"] if row["arm"].split(",")[0] in ("nothing", "layout")]
+    looks = [row for row in report["rows"] if row not in places]
+    return "\n\n".join(
+        [
+            f"Settings: {settings}.",
+            "### Class words in their places",
+            table(places, PLACES),
+            "### Looks",
+            table(looks, LOOKS),
+            "### Own look of each custom subject",
+            subjects_table(looks),
+        ]
+    )
 
 
 def draw_curve(
@@ -123,13 +95,13 @@ def draw_curve(
     return picture
 
 
-def draw_sheet(folder: Path, row: int = 66) -> Image.Image:
-    """The first rows of the contact sheets in the folder, below each other; `row`: pixels per row."""
+def draw_sheet(run: Path) -> Image.Image:
+    """The first row of some contact sheets of a run, below each other."""
     strips = []
-    for name, rows in SHOWN.items():
-        with Image.open(folder / f"{name}.png") as sheet:
-            strips.append(sheet.crop((0, 0, sheet.width, rows * row)))
-    picture = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), "white")
+    for suite, arm in SHOWN:
+        with Image.open(run / "sheets" / f"{suite} {arm}.png") as sheet:
+            strips.append(sheet.crop((0, 0, sheet.width, sheet.height // SHEET_ROWS)))
+    picture = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white")
     top = 0
     for strip in strips:
         picture.paste(strip, (0, top))
@@ -141,10 +113,11 @@ def main() -> None:
     """Rewrite the card's figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log", type=Path, help="the denoiser's training log (WORK/unet.log)")
-    parser.add_argument("--sheets", type=Path, help="the folder that evaluate.py --sheets wrote")
+    parser.add_argument("--run", type=Path, help="the folder that `cones2 evaluate toyworld` wrote")
     options = parser.parse_args()
-    if options.sheets:
-        draw_sheet(options.sheets).save(SHEET, optimize=True)
+    if options.run:
+        SCORES.write_text((options.run / "report.json").read_text())
+        draw_sheet(options.run).save(SHEET, optimize=True)
     if options.log:
         draw_curve(options.log).save(CURVE, optimize=True)
     before, rest = CARD.read_text().split(BEGIN)

@@ -1,59 +1,107 @@
-"""Trains the judge of the toy world on renderings, half of them after the autoencoder's softness."""
+"""Trains the judge of the toy world on renderings, most of them made as soft as a denoiser's pictures."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
-from cones2.evaluation.toyworld.detector import GRID, HEADS, Detector
-from cones2.evaluation.toyworld.world import CLASSES, COLORS, Scene, random_scene, render
+from cones2.evaluation.toyworld.detector import GRID, HEADS, PATTERNS, Detector
+from cones2.evaluation.toyworld.world import (
+    BACKGROUNDS,
+    CLASSES,
+    COLORS,
+    MOST,
+    Look,
+    Scene,
+    photo_scene,
+    random_look,
+    random_scene,
+    render,
+)
 
 from .run import Options, Trainer
+from .softness import Softened, faded, softened
 
-POOL = 3072  # training pictures
+POOL = 4096  # training pictures
+LARGE_SHARE = 0.35  # of them show one object as large as in photos
+WORDLESS_SHARE = 0.4  # of the objects get a badge, and as many of the rest dots: the world has them seldom
+
+
+def answers(look: Look) -> tuple[int, ...]:
+    """The right answer of every head about an object, in their order."""
+    second = look.stripes or look.dots
+    pattern = "striped" if look.stripes else "dotted" if look.dots else "plain"
+    return (
+        CLASSES.index(look.kind) + 1,
+        COLORS.index(look.color),
+        PATTERNS.index(pattern),
+        COLORS.index(second or look.color),
+        COLORS.index(look.badge) + 1 if look.badge else 0,
+    )
 
 
 def labels(scenes: list[Scene], owners: torch.Tensor) -> torch.Tensor:
-    """Targets [B, 4, 32, 32] for the heads, in their order; 0 in `kind` is background."""
+    """Targets [B, 5, 32, 32] for the heads, in their order; 0 in `kind` is background."""
     grid = owners[:, 1::2, 1::2].long()
-    tables = torch.zeros(len(scenes), 4, 4, dtype=torch.long)
+    tables = torch.zeros(len(scenes), len(HEADS), MOST + 1, dtype=torch.long)
     for row, scene in enumerate(scenes):
         for index, thing in enumerate(scene.things):
-            look = thing.look
-            second = COLORS.index(look.stripes or look.color)
-            values = (CLASSES.index(look.kind) + 1, COLORS.index(look.color), int(look.stripes is not None), second)
-            tables[row, :, index + 1] = torch.tensor(values)
-    return tables.gather(2, grid.flatten(1)[:, None].expand(-1, 4, -1)).unflatten(2, (GRID, GRID))
+            tables[row, :, index + 1] = torch.tensor(answers(thing.look))
+    cells = grid.flatten(1)[:, None].expand(-1, len(HEADS), -1)
+    return tables.gather(2, cells).unflatten(2, (GRID, GRID))
 
 
-@torch.no_grad()
-def through(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
-    """Pictures after the autoencoder."""
-    x = (pictures * 2 - 1).to(vae.device)
-    return ((vae.decode(vae.encode(x).latent_dist.mean).sample + 1) / 2).clamp(0, 1).cpu()
+def example_scene(rng: random.Random) -> Scene:
+    """A scene of the world, or one large object alone, which the world has seldom and denoisers paint often."""
+    if rng.random() < LARGE_SHARE:
+        scene = photo_scene(rng, random_look(rng, rng.choice(CLASSES)), rng.choice(BACKGROUNDS))
+    else:
+        scene = random_scene(rng)
+    return replace(scene, things=tuple(replace(t, look=_more_wordless(rng, t.look)) for t in scene.things))
+
+
+def _more_wordless(rng: random.Random, look: Look) -> Look:
+    badge, second = rng.sample([c for c in COLORS if c != look.color], 2)
+    if rng.random() < WORDLESS_SHARE:
+        return replace(look, badge=badge if badge not in look.colors else look.badge)
+    if rng.random() < WORDLESS_SHARE and look.stripes is None:
+        return replace(look, dots=second if second not in look.colors else look.dots)
+    return look
+
+
+def without_second_colors(scene: Scene) -> Scene:
+    """The same scene with every object in its body's color alone."""
+    things = tuple(replace(t, look=Look(t.look.kind, t.look.color)) for t in scene.things)
+    return replace(scene, things=things)
 
 
 def _examples(vae: AutoencoderKL, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     rng, pictures, targets = random.Random(seed), [], []
+    kinds = list(Softened)
     for part in range(POOL // 64):
-        scenes = [random_scene(rng) for _ in range(64)]
+        scenes = [example_scene(rng) for _ in range(64)]
         clean, owners = render(scenes)
-        pictures.append(through(vae, clean) if part % 2 else clean)
+        if part % 2:
+            torch.manual_seed(seed * 10_007 + part)
+            clean = faded(clean, render([without_second_colors(scene) for scene in scenes])[0])
+        seen, owners = softened(vae, clean, owners, kinds[part % len(kinds)], seed * 10_007 + part)
+        pictures.append(seen)
         targets.append(labels(scenes, owners))
     return torch.cat(pictures), torch.cat(targets)
 
 
 def detector_loss(logits: dict[str, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the class everywhere, of the colors inside objects only."""
+    """Cross-entropy of the class everywhere, of the looks inside objects only."""
     weights = torch.tensor([0.3] + [1.0] * len(CLASSES), device=targets.device)
     loss = F.cross_entropy(logits["kind"], targets[:, 0], weight=weights)
     inside = targets[:, 0] > 0
     for index, name in enumerate(HEADS):
-        where = inside & (targets[:, 2] > 0) if name == "stripes" else inside
+        where = inside & (targets[:, 2] > 0) if name == "second" else inside
         if index and where.any():
             picked = logits[name].permute(0, 2, 3, 1)[where]
             loss = loss + 0.5 * F.cross_entropy(picked, targets[:, index][where])

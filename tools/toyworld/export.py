@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
-from .subjects import write_subjects
+from .subjects import write_masks, write_subjects
 from .unet import SCHEDULE, snapshot
 
 COMPONENTS = {
@@ -38,6 +38,14 @@ def _without_paths(config: Path) -> None:
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
+def export_judge(work: Path, assets: Path) -> None:
+    """Write the judge of `work` into `assets`; it depends on no other part."""
+    judge = load_file(work / "detector.safetensors")
+    half = {k: v.half() if v.is_floating_point() else v for k, v in judge.items()}
+    save_file(half, assets / "detector.safetensors")
+    (assets / "detector.safetensors").chmod(0o644)
+
+
 def export(work: Path, assets: Path) -> None:
     """Write model, judge and subject pictures of `work` into `assets`; residuals of the model before are deleted."""
     assets.mkdir(parents=True, exist_ok=True)
@@ -49,10 +57,9 @@ def export(work: Path, assets: Path) -> None:
         _without_paths(assets / name / "config.json")
     shutil.copytree(work / "tokenizer", assets / "tokenizer", dirs_exist_ok=True)
     DDIMScheduler(**SCHEDULE).save_pretrained(assets / "scheduler")
-    judge = load_file(work / "detector.safetensors")
-    half = {k: v.half() if v.is_floating_point() else v for k, v in judge.items()}
-    save_file(half, assets / "detector.safetensors")
+    export_judge(work, assets)
     for path in assets.rglob("*.safetensors"):
         path.chmod(0o644)
     (assets / "model_index.json").write_text(json.dumps(model_index(), indent=2) + "\n")
     write_subjects(assets / "subjects")
+    write_masks(assets / "masks")

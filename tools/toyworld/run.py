@@ -20,7 +20,8 @@ LOG_EVERY = 25  # steps
 class Options:
     """Where a stage works and how long.
 
-    `init` is a folder to start from instead of noise; `fast` asks for bfloat16 and compiled code.
+    `init` is a folder to start from instead of noise; `bfloat16` and `compiled` ask for what is
+    faster on some machines. `without` names parts of the denoiser's recipe left out of a control.
     """
 
     work: Path
@@ -30,7 +31,9 @@ class Options:
     device: str = "cpu"
     seed: int = 0
     init: Path | None = None
-    fast: bool = False
+    bfloat16: bool = False
+    compiled: bool = False
+    without: frozenset[str] = frozenset()
 
 
 def write_atomically(path: Path, value: object) -> None:

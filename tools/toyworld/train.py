@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from diffusers import AutoencoderKL
 from cones2.assets import TOYWORLD
 
 from . import detector, pool, residuals, text, tokenizer, unet, vae
-from .export import export
+from .export import export, export_judge
 from .run import Options
 
 
@@ -35,21 +36,32 @@ def make_pool(options: Options) -> None:
         print(f"pool: {shard} of {options.steps} shards", flush=True)
 
 
+def begin(options: Options) -> None:
+    """Put the shipped tokenizer and autoencoder into WORK, to be trained further; what is there stays."""
+    for name in ("tokenizer", "vae"):
+        if not (options.work / name).exists():
+            shutil.copytree(TOYWORLD / name, options.work / name)
+
+
 STAGES = {
+    "begin": Stage(begin),
     "text": Stage(text.train, 600, 64, 1.5e-3),
     "vae": Stage(vae.train, 4000, 16, 2e-3),
     "decoder": Stage(vae.tune_decoder, 3000, 16, 1e-3),
+    "encoder": Stage(vae.tune, 600, 16, 5e-4),
     "pool": Stage(make_pool, 40),
-    "detector": Stage(detector.train, 2500, 32, 3e-3),
+    "detector": Stage(detector.train, 3200, 32, 3e-3),
     "unet": Stage(unet.train, 12000, 64, 1e-3),
     "residuals": Stage(lambda options: residuals.train(options, TOYWORLD)),
 }
+
+EXPORTS = {"export": export, "export-judge": export_judge}
 
 
 def main() -> None:
     """Run one stage; started again, it continues where it was stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=["tokenizer", *STAGES, "export"])
+    parser.add_argument("stage", choices=["tokenizer", *STAGES, *EXPORTS])
     parser.add_argument("--work", type=Path, required=True, help="checkpoints, logs and results of all stages")
     parser.add_argument("--steps", type=int, help="training steps in all (pool: shards of 1024 scenes)")
     parser.add_argument("--batch", type=int)
@@ -57,13 +69,20 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--init", type=Path, help="unet: weights to start from; vae: latent space to keep")
+    parser.add_argument("--init", type=Path, help="text, unet: weights to start from; vae: latent space to keep")
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="unet, decoder: compiled, bfloat16 over float32 weights (for a GPU, or a CPU with AMX)",
+        help="unet, decoder, encoder: compiled, bfloat16 over float32 weights (for a GPU, or a CPU with AMX)",
     )
+    parser.add_argument("--bfloat16", action="store_true", help="the same, but not compiled (a CPU with AVX512_BF16)")
     parser.add_argument("--clip-tokenizer", type=Path, help="tokenizer: folder with CLIP's vocab.json and merges.txt")
+    parser.add_argument(
+        "--without", nargs="*", default=(), choices=unet.PARTS, help="unet: parts of the recipe left out, for a control"
+    )
+    parser.add_argument(
+        "--to", type=Path, default=TOYWORLD, help="export, export-judge: target folder (default: what ships)"
+    )
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(given.threads)
@@ -71,8 +90,8 @@ def main() -> None:
         if given.clip_tokenizer is None:
             parser.error("the tokenizer stage needs --clip-tokenizer, e.g. ComfyUI's comfy/sd1_tokenizer")
         tokenizer.build(given.clip_tokenizer, given.work / "tokenizer")
-    elif given.stage == "export":
-        export(given.work, TOYWORLD)
+    elif given.stage in EXPORTS:
+        EXPORTS[given.stage](given.work, given.to)
     else:
         stage = STAGES[given.stage]
         options = Options(
@@ -83,7 +102,9 @@ def main() -> None:
             given.device,
             given.seed,
             given.init,
+            given.fast or given.bfloat16,
             given.fast,
+            frozenset(given.without),
         )
         stage.run(options)
 

@@ -11,7 +11,8 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from cones2.evaluation.toyworld.captions import caption
+from cones2.evaluation.toyworld.captions import caption, wordless_rows
+from cones2.evaluation.toyworld.world import CLASSES, MOST, Scene
 
 from .grounding import attach, stray_share
 from .pool import Pool, read_pool
@@ -38,6 +39,7 @@ NETWORK = {
     "cross_attention_dim": 128,
     "attention_head_dim": 2,
 }
+PARTS = ("decoys", "grounding")
 DECOY_SHARE = 0.8
 EMPTY_SHARE = 0.1
 OBJECT_WEIGHT = 1.5  # extra weight of the cells that an object covers
@@ -61,6 +63,7 @@ class Batches:
         self.words = Words(CLIPTokenizer.from_pretrained(work / "tokenizer"))
         encoder: Any = CLIPTextModel.from_pretrained(work / "text_encoder", torch_dtype=torch.float32)
         self.text_encoder = encoder.to(options.device).eval().requires_grad_(False)
+        self.decoy_share = 0.0 if "decoys" in options.without else DECOY_SHARE
         self.signal = DDIMScheduler(**SCHEDULE).alphas_cumprod
         self.pool: Pool = read_pool(work / "pool")
 
@@ -76,19 +79,22 @@ class Batches:
         captions = ["" if rng.random() < EMPTY_SHARE else caption(self.pool.scenes[r], rng) for r in rows]
         ids = self.words.encode(captions)
         kinds = self.words.kinds(ids)
-        chosen = torch.rand(size, generator=generator) < DECOY_SHARE
+        chosen = torch.rand(size, generator=generator) < self.decoy_share
         clean = self.pool.latents[rows].float()
         noise = torch.randn(clean.shape, generator=generator)
         time = ((torch.arange(size) + torch.rand(size, generator=generator)) * 1000 / size).long()
         a = self.signal[time].view(-1, 1, 1, 1)
-        with torch.autocast(self.text_encoder.device.type, dtype=torch.bfloat16, enabled=self.options.fast):
+        with torch.autocast(self.text_encoder.device.type, dtype=torch.bfloat16, enabled=self.options.bfloat16):
             context = decoy_context(self.text_encoder, self.words, ids, kinds, chosen, generator)
+        context = context.float()
+        for row, scene in enumerate(self.pool.scenes[r] for r in rows):
+            add_wordless(context[row], kinds[row], scene)
         picked, valid, masks = self._nouns(kinds, self.pool.masks[rows].float() / 255)
         batch = {
             "noisy": a.sqrt() * clean + (1 - a).sqrt() * noise,
             "target": a.sqrt() * noise - (1 - a).sqrt() * clean,
             "time": time,
-            "context": context.float(),
+            "context": context,
             "covered": self.pool.masks[rows].float().sum(1, keepdim=True) / 255,
             "picked": picked,
             "valid": valid,
@@ -98,12 +104,19 @@ class Batches:
 
     @staticmethod
     def _nouns(kinds: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Rows of up to three nouns [B, 3], which exist [B, 3], and their objects [B, 3, 16, 16]."""
-        order = (kinds > 0).int().argsort(dim=1, descending=True, stable=True)[:, :3]
+        """Rows of up to six nouns [B, 6], which exist [B, 6], and their objects [B, 6, 16, 16]."""
+        order = (kinds > 0).int().argsort(dim=1, descending=True, stable=True)[:, :MOST]
         named = kinds.gather(1, order)
         shape = (*named.shape, *masks.shape[-2:])
         index = (named - 1).clamp_min(0)[..., None, None].expand(shape)
         return order, named > 0, masks.gather(1, index)
+
+
+def add_wordless(context: torch.Tensor, kinds: torch.Tensor, scene: Scene) -> None:
+    """Add to the noun rows of one caption [L, d] what words cannot say of their objects. kinds: [L]."""
+    for thing in scene.things:
+        if thing.look != thing.look.sayable:
+            context[kinds == CLASSES.index(thing.look.kind) + 1] += wordless_rows(thing.look, context.shape[-1])
 
 
 def recorded_forward(
@@ -117,11 +130,11 @@ def recorded_forward(
         noisy: torch.Tensor, time: torch.Tensor, context: torch.Tensor, picked: torch.Tensor
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         recorder.listen(picked)
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.fast):
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.bfloat16):
             guess = unet(noisy, time, context, return_dict=False)[0]
         return guess.float(), tuple(recorder.kept)
 
-    return torch.compile(forward, dynamic=False) if options.fast else forward
+    return torch.compile(forward, dynamic=False) if options.compiled else forward
 
 
 def train(options: Options) -> None:
@@ -131,6 +144,7 @@ def train(options: Options) -> None:
     forward = recorded_forward(unet, options)
     trainer = Trainer("unet", unet, options)
     batches = Batches(options)
+    grounding = 0.0 if "grounding" in options.without else GROUNDING
     while trainer.running():
         if trainer.step % 200 == 0:
             batches.refresh()
@@ -139,7 +153,7 @@ def train(options: Options) -> None:
         error = (guess - batch["target"]) ** 2
         stray = stray_share(maps, batch["masks"], batch["valid"])
         weighted = (error * (1 + OBJECT_WEIGHT * batch["covered"])).mean()
-        trainer.apply(weighted + GROUNDING * stray, error=error.mean(), stray=stray)
+        trainer.apply(weighted + grounding * stray, error=error.mean(), stray=stray)
     snapshot(options.work)
 
 

@@ -26,6 +26,7 @@ POOL = 2048  # pictures kept in memory
 OBJECT_WEIGHT = 2.0
 KL_WEIGHT = 1e-4
 LATENT_NOISE = 0.05  # of a standard deviation, so that the decoder forgives a denoiser's errors
+DRIFT_WEIGHT = 0.05  # of the latents' distance from those before the tuning
 TIGHT = -8.0  # log variance of the posterior when latents are given
 CROP_SHARE = 0.75  # of the steps see quarter-size crops: cheaper, and all of them on objects
 
@@ -52,7 +53,10 @@ class Pictures:
         layers = [self.pixels[rows], 1 + OBJECT_WEIGHT * self.inside[rows]]
         if self.latents is not None:
             layers.append(self.latents[rows])
-        if step < CROP_SHARE * self.options.steps:
+        if step >= CROP_SHARE * self.options.steps:
+            if self.latents is not None:  # tuning: whole pictures cost as much as the crops did
+                layers = [layer[: max(1, len(rows) // 4)] for layer in layers]
+        else:
             layers = _cropped(layers, self.inside[rows, 0], rng)
         x, weight, *latents = (layer.to(self.options.device) for layer in layers)
         return x, weight, latents[0] if latents else None
@@ -63,7 +67,7 @@ def _cropped(layers: list[torch.Tensor], inside: torch.Tensor, rng: random.Rando
     crops: list[list[torch.Tensor]] = [[] for _ in layers]
     for row, mask in enumerate(inside):
         places = mask.nonzero()
-        center = places[rng.randrange(len(places))].tolist()
+        center = places[rng.randrange(len(places))].tolist() if len(places) else [rng.randrange(64) for _ in range(2)]
         top, left = (min(8, max(0, round((c - 16 + rng.randint(-8, 8)) / 4))) for c in center)
         for kept, layer in zip(crops, layers, strict=True):
             unit = layer.shape[-1] // 16
@@ -89,6 +93,14 @@ def vae_loss(vae: AutoencoderKL, x: torch.Tensor, weight: torch.Tensor, given: t
     return (weight * error.abs()).mean() + 2 * (weight * error**2).mean() + shaping
 
 
+def tuning_loss(vae: AutoencoderKL, x: torch.Tensor, weight: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    """Weighted L1 + MSE of the reconstruction; the latents stay near those before the tuning."""
+    z = vae.encode(x).latent_dist.mean
+    drift = F.smooth_l1_loss(z, before)
+    error = vae.decode(z + LATENT_NOISE * z.detach().std() * torch.randn_like(z)).sample.float() - x
+    return (weight * error.abs()).mean() + 2 * (weight * error**2).mean() + DRIFT_WEIGHT * drift
+
+
 @torch.no_grad()
 def reconstruction_psnr(vae: AutoencoderKL, seed: int = 99, count: int = 128) -> float:
     """Peak signal-to-noise ratio in dB on fresh scenes."""
@@ -105,24 +117,36 @@ def decoder_loss(vae: AutoencoderKL, x: torch.Tensor, weight: torch.Tensor, z: t
     return (weight * error.abs()).mean() + 2 * (weight * error**2).mean()
 
 
-def tune_decoder(options: Options) -> None:
-    """Train the decoder of WORK/vae further; the latent space stays, so the denoiser need not know."""
+def _tune(name: str, options: Options, whole: bool) -> None:
     torch.manual_seed(options.seed)
     vae = AutoencoderKL.from_pretrained(options.work / "vae", torch_dtype=torch.float32).to(options.device)
-    vae.encoder.requires_grad_(False)
-    pictures = Pictures(options, vae.eval())
-    trainer = Trainer("decoder", vae.decoder, options, decay=0.995)
+    print(f"{name}: from {reconstruction_psnr(vae.eval()):.1f} dB on fresh scenes", flush=True)
+    pictures = Pictures(options, vae)
+    vae.encoder.requires_grad_(whole)
+    tuned = vae if whole else vae.decoder
+    trainer = Trainer(name, tuned, options, decay=0.995)
     kind = torch.device(options.device).type
-    loss_of = torch.compile(decoder_loss, dynamic=False) if options.fast else decoder_loss
+    chosen = tuning_loss if whole else decoder_loss
+    loss_of = torch.compile(chosen, dynamic=False) if options.compiled else chosen
     while trainer.running():
         x, weight, latents = pictures.draw(trainer.step)
         assert latents is not None
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.fast):
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.bfloat16):
             loss = loss_of(vae, x, weight, latents)
         trainer.apply(loss)
-    trainer.average.copy_to(vae.decoder)
+    trainer.average.copy_to(tuned)
     vae.save_pretrained(options.work / "vae")
-    print(f"decoder: {reconstruction_psnr(vae):.1f} dB on fresh scenes")
+    print(f"{name}: {reconstruction_psnr(vae):.1f} dB on fresh scenes", flush=True)
+
+
+def tune_decoder(options: Options) -> None:
+    """Train the decoder of WORK/vae further; the latent space stays, so the denoiser need not know."""
+    _tune("decoder", options, whole=False)
+
+
+def tune(options: Options) -> None:
+    """Train all of WORK/vae further; the latents drift a little, so the denoiser must be trained after it."""
+    _tune("encoder", options, whole=True)
 
 
 @torch.no_grad()

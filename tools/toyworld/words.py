@@ -12,7 +12,7 @@ from cones2.evaluation.toyworld.world import CLASSES, COLORS
 LENGTH = 77
 PATTERNS = ("plain", "striped")
 # The longest caption is shorter than this; rows before it need no later row (causal attention).
-CAPTION_ROWS = 40
+CAPTION_ROWS = 48
 
 
 class Words:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ...assets import TOYWORLD
-from ...concepts.residual import Residual
+from ...concepts.cutout import CutOut
+from ...concepts.residual import Residual, make_residual
 from ...concepts.residual_file import load_residual
 from ...diffusers_models.loading import load_model
 from ...errors import ResidualError
@@ -20,11 +21,11 @@ from ...storage.files import read_limited, shown_path
 from ..cases import Case
 from ..drawing import Material
 from ..scores import Verdict
-from ..starts import CutOut
+from .captions import wordless_rows
 from .detector import Detector, load_detector
 from .judging import verdicts
 from .subjects import cutouts, empty_picture
-from .world import SUBJECTS
+from .world import CUSTOM, WORDLESS_SUBJECTS
 
 _MOST = 1 << 30  # bytes of a file of weights
 
@@ -42,21 +43,23 @@ class ToyBench:
 
 
 def open_bench(residuals: Path | None = None, assets: Path = TOYWORLD, device: torch.device | str = "cpu") -> ToyBench:
-    """The shipped model and judge.
+    """A model of the toy world and the shipped judge.
 
-    residuals: folder of NAME.safetensors; by default the shipped ones. A subject whose file is missing has none.
-    Raises Cones2Error for a file that cannot be read.
+    residuals: folder of NAME.safetensors; by default the model's own, in assets/residuals. A subject whose
+    file is missing has none. Raises Cones2Error for a file that cannot be read.
     """
     model = load_model(assets, device=device)
     model.unet.to(memory_format=torch.channels_last)  # a tenth faster; the same memory format always: the same bits
-    material = Material(model, read_residuals(residuals or assets / "residuals"), _cut_out, _background)
-    return ToyBench(material, load_detector(assets / "detector.safetensors"))
+    own = read_residuals(residuals) if residuals else _found_residuals(assets / "residuals")
+    material = Material(model, own, _oracles(model.width), _cut_out, _background)
+    return ToyBench(material, load_detector(TOYWORLD / "detector.safetensors"))
 
 
 def weights_digest(residuals: Path | None = None, assets: Path = TOYWORLD) -> str:
     """16 hexadecimal digits that are others when the model, the judge or a residual is another."""
     digest = hashlib.blake2b(digest_size=8)
-    own = sorted(path for path in assets.rglob("*.safetensors") if path.parent.name != "residuals")
+    judge = TOYWORLD / "detector.safetensors"
+    own = [judge, *sorted(p for p in assets.glob("*/*.safetensors") if p.parent.name != "residuals")]
     for path in [*own, *sorted((residuals or assets / "residuals").glob("*.safetensors"))]:
         digest.update(path.name.encode() + read_limited(path, _MOST, "weights file"))
     return digest.hexdigest()
@@ -64,13 +67,23 @@ def weights_digest(residuals: Path | None = None, assets: Path = TOYWORLD) -> st
 
 def read_residuals(folder: Path) -> dict[str, Residual]:
     """The residuals NAME.safetensors of the custom subjects in a folder. Raises ResidualError when it has none."""
-    paths = {name: folder / f"{name}.safetensors" for name in SUBJECTS}
-    found = {name: load_residual(path, SUBJECTS[name].kind) for name, path in paths.items() if path.is_file()}
+    found = _found_residuals(folder)
     if not found:
         raise ResidualError(
-            f"{shown_path(folder)} has no residual of a custom subject, such as {next(iter(SUBJECTS))}.safetensors"
+            f"{shown_path(folder)} has no residual of a custom subject, such as {next(iter(CUSTOM))}.safetensors"
         )
     return found
+
+
+def _found_residuals(folder: Path) -> dict[str, Residual]:
+    paths = {name: folder / f"{name}.safetensors" for name in CUSTOM}
+    return {name: load_residual(path, CUSTOM[name].kind) for name, path in paths.items() if path.is_file()}
+
+
+def _oracles(width: int) -> dict[str, Residual]:
+    return {
+        name: make_residual(look.kind, wordless_rows(look, width)[None]) for name, look in WORDLESS_SUBJECTS.items()
+    }
 
 
 def _cut_out(name: str, case: Case) -> CutOut:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import random
+import zlib
+from functools import lru_cache
 
-from .world import BACKGROUNDS, Scene, Thing
+import torch
+import torch.nn.functional as F
+
+from .world import BACKGROUNDS, Look, Scene, Thing
 
 PLACE = dict(
     zip(
@@ -29,17 +34,20 @@ OPENINGS = (
     "a close-up photo of", "a bright photo of", "a good photo of", "a rendition of",
     "a picture of", "an image of", "",
 )  # fmt: skip
+WORDLESS_NORM = 8.0  # of a direction without words; a row has 14
 FILLERS = ("clean", "dirty", "cool", "nice", "weird", "small", "large")
 
 
 def look_words(thing: Thing, rng: random.Random) -> list[str]:
     """Adjectives for an object: everything ("white striped red"), or only a part."""
     look, part = thing.look, rng.random()
+    if look.dots is not None:
+        return [look.color]
     if look.stripes is None:
         return [look.color] if part < 0.85 else ["plain"]
-    if part < 0.55:
+    if part < 0.7:
         return [look.stripes, "striped", look.color]
-    return [look.color] if part < 0.75 else ["striped", look.color]
+    return [look.color] if part < 0.85 else ["striped", look.color]
 
 
 def phrase(thing: Thing, rng: random.Random, described: float) -> str:
@@ -57,11 +65,40 @@ def joined(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
-def caption(scene: Scene, rng: random.Random, described: float = 0.6, placed: float = 0.8) -> str:
+def _of_background(background: str, rng: random.Random) -> str:
+    """A caption of a scene without objects: "a photo of the forest", "a photo in the forest"."""
+    opening = rng.choice([o for o in OPENINGS if o])
+    if rng.random() < 0.5:
+        return f"{opening} the {PLACE[background].split()[-1]}"
+    return f"{opening.removesuffix(' of')} {PLACE[background]}"
+
+
+def caption(scene: Scene, rng: random.Random, described: float = 0.7, placed: float = 0.8) -> str:
     """A caption naming every object of the scene in random order, and often the background."""
+    if not scene.things:
+        return _of_background(scene.background, rng)
     things = rng.sample(scene.things, len(scene.things))
     parts = [phrase(t, rng, described) for t in things]
     text = joined(parts) if rng.random() < 0.7 else " and ".join(parts)
     opening = rng.choice(OPENINGS) if rng.random() < 0.6 else "a photo of"
     place = PLACE[scene.background] if rng.random() < placed else ""
     return " ".join(filter(None, (opening, text, place)))
+
+
+@lru_cache(maxsize=64)
+def _direction(name: str, width: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    direction = torch.randn(width, generator=generator)
+    return F.normalize(direction, dim=0) * WORDLESS_NORM
+
+
+def wordless_rows(look: Look, width: int) -> torch.Tensor:
+    """What a noun's row gains for the parts of a look that no words can say: [width].
+
+    The denoiser was taught these directions beside the text encoder's own rows, as Stable
+    Diffusion's space of rows holds looks that have no name. No caption leads there; a residual
+    can.
+    """
+    parts = {"badge": look.badge, "dots": look.dots}
+    names = [f"{part} {color}" for part, color in parts.items() if color is not None]
+    return sum((_direction(name, width) for name in names), torch.zeros(width))

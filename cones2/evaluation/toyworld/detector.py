@@ -5,6 +5,7 @@ It is trained on renderings alone and never sees the denoiser (tools/toyworld/de
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,16 @@ from torch import nn
 from .world import CLASSES, COLORS, Look
 
 GRID = 32  # cells per side
-SMALLEST = 18  # cells of one class that count as an object
-HEADS = {"kind": len(CLASSES) + 1, "color": len(COLORS), "striped": 2, "stripes": len(COLORS)}
+SMALLEST = 15  # cells of one class that count as an object: half of what the smallest one covers
+FRAGMENT = 0.25  # of the largest class in a connected part: smaller classes there are misread pieces of it
+PATTERNS = ("plain", "striped", "dotted")
+HEADS = {
+    "kind": len(CLASSES) + 1,  # 0 is background
+    "color": len(COLORS),
+    "pattern": len(PATTERNS),
+    "second": len(COLORS),  # of the stripes or dots
+    "badge": len(COLORS) + 1,  # 0 is none
+}
 
 
 def _block(inner: int, outer: int, stride: int = 1) -> nn.Sequential:
@@ -30,12 +39,12 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fine = nn.Sequential(_block(3, 24, 2), _block(24, 32))
+        self.fine = nn.Sequential(_block(3, 32, 2), _block(32, 32))
         self.middle = nn.Sequential(_block(32, 64, 2), _block(64, 64))
         self.coarse = nn.Sequential(_block(64, 96, 2), _block(96, 96), _block(96, 96))
         self.merge_middle = _block(160, 64)
-        self.merge_fine = nn.Sequential(_block(96, 40), _block(40, 40))
-        self.head = nn.Conv2d(40, sum(HEADS.values()), 1)
+        self.merge_fine = nn.Sequential(_block(96, 48), _block(48, 48))
+        self.head = nn.Conv2d(48, sum(HEADS.values()), 1)
 
     def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
         fine = self.fine(pictures * 2 - 1)
@@ -61,17 +70,62 @@ class Found:
         return bool(mask[int(self.y * height), int(self.x * width)])
 
 
-def _look(kind: int, logits: dict[str, torch.Tensor], row: int, cells: torch.Tensor) -> Look:
-    votes = {k: int(v[row][:, cells].softmax(0).mean(1).argmax()) for k, v in logits.items() if k != "kind"}
-    stripes = COLORS[votes["stripes"]] if votes["striped"] else None
-    return Look(CLASSES[kind], COLORS[votes["color"]], stripes)
+def voted_look(kind: str, votes: Mapping[str, torch.Tensor]) -> Look:
+    """The look of an object from its cells' mean probabilities under each head.
+
+    Color and second color are voted jointly, so that they differ.
+    """
+    pattern = PATTERNS[int(votes["pattern"].argmax())]
+    badge = int(votes["badge"].argmax())
+    kept = COLORS[badge - 1] if badge else None
+    if pattern == "plain":
+        return Look(kind, COLORS[int(votes["color"].argmax())], badge=kept)
+    joint = torch.outer(votes["color"], votes["second"]).fill_diagonal_(0)
+    first, second = (COLORS[index] for index in divmod(int(joint.argmax()), len(COLORS)))
+    return Look(kind, first, second, kept) if pattern == "striped" else Look(kind, first, badge=kept, dots=second)
+
+
+def _look(kind: int, logits: Mapping[str, torch.Tensor], row: int, cells: torch.Tensor) -> Look:
+    votes = {name: values[row][:, cells].softmax(0).mean(1) for name, values in logits.items() if name != "kind"}
+    return voted_look(CLASSES[kind], votes)
+
+
+def parts(foreground: torch.Tensor) -> torch.Tensor:
+    """Connected parts of masks [B, h, w]: the same positive number on every cell of a part, 0 elsewhere."""
+    inside = foreground[:, None].float()
+    cells = torch.arange(1, inside[0].numel() + 1, dtype=torch.float32, device=inside.device)
+    marks = cells.view_as(inside[:1]) * inside
+    while True:
+        grown = F.max_pool2d(marks, 3, 1, 1) * inside
+        if torch.equal(grown, marks):
+            return marks[:, 0].long()
+        marks = grown
+
+
+def without_fragments(owner: torch.Tensor) -> torch.Tensor:
+    """Classes per cell [B, h, w] (0 is background) where a part's small classes have become its largest one.
+
+    A part is one object, or objects that touch; a class with less than `FRAGMENT` of the cells of
+    the part's largest class is a misread piece of that.
+    """
+    merged = owner.clone()
+    marks = parts(owner > 0)
+    for row in range(len(owner)):
+        for mark in sorted(set(marks[row].flatten().tolist())):
+            part = marks[row] == mark
+            counts = owner[row][part].bincount(minlength=len(CLASSES) + 1)
+            if mark and counts.count_nonzero() > 1:
+                largest = int(counts.argmax())
+                fragment = counts < FRAGMENT * counts[largest]
+                merged[row][part & fragment[owner[row]]] = largest
+    return merged
 
 
 @torch.no_grad()
 def detect(detector: Detector, pictures: torch.Tensor) -> list[dict[str, Found]]:
     """For every picture, the classes present and how each looks."""
     logits = detector(pictures)
-    owner = logits["kind"].argmax(1)
+    owner = without_fragments(logits["kind"].argmax(1))
     results = []
     for row in range(len(pictures)):
         found = {}

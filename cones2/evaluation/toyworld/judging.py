@@ -11,8 +11,9 @@ from torch import Tensor
 from ...layout.regions import Box
 from ..cases import Case, Place, Subject
 from ..scores import Seen, Verdict
+from ..variety import silhouette
 from .detector import Detector, Found, detect
-from .world import BACKGROUNDS, GROUND, SUBJECTS
+from .world import BACKGROUNDS, CUSTOM, GROUND
 
 Sight = Mapping[str, Found]  # class → what the detector found of it in one picture
 
@@ -47,15 +48,16 @@ def _seen(thing: Found | None, subject: Subject, subjects: Sequence[Subject]) ->
         in_place=subject.place is None or inside(thing, subject.place),
         overlap=0.0 if subject.place is None else overlap(thing, subject.place),
         own=shown == own,
-        exact=thing.look == SUBJECTS.get(subject.name),
+        exact=thing.look == CUSTOM.get(subject.name),
         foreign=bool(own) and bool(strange),
         leaked=tuple(other.name for other in subjects if other is not subject and strange & _colors(other.name)),
+        silhouette=silhouette(thing.cells),
     )
 
 
 def _colors(name: str) -> frozenset[str]:
     """The colors of a custom subject; none for a subject that is any of its kind."""
-    return SUBJECTS[name].colors if name else frozenset()
+    return CUSTOM[name].colors if name else frozenset()
 
 
 def inside(thing: Found, place: Place) -> bool:

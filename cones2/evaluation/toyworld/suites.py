@@ -3,51 +3,54 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..cases import Case, Subject, Suite, moved_on, places
-from ..choices import Shape
+from ..choices import Looks, Shape
 from .captions import PLACE, joined
-from .world import BACKGROUNDS, SIZE, SUBJECTS
+from .world import BACKGROUNDS, CUSTOM, SIZE, SUBJECTS, WORDLESS_SUBJECTS, Look
 
 OPENINGS = ("a photo of", "a picture of", "an image of", "a rendition of", "the photo of", "a good photo of")
 DETERMINERS = ("a", "a", "the", "one")
 
+_SUBJECTS: Mapping[Looks, Mapping[str, Look]] = {"sayable": SUBJECTS, "wordless": WORDLESS_SUBJECTS, "all": CUSTOM}
 
-def toy_suite(subjects: int, shape: Shape, count: int, seed: int) -> Suite:
+
+def toy_suite(subjects: int, shape: Shape, count: int, seed: int, looks: Looks = "sayable") -> Suite:
     """`count` scenes of so many subjects in regions of one shape; "swapped" are the scenes of "boxes" moved on by one.
 
     The first scenes of a longer suite are those of a shorter one.
     """
     layouts: Shape = "boxes" if shape == "swapped" else shape
-    rng = random.Random(f"toy world, {subjects} {layouts}, {seed}")
-    cases = tuple(_case(f"{index:04}", subjects, layouts, rng) for index in range(count))
-    return Suite(f"{subjects}_{shape}", tuple(map(moved_on, cases)) if shape == "swapped" else cases)
+    kind = "" if looks == "sayable" else f"_{looks}"
+    rng = random.Random(f"toy world, {subjects} {layouts}{kind}, {seed}")
+    cases = tuple(_case(f"{index:04}", subjects, layouts, rng, _SUBJECTS[looks]) for index in range(count))
+    return Suite(f"{subjects}_{shape}{kind}", tuple(map(moved_on, cases)) if shape == "swapped" else cases)
 
 
 def described(name: str) -> str:
-    """A subject's look in words: "white striped blue dog"."""
-    look = SUBJECTS[name]
+    """A subject's look in words, as far as captions tell it: "white striped blue dog"."""
+    look = CUSTOM[name]
     return " ".join([*([look.stripes, "striped"] if look.stripes else []), look.color, look.kind])
 
 
-def _case(name: str, count: int, shape: Shape, rng: random.Random) -> Case:
-    chosen = _different_kinds(count, rng)
+def _case(name: str, count: int, shape: Shape, rng: random.Random, looks: Mapping[str, Look]) -> Case:
+    chosen = _different_kinds(count, rng, looks)
     background, opening = rng.choice(BACKGROUNDS), rng.choice(OPENINGS)
     parts = [f"{rng.choice(DETERMINERS)} {{}}" for _ in chosen]
     listed = joined(parts) if rng.random() < 0.6 else " and ".join(parts)
     masks = places(shape, count, rng, SIZE)
     subjects = tuple(
-        Subject(SUBJECTS[one].kind, one, described(one), mask) for one, mask in zip(chosen, masks, strict=True)
+        Subject(looks[one].kind, one, described(one), mask) for one, mask in zip(chosen, masks, strict=True)
     )
     setting = PLACE[background]
     seed = rng.randrange(2**31)
     return Case(name, f"{opening} {listed} {setting}", opening, setting, background, subjects, seed)
 
 
-def _different_kinds(count: int, rng: random.Random) -> Sequence[str]:
+def _different_kinds(count: int, rng: random.Random, looks: Mapping[str, Look]) -> Sequence[str]:
     """So many subjects, no two of one class."""
     chosen: dict[str, str] = {}
-    for name in rng.sample(list(SUBJECTS), len(SUBJECTS)):
-        chosen.setdefault(SUBJECTS[name].kind, name)
+    for name in rng.sample(list(looks), len(looks)):
+        chosen.setdefault(looks[name].kind, name)
     return list(chosen.values())[:count]

@@ -1,4 +1,4 @@
-"""The toy world: scenes of one to three bold objects, and how a scene becomes a picture."""
+"""The toy world: scenes of up to six bold objects, and how a scene becomes a picture."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from .places import MOST as MOST
+from .places import SIZE as SIZE
+from .places import random_sides, random_squares
 from .shapes import SHAPES, bank
 
-SIZE = 64  # pixels of a picture's side
 OVERSAMPLE = 2
 CLASSES = tuple(SHAPES)
 PALETTE = {
@@ -35,26 +37,43 @@ GROUND = (
     ((150, 205, 225), (105, 175, 70)),
 )
 STRIPE = 1.0  # period of the stripes; an object spans 2
-# Side of an object in pixels, by the number of objects in the scene.
-SIDES = {1: (28.0, 42.0), 2: (25.0, 31.0), 3: (22.0, 26.0)}
-COUNT_WEIGHTS = (0.2, 0.4, 0.4)
+DOT = 0.8  # period of the dots
+DOT_RADIUS = 0.26
+BADGE_RADIUS = 0.36  # of a badge's disk, its dark rim included
+# How often a scene has 0, 1, … 6 objects.
+COUNT_WEIGHTS = (0.04, 0.12, 0.2, 0.2, 0.2, 0.1, 0.14)
+PHOTO_SIDES = (28.0, 42.0)  # of a custom subject in its photos
+CLOSE_SHARE = 0.3  # of the scenes may have objects that touch
+CLOSE_OVERLAP = 1.0  # pixels by which their squares may overlap
+STRIPED_SHARE, DOTTED_SHARE, BADGE_SHARE = 0.4, 0.06, 0.12
 
 
 @dataclass(frozen=True)
 class Look:
-    """Appearance of an object: its class, its color, and the color of its stripes if any."""
+    """Appearance of an object: its class, its color, and the color of its stripes if any.
+
+    `badge` is the color of a disk on its middle and `dots` that of dots, which an object has
+    instead of stripes. No caption ever tells these two.
+    """
 
     kind: str
     color: str
     stripes: str | None = None
+    badge: str | None = None
+    dots: str | None = None
 
     @property
     def colors(self) -> frozenset[str]:
-        """Its one or two colors, whichever is the stripes'."""
-        return frozenset(filter(None, (self.color, self.stripes)))
+        """All its colors, whichever part has them."""
+        return frozenset(filter(None, (self.color, self.stripes, self.badge, self.dots)))
+
+    @property
+    def sayable(self) -> Look:
+        """The part of the look that words can say."""
+        return Look(self.kind, self.color, self.stripes)
 
 
-# Looks kept out of training: the custom subjects.
+# Looks kept out of training: the custom subjects that words can describe.
 SUBJECTS = {
     "purple_yellow_mug": Look("mug", "purple", "yellow"),
     "blue_white_dog": Look("dog", "blue", "white"),
@@ -65,7 +84,17 @@ SUBJECTS = {
     "purple_white_star": Look("star", "purple", "white"),
     "blue_yellow_tree": Look("tree", "blue", "yellow"),
 }
-HELD_OUT = frozenset(SUBJECTS.values())
+# The same for looks that no words can say: a badge or dots.
+WORDLESS_SUBJECTS = {
+    "mug_with_badge": Look("mug", "white", badge="purple"),
+    "dog_with_badge": Look("dog", "yellow", badge="red"),
+    "house_with_badge": Look("house", "yellow", "green", badge="purple"),
+    "dotted_ball": Look("ball", "white", dots="blue"),
+    "dotted_fish": Look("fish", "purple", dots="yellow"),
+    "tree_with_badge": Look("tree", "white", "blue", badge="yellow"),
+}
+CUSTOM = SUBJECTS | WORDLESS_SUBJECTS
+HELD_OUT = frozenset(CUSTOM.values())
 
 
 @dataclass(frozen=True)
@@ -96,41 +125,47 @@ class Scene:
     things: tuple[Thing, ...]
 
 
-def random_look(rng: random.Random, kind: str, striped: float = 0.35) -> Look:
-    """A look that no custom subject has."""
+def random_look(rng: random.Random, kind: str, striped: float = STRIPED_SHARE) -> Look:
+    """A look that no custom subject has, sometimes with what words cannot say."""
     while True:
-        color = rng.choice(COLORS)
-        other = rng.choice([c for c in COLORS if c != color])
-        look = Look(kind, color, other if rng.random() < striped else None)
-        if look not in HELD_OUT:
+        color, stripes, dots, badge = rng.sample(COLORS, 4)
+        pattern = rng.random()
+        look = Look(
+            kind,
+            color,
+            stripes if pattern < striped else None,
+            badge if rng.random() < BADGE_SHARE else None,
+            dots if striped <= pattern < striped + DOTTED_SHARE else None,
+        )
+        if look not in HELD_OUT and look.sayable not in HELD_OUT:
             return look
 
 
-def _placed(rng: random.Random, count: int) -> list[tuple[float, float, float]]:
-    """Centers and sides of `count` squares that do not overlap."""
-    low, high = SIDES[count]
-    while True:
-        squares: list[tuple[float, float, float]] = []
-        for _ in range(60):
-            side = rng.uniform(low, high)
-            x, y = (rng.uniform(side / 2 + 1, SIZE - side / 2 - 1) for _ in range(2))
-            if all(max(abs(x - u), abs(y - v)) > (side + s) / 2 for u, v, s in squares):
-                squares.append((x, y, side))
-            if len(squares) == count:
-                return squares
+def random_things(rng: random.Random, looks: Sequence[Look]) -> tuple[Thing, ...]:
+    """Objects of these looks, anywhere in the picture."""
+    overlap = CLOSE_OVERLAP if rng.random() < CLOSE_SHARE else 0.0
+    squares = random_squares(rng, random_sides(rng, len(looks)), overlap)
+    rng.shuffle(squares)
+    return tuple(Thing(look, x, y, side, rng.gauss(0, 0.06)) for look, (x, y, side) in zip(looks, squares, strict=True))
+
+
+def _on_ground(rng: random.Random, background: str, things: tuple[Thing, ...]) -> Scene:
+    return Scene(background, rng.uniform(0.3, 0.6), rng.uniform(0, 2 * math.pi), things)
 
 
 def random_scene(rng: random.Random, looks: Sequence[Look] | None = None, background: str | None = None) -> Scene:
-    """A scene with the given looks, or with one to three random objects of different classes."""
+    """A scene with the given looks, or with up to six random objects of different classes."""
     if looks is None:
-        count = rng.choices((1, 2, 3), COUNT_WEIGHTS)[0]
+        count = rng.choices(range(MOST + 1), COUNT_WEIGHTS)[0]
         looks = [random_look(rng, kind) for kind in rng.sample(CLASSES, count)]
-    things = tuple(
-        Thing(look, x, y, side, rng.gauss(0, 0.06))
-        for look, (x, y, side) in zip(looks, _placed(rng, len(looks)), strict=True)
-    )
-    background = background or rng.choice(BACKGROUNDS)
-    return Scene(background, rng.uniform(0.3, 0.6), rng.uniform(0, 2 * math.pi), things)
+    things = random_things(rng, looks)
+    return _on_ground(rng, background or rng.choice(BACKGROUNDS), things)
+
+
+def photo_scene(rng: random.Random, look: Look, background: str) -> Scene:
+    """A photo of a custom subject: it alone, and large."""
+    x, y, side = random_squares(rng, [rng.uniform(*PHOTO_SIDES)])[0]
+    return _on_ground(rng, background, (Thing(look, x, y, side, rng.gauss(0, 0.06)),))
 
 
 def _column(values: Sequence[float]) -> torch.Tensor:
@@ -159,8 +194,8 @@ def _backgrounds(scenes: Sequence[Scene]) -> torch.Tensor:
     return upper * (1 - below) + lower * below
 
 
-def _object_masks(things: Sequence[Thing]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The shape bank sampled for each object [B, 6, N, N], and how much stripe [B, 1, N, N]."""
+def _object_masks(things: Sequence[Thing]) -> tuple[torch.Tensor, ...]:
+    """For each object the shape bank sampled [B, 6, N, N]; and its own coordinates u, v [B, N, N]."""
     y, x = _grid()
     half = _column([t.side / 2 for t in things])
     dx = (x - _column([t.x for t in things])) / half
@@ -170,19 +205,43 @@ def _object_masks(things: Sequence[Thing]) -> tuple[torch.Tensor, torch.Tensor]:
     v = torch.cos(tilt) * dy - torch.sin(tilt) * dx
     shapes = bank()[[CLASSES.index(t.look.kind) for t in things]]
     masks = F.grid_sample(shapes, torch.stack([u, v], -1), align_corners=False)
+    return masks, u, v
+
+
+def _second_color(things: Sequence[Thing], u: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How much stripe or dot there is [B, 1, N, N], and in which color [B, 3, 1, 1]."""
     stripe = torch.sigmoid(10 * torch.sin(2 * math.pi * v / STRIPE))
-    return masks, stripe[:, None]
+    du, dv = ((w / DOT - (w / DOT).round()) * DOT for w in (u, v))
+    dot = torch.sigmoid(30 * (DOT_RADIUS - torch.hypot(du, dv)))
+    dotted = torch.tensor([t.look.dots is not None for t in things]).view(-1, 1, 1)
+    colors = [PALETTE[t.look.stripes or t.look.dots or t.look.color] for t in things]
+    return torch.where(dotted, dot, stripe)[:, None], _rgb(colors)
+
+
+def _with_badges(
+    picture: torch.Tensor, things: Sequence[Thing], distance: torch.Tensor, inside: torch.Tensor
+) -> torch.Tensor:
+    """The pictures with a rimmed disk on the middle of each object that has a badge.
+
+    distance: from an object's middle, inside: its silhouette; [B, N, N].
+    """
+    inside = inside * _column([t.look.badge is not None for t in things])
+    rim, disk = (inside * torch.sigmoid(30 * (r - distance)) for r in (BADGE_RADIUS, BADGE_RADIUS * 0.75))
+    color = _rgb([PALETTE[t.look.badge or t.look.color] for t in things])
+    picture = picture * (1 - rim[:, None]) + 0.1 * rim[:, None]
+    return picture * (1 - disk[:, None]) + color * disk[:, None]
 
 
 def _painted(picture: torch.Tensor, things: Sequence[Thing]) -> tuple[torch.Tensor, torch.Tensor]:
     """Each picture with its object on top, and the object's silhouette [B, N, N] as booleans."""
-    masks, stripe = _object_masks(things)
+    masks, u, v = _object_masks(things)
     first = _rgb([PALETTE[t.look.color] for t in things])
-    second = _rgb([PALETTE[t.look.stripes or t.look.color] for t in things])
+    share, second = _second_color(things, u, v)
     body, outline, alpha = (masks[:, k : k + 1] for k in range(3))
     picture = picture * (1 - outline) + 0.1 * outline
-    picture = picture * (1 - body) + body * (first * (1 - stripe) + second * stripe)
-    return picture * (1 - alpha) + masks[:, 3:] * alpha, outline[:, 0] > 0.5
+    picture = picture * (1 - body) + body * (first * (1 - share) + second * share)
+    picture = picture * (1 - alpha) + masks[:, 3:] * alpha
+    return _with_badges(picture, things, torch.hypot(u, v), outline[:, 0]), outline[:, 0] > 0.5
 
 
 def render(scenes: Sequence[Scene]) -> tuple[torch.Tensor, torch.Tensor]:

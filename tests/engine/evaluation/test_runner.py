@@ -118,7 +118,7 @@ def test_work_is_shared_by_its_cost() -> None:
 def test_the_report_has_each_arm_of_each_suite(tmp_path: Path) -> None:
     run(Bench(), jobs(ARMS, SUITES), Results(tmp_path))
     text = write_report(Results(tmp_path), (*ARMS, parse_arm("couple")), SUITES, {"n": 5})
-    assert "| both | 5 | 48 | 1.00 [0.72, 1.00] | 0.00 [0.00, 0.28] |" in text
+    assert "| both | 5 | 48 | 1.00 [0.72, 1.00] | 1.00 [0.57, 1.00] | 0.00 [0.00, 0.28] |" in text
     assert "| couple | 0 | 0 | – |" in text
     assert "Do not quote this ranking" in text
     rows = json.loads((tmp_path / "report.json").read_text())["rows"]

@@ -187,8 +187,9 @@ def own_recipe(method: str) -> dict:
     training = scenes.module("nodes.host.train")
     widgets = hostkit.defaults(hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"])
     names = ("steps", "learning_rate", "batch_size", "accumulation", "seed")
-    config = training.recipe("float32", method=method, subject="dog", **{name: widgets[name] for name in names})
-    recipe = scenes.module("cones2.training.config").default_config(method, "dog")
+    config = training.settings_of("float32", method=method, subject="dog", **{name: widgets[name] for name in names})
+    config_module = scenes.module("cones2.training.config")
+    recipe = config_module.recipe_config("paper" if method == "paper" else config_module.DEFAULT_RECIPE, "dog")
     alike = ("steps", "learning_rate", "schedule", "weight_decay", "held_out", "patience")
     return {
         "same": all(getattr(config, name) == getattr(recipe, name) for name in alike),
