@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .layout.regions import Layout as Layout
     from .layout.regions import layout_from_boxes as layout_from_boxes
     from .layout.regions import layout_from_masks as layout_from_masks
+    from .presets import PRESETS as PRESETS
     from .prompt.claims import locate_subjects as locate_subjects
     from .rules import GuidanceSettings as GuidanceSettings
     from .sampling.settings import SamplingSettings as SamplingSettings
@@ -52,6 +53,7 @@ _HOMES = {
     "LayoutError": "errors",
     "ModelError": "errors",
     "PromptError": "errors",
+    "PRESETS": "presets",
     "Residual": "concepts.residual",
     "ResidualError": "errors",
     "SamplingSettings": "sampling.settings",

@@ -8,6 +8,8 @@ from comfy_api.latest import io
 
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ..cones2.layout.regions import Layout
+from ..cones2.presets import AS_SET
+from ..cones2.rules import GuidanceSettings
 from .host.attention.hooks import install
 from .host.bound_layout import Window
 from .host.conditioning import Conditioning, guide_conditioning
@@ -16,6 +18,7 @@ from .host.sockets import CATEGORY
 from .inputs import (
     PLACING,
     check_numbers,
+    chosen_preset,
     guidance_weight_input,
     guided_steps_input,
     layout_input,
@@ -24,6 +27,7 @@ from .inputs import (
     outside_weight_input,
     photo_start_input,
     positive_input,
+    preset_input,
     start_vae_input,
 )
 
@@ -71,6 +75,7 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
                 outside_weight_input(),
                 photo_start_input(),
                 start_vae_input(),
+                preset_input("the numbers above (whether steps are repeated is up to Self Recurrence)"),
             ],
             outputs=[
                 io.Model.Output(
@@ -100,14 +105,15 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
         outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
         photo_start: float = 0.0,
         vae: VAE | None = None,
+        preset: str = AS_SET,
     ) -> io.NodeOutput:
         check_numbers(guidance_weight=guidance_weight, outside_weight=outside_weight)
         check_numbers(start_percent=start_percent, end_percent=end_percent, photo_start=photo_start)
-        photos = photo_start_of(photo_start, vae)
+        guidance = GuidanceSettings(guidance_weight, outside_weight, negative_mode)
         window = Window(start_percent, end_percent, None if guided_steps < 0 else guided_steps)
-        guided = guide_conditioning(
-            conditioning, layout, guidance_weight, window, negative_mode, outside_weight, photos
-        )
+        if chosen := chosen_preset(preset):
+            guidance, window = chosen.guidance, Window(share=chosen.guided)
+        guided = guide_conditioning(conditioning, layout, guidance, window, photo_start_of(photo_start, vae))
         return io.NodeOutput(install(model), guided)
 
 

@@ -13,6 +13,7 @@ from ..cones2.errors import Cones2Error
 from ..cones2.guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT
 from ..cones2.layout.regions import DEFAULT_WEIGHT
+from ..cones2.presets import AS_SET, PRESETS, Preset, find_preset, preset_lines
 from ..cones2.ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PHOTO_START, REGION_WEIGHT, STEPS
 from .host.sockets import LayoutSocket
 
@@ -124,6 +125,21 @@ def photo_start_input() -> io.Float.Input:
 
 def start_vae_input() -> io.Vae.Input:
     return io.Vae.Input("vae", optional=True, tooltip="Encodes the photos. Only photo_start needs it.")
+
+
+def preset_input(instead_of: str) -> io.Combo.Input:
+    return io.Combo.Input(
+        "preset",
+        options=[AS_SET, *PRESETS],
+        default=AS_SET,
+        optional=True,
+        tooltip=f'Known numbers instead of {instead_of}; "{AS_SET}" takes those.\n{preset_lines()}',
+    )
+
+
+def chosen_preset(name: str) -> Preset | None:
+    """The preset of a widget's value; None where the other widgets count. Raises Cones2Error for an unknown name."""
+    return None if name == AS_SET else find_preset(name)
 
 
 def subjects_input(of: str) -> io.String.Input:

@@ -11,6 +11,8 @@ import nodes as host_nodes
 
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ..cones2.layout.regions import Layout
+from ..cones2.presets import AS_SET
+from ..cones2.rules import GuidanceSettings
 from .host.attention.hooks import install
 from .host.bound_layout import Window
 from .host.conditioning import Conditioning, guide_conditioning
@@ -20,6 +22,7 @@ from .host.sockets import CATEGORY
 from .inputs import (
     PLACING,
     check_numbers,
+    chosen_preset,
     guidance_weight_input,
     guided_steps_input,
     layout_input,
@@ -28,6 +31,7 @@ from .inputs import (
     outside_weight_input,
     photo_start_input,
     positive_input,
+    preset_input,
     scheduler_input,
     seed_input,
     start_vae_input,
@@ -125,6 +129,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                 outside_weight_input(),
                 photo_start_input(),
                 start_vae_input(),
+                preset_input("guidance_weight, guided_steps, recurrence, negative_mode and outside_weight"),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The denoised latents.")],
         )
@@ -150,12 +155,15 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
         photo_start: float = 0.0,
         vae: VAE | None = None,
+        preset: str = AS_SET,
     ) -> io.NodeOutput:
         check_numbers(cfg=cfg, denoise=denoise, guidance_weight=guidance_weight, outside_weight=outside_weight)
         check_numbers(photo_start=photo_start)
-        photos = photo_start_of(photo_start, vae)
+        guidance = GuidanceSettings(guidance_weight, outside_weight, negative_mode)
         window = Window(steps=None if guided_steps < 0 else guided_steps)
-        positive = guide_conditioning(positive, layout, guidance_weight, window, negative_mode, outside_weight, photos)
+        if chosen := chosen_preset(preset):
+            guidance, window, recurrence = chosen.guidance, Window(share=chosen.guided), chosen.recurrence
+        positive = guide_conditioning(positive, layout, guidance, window, photo_start_of(photo_start, vae))
         model = install(model)
         if recurrence:
             make_recurrent(model)

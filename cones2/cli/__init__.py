@@ -13,7 +13,7 @@ from ..errors import Cancelled, Cones2Error
 from ..messages import MESSAGE_LIMIT, shown
 from .config import add_config_parser
 from .evaluate import add_evaluate_parser
-from .output import say
+from .output import launched, mark, write_line
 from .parser import Parser
 from .residual import add_residual_parser
 from .sample import add_sample_parser
@@ -59,7 +59,7 @@ class _BesideBars(logging.StreamHandler):  # type: ignore[type-arg]
     """Log lines on stderr that leave a progress bar whole."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record), sys.stderr)
+        write_line(self.format(record), sys.stderr)
 
 
 class _SingleLine(logging.Formatter):
@@ -71,8 +71,9 @@ class _SingleLine(logging.Formatter):
 
 def _log_on_single_lines() -> None:
     handler = _BesideBars()
-    handler.setFormatter(_SingleLine("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    handler.setFormatter(_SingleLine(f"{mark()}%(levelname)s: %(message)s"))
+    level = logging.WARNING if launched().is_first else logging.ERROR  # others would warn of the same
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,13 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except Cones2Error as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{mark()}error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        print(
-            f'error: {error.name} is not installed: run pip install -e ".[cli]" in this pack\'s folder', file=sys.stderr
-        )
+        advice = 'run pip install -e ".[cli]" in this pack\'s folder'
+        print(f"{mark()}error: {error.name} is not installed: {advice}", file=sys.stderr)
         return 1
     except (Cancelled, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
+        print(f"{mark()}interrupted", file=sys.stderr)
         return 130

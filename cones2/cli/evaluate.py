@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..evaluation.choices import ARMS, DEFAULT_ARMS, LOOKS, MOST_SUBJECTS, SHAPES
+from ..evaluation.choices import ARMS, DEFAULT_ARMS, LISTS, LOOKS, MOST_SUBJECTS, SHAPES
+from ..presets import PRESETS
 from ..ranges import PICTURES, SEED, Range
 from .arguments import file_path, one_of, whole_in
 
@@ -18,7 +19,9 @@ Draw seeded scenes of the toy world's custom subjects in several ways (arms), le
 report.md, report.json and contact sheets. Stopped at any time, the same command goes on where it was.
 
 arms: {arms}
-An arm may change its numbers: "both,g=0.3,outside=-2,mode=others,guided=0.5,recurrence=off,steps=12,cfg=4".
+An arm may change its numbers: "both,g=0.3,outside=-2,mode=others,guided=0.5,recurrence=off,steps=12,cfg=4",
+or take a preset's: "both,preset={presets}".
+lists of arms: {lists}
 """
 _CONCEPT101 = """\
 Measure generated pictures as the field does for CustomConcept101. Models are read from your folders, never downloaded.
@@ -35,7 +38,7 @@ def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     toyworld = actions.add_parser(
         "toyworld",
         help="scenes of the toy world, drawn in several ways and judged",
-        description=_TOYWORLD.format(arms=", ".join(ARMS)),
+        description=_TOYWORLD.format(arms=", ".join(ARMS), lists=", ".join(LISTS), presets="|".join(PRESETS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_toyworld_flags(toyworld)
@@ -138,7 +141,7 @@ def _add_processes_flag(parser: argparse.ArgumentParser) -> None:
 
 def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
     """The flags as typed values. Raises ConfigError for an arm that cannot be read."""
-    from ..evaluation.arms import parse_arm
+    from ..evaluation.arms import parse_arms
     from .evaluation_run import EvaluateOptions
 
     return EvaluateOptions(
@@ -147,7 +150,7 @@ def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
         out=args.out,
         subjects=tuple(dict.fromkeys(args.subjects)),
         shapes=tuple(dict.fromkeys(args.shapes)),
-        arms=tuple(parse_arm(text) for text in dict.fromkeys(args.arms)),
+        arms=parse_arms(args.arms),
         residuals=args.residuals,
         model=args.model,
         device=args.device,

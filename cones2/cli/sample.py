@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigError
+from ..guidance.settings import DEFAULT_GUIDANCE
+from ..presets import PRESETS, preset_lines
 from ..ranges import (
     CFG,
     COLOR_TOLERANCE,
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _DTYPES = ("bfloat16", "float16", "float32")
 _PUBLISHED_RULES = ("cones2", "multi-concept")  # the keys of published.rules.PUBLISHED_RULES
+
+_Value = TypeVar("_Value")
 
 
 def add_sample_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -81,6 +85,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
     from .sampling_run import SampleOptions
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    preset = None if args.preset is None else PRESETS[args.preset]
     return SampleOptions(
         model=args.model,
         tokenizer=args.tokenizer,
@@ -93,11 +98,11 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         tolerance=DEFAULT_TOLERANCE if args.tolerance is None else args.tolerance,
         typed_positions=args.strict_positions,
         rules=PUBLISHED_RULES.get(args.published_rules, OUR_RULES),
-        guided_steps=args.guidance_steps,
-        guidance_weight=args.guidance_weight,
-        outside_weight=args.weight_negative,
-        outside_mode=args.negative_mode,
-        recurrence=not args.no_recurrence,
+        guided_steps=_given(args.guidance_steps, preset and preset.guided_steps(args.steps)),
+        guidance_weight=_given(args.guidance_weight, preset and preset.guidance.guidance_weight),
+        outside_weight=_given(args.weight_negative, preset and preset.guidance.outside_weight),
+        outside_mode=_given(args.negative_mode, (preset.guidance if preset else DEFAULT_GUIDANCE).outside_mode),
+        recurrence=_given(args.recurrence, preset.recurrence if preset else True),
         steps=args.steps,
         cfg=args.cfg,
         dynamic_cfg=args.dynamic_cfg,
@@ -109,6 +114,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         out=args.out,
         photo_start=args.photo_start,
         cutouts=tuple(parse_cutout(text) for text in args.cutout),
+        continues=args.continues,
     )
 
 
@@ -125,6 +131,11 @@ def _picture_size(args: argparse.Namespace) -> tuple[int | None, int | None]:
             *(height, width, width, height, width, height),
         )
     return height, width
+
+
+def _given(flag: _Value | None, otherwise: _Value) -> _Value:
+    """What a flag says, if it was given."""
+    return otherwise if flag is None else flag
 
 
 def _add_scene_flags(group: Any) -> None:
@@ -182,10 +193,20 @@ def _add_guidance_flags(group: Any) -> None:
     group.add_argument(
         "--negative-mode",
         choices=("outside", "others"),
-        default="outside",
         help="a subject is kept out of everything outside its region (default), or only out of other subjects' regions",
     )
-    group.add_argument("--no-recurrence", action="store_true", help="do each guided step once instead of twice")
+    group.add_argument(
+        "--recurrence",
+        action=argparse.BooleanOptionalAction,
+        help="do each guided step twice (default), or once with --no-recurrence",
+    )
+    group.add_argument(
+        "--preset",
+        type=one_of(PRESETS),
+        metavar="{" + ",".join(PRESETS) + "}",
+        help="what the flags above are when they are not given; also in place of a config's numbers. "
+        + preset_lines().replace("\n", "; ").replace("%", "%%"),
+    )
     group.add_argument(
         "--photo-start",
         type=number_in(PHOTO_START),
@@ -225,3 +246,9 @@ def _add_run_flags(group: Any) -> None:
     group.add_argument("--tokenizer", type=file_path, metavar="DIR", help="CLIP tokenizer for a single-file checkpoint")
     group.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="overrides what the model says")
     group.add_argument("--out", type=file_path, default=Path("outputs"), metavar="DIR", help="(default: %(default)s)")
+    group.add_argument(
+        "--continue",
+        dest="continues",
+        action="store_true",
+        help="leave out pictures that are there with the same settings; several processes (accelerate launch) do",
+    )

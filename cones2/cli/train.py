@@ -44,7 +44,8 @@ def add_train_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
         help="train many subjects from one YAML file",
         description="Train many subjects. CONFIG.yaml has `subjects`, a list of the flags of `train` by name "
         "(subject: dog, images: photos/dog, steps: 200 …), and `defaults` for all of them. Finished "
-        "subjects are skipped, interrupted ones continue; a table sums up.",
+        "subjects are skipped, interrupted ones continue; a table sums up. Under `accelerate launch` each process "
+        "trains whole subjects.",
     )
     every.add_argument("config", type=file_path, metavar="CONFIG.yaml")
     every.set_defaults(run=_train_all)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,8 +77,12 @@ class Models:
         return self.model
 
 
-def train_one(options: TrainOptions, models: Models) -> Outcome:
+def train_one(
+    options: TrainOptions, models: Models, start: Callable[[str | None], Processes] = start_processes
+) -> Outcome:
     """Train as the options say; the residual, CSV file, loss curve and previews go to their folder.
+
+    start: which processes train, given the device.
 
     An interrupt leaves a checkpoint and the residual so far as NAME.partial.safetensors.
     Raises Cones2Error for whatever is wrong before the first update.
@@ -88,7 +92,7 @@ def train_one(options: TrainOptions, models: Models) -> Outcome:
         path = shown_path(files.residual)
         raise ConfigError(f"{path} exists already: choose another --name or --out, or give --overwrite")
     photos = _photos(options)
-    processes = start_processes(options.device)
+    processes = start(options.device)
     if processes.is_main:
         check_folder(options.out)
     options = _with_precision(options, processes.device)
@@ -98,7 +102,7 @@ def train_one(options: TrainOptions, models: Models) -> Outcome:
         reason = _run(options, model, trainer, None).reason
         return Outcome(0 if reason in ("finished", "converged") else 1, reason)
     if trainer.step:
-        print(f"{shown(files.name)}: continues after step {trainer.step} of {trainer.config.steps}")
+        processes.say(f"{shown(files.name)}: continues after step {trainer.step} of {trainer.config.steps}")
     log = RunLog(files, trainer, options.tensorboard)
     try:
         result = _run(options, model, trainer, log)
@@ -107,7 +111,7 @@ def train_one(options: TrainOptions, models: Models) -> Outcome:
         outcome = _keep(files, result, residual, options.overwrite)  # before anything else that fills the disk
     finally:
         log.close()
-    print(outcome.message)
+    processes.say(outcome.message)
     return outcome
 
 

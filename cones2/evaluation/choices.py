@@ -17,4 +17,7 @@ ARMS = (
 )  # fmt: skip
 """The names of `arms.NAMED`."""
 
+LISTS = ("@grid", "@guided", "@peers")
+"""The names of `arms.LISTS`."""
+
 DEFAULT_ARMS = ("nothing", "residual", "layout", "both")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -27,7 +28,7 @@ class Material:
     """What arms draw with.
 
     residuals: by the subject's name. oracles: the same for what words cannot say of its look, where there is
-    something. cutouts: of a subject by name and case, for starts from photos.
+    something. cutouts: of a subject by name, out of each of its photos.
     background: the picture [3, H, W] in [0, 1] that a case's collage is pasted on: the photos are noised and
     sampled from there (SDEdit, arXiv 2108.01073), as a user would without any of this.
     """
@@ -35,7 +36,7 @@ class Material:
     model: DiffusersModel
     residuals: Mapping[str, Residual] = field(default_factory=dict)
     oracles: Mapping[str, Residual] = field(default_factory=dict)
-    cutouts: Callable[[str, Case], CutOut] | None = None
+    cutouts: Callable[[str], Sequence[CutOut]] | None = None
     background: Callable[[Case], Tensor] | None = None
 
 
@@ -90,9 +91,14 @@ def _photos(material: Material, arm: Arm, case: Case) -> tuple[PhotoPlace, ...]:
     """The cut-outs of a case's subjects, one of each, in their regions."""
     if material.cutouts is None:
         raise ConfigError(f'the arm "{arm.name}" needs cut-outs of the subjects\' photos, and there are none')
-    placed = [(material.cutouts(s.name, case), s.place) for s in case.subjects if isinstance(s.place, Tensor)]
     mirrored = arm.flip and case.seed % 2 == 1
-    return tuple(PhotoPlace((cut.flipped() if mirrored else cut,), place) for cut, place in placed)
+    places = []
+    for subject in case.subjects:
+        if isinstance(subject.place, Tensor):
+            photos = material.cutouts(subject.name)[: arm.photos]
+            cutout = random.Random(f"photo {subject.name} {case.seed}").choice(photos)
+            places.append(PhotoPlace((cutout.flipped() if mirrored else cutout,), subject.place))
+    return tuple(places)
 
 
 def _collage(material: Material, arm: Arm, cases: Sequence[Case]) -> Start:

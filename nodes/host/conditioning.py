@@ -13,10 +13,10 @@ from ...cones2.concepts.concept import changed_rows
 from ...cones2.concepts.fingerprint import from_other_encoder
 from ...cones2.concepts.residual import Residual, check_width
 from ...cones2.errors import PromptError
-from ...cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ...cones2.layout.regions import Layout
 from ...cones2.messages import shown
 from ...cones2.prompt.claims import locate_subjects, parse_phrase
+from ...cones2.rules import GuidanceSettings
 from .bound_layout import LAYOUT_KEY, PhotoStart, Window, bind_layout
 from .prompt_record import PROMPT_KEY, PromptRecord, check_known, occurs, prompt_record, read_prompt
 
@@ -35,10 +35,8 @@ Conditioning = Sequence[Entry]
 def guide_conditioning(
     conditioning: Conditioning,
     layout: Layout,
-    guidance_weight: float,
+    guidance: GuidanceSettings,
     window: Window,
-    outside_mode: OutsideMode,
-    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
     photos: PhotoStart | None = None,
 ) -> Conditioning:
     """The conditioning with the layout bound to the words of its prompts; an earlier layout is replaced.
@@ -47,9 +45,7 @@ def guide_conditioning(
     """
     records = [prompt_record(options) for _, options in conditioning]
     check_known(records, [parse_phrase(subject).come_from("layout") for subject in layout.subjects])
-    layouts = [
-        bind_layout(layout, record, guidance_weight, window, outside_mode, outside_weight, photos) for record in records
-    ]
+    layouts = [bind_layout(layout, record, guidance, window, photos) for record in records]
     return [
         _entry(cond, options, LAYOUT_KEY, bound) for (cond, options), bound in zip(conditioning, layouts, strict=True)
     ]

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from cones2.cli import build_parser, main
+from cones2.evaluation.arms import LISTS as NAMED_LISTS
 from cones2.evaluation.arms import NAMED
-from cones2.evaluation.choices import ARMS
+from cones2.evaluation.choices import ARMS, LISTS
 from cones2.published.rules import PUBLISHED_RULES
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +73,7 @@ def test_flags_may_still_be_shortened() -> None:
 
 
 def test_the_names_in_the_help_are_the_engines() -> None:
-    assert tuple(NAMED) == ARMS
+    assert tuple(NAMED) == ARMS and tuple(NAMED_LISTS) == LISTS
     with pytest.raises(SystemExit):
         build_parser().parse_args(["sample", "--model", "m", "--published-rules", "mine"])
     for name in PUBLISHED_RULES:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,27 @@ def test_a_picture_of_one_s_own_is_taken_with_any_residual_or_none(model: Path, 
     assert np.abs(pixels(folder) - with_own).max() > 0
     settings = read_settings(Image.open(folder / "out" / "picture_seed0.png"))
     assert settings["cutouts"] == [["Dog", str(folder / "rex.png")]]
+
+
+def test_the_subjects_of_a_config_start_from_photos_too(model: Path, folder: Path) -> None:
+    entry = {
+        "prompt": "a mug and a dog on the beach",
+        "residual_dict": {"rex": "photographed.safetensors"},
+        "subject_list": [["rex", 5]],
+        "color_context": {"255,0,0": ["dog", 2.5]},
+        "layout": "layout.png",
+    }
+    (folder / "guidance_config.json").write_text(json.dumps([entry]))
+    pictures = []
+    for number, flags in enumerate(
+        ([], ["--photo-start", "8"], ["--photo-start", "8", "--cutout", f"rex={folder / 'rex.png'}"])
+    ):
+        out = folder / str(number)
+        command = ["sample", "--model", str(model), "--config", str(folder / "guidance_config.json")]
+        assert main([*command, "--out", str(out), "--steps", "2", "--size", "64x64", *flags]) == 0
+        pictures.append(np.asarray(Image.open(out / "guidance_config_1_seed0.png")).astype(int))
+    for one, other in combinations(pictures, 2):
+        assert np.abs(one - other).max() > 0
 
 
 @pytest.mark.parametrize(

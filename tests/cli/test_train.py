@@ -214,7 +214,8 @@ def test_a_killed_run_continues_with_the_losses_of_an_uninterrupted_one(model, p
 
 def command(model, photos, out, *flags):
     quick = ["--resolution", "64", "--batch-size", "2", "--held-out", "4"]
-    base = ["-m", "cones2", "train", "--model", str(model), "--images", str(photos), "--subject", "dog"]
+    base = ["-m", "cones2", "train", "--recipe", "photos", "--model", str(model), "--images", str(photos)]
+    base += ["--subject", "dog"]
     return [sys.executable, *base, "--out", str(out), *quick, *flags]
 
 
@@ -232,9 +233,8 @@ def kill_when(arguments, table, rows):
 
 
 def write_yaml(folder, model, *subjects):
-    text = (
-        f"defaults: {{model: '{model}', out: out, resolution: 64, steps: 3, batch_size: 1, held_out: 0}}\nsubjects:\n"
-    )
+    numbers = "resolution: 64, steps: 3, batch_size: 1, held_out: 0, recipe: photos"
+    text = f"defaults: {{model: '{model}', out: out, {numbers}}}\nsubjects:\n"
     text += "".join(f"  - {subject}\n" for subject in subjects)
     (folder / "all.yaml").write_text(text)
     return ["train-all", str(folder / "all.yaml")]

@@ -36,6 +36,27 @@ def test_a_model_of_other_widths_is_trained_with_too(in_host: HostWorker, method
     assert found["applied"] == pytest.approx(found["norm"], rel=1e-3)
 
 
+def test_scenes_are_learned_with_the_demo_model(in_host: HostWorker) -> None:
+    found = in_host.training.trains_scenes()
+    assert found["changed"] == [] and len(found["losses"]) == 3 and all(map(math.isfinite, found["losses"]))
+    assert found["metadata"]["recipe"] == "scenes" and "attention_elsewhere_residual" in found["metadata"]
+    assert found["cutouts"] == 3 and found["left"] == [".csv", ".safetensors"]
+
+
+def test_an_interrupt_stops_the_class_pictures(in_host: HostWorker) -> None:
+    found = in_host.training.interrupts_class_pictures()
+    assert found == {"ended": "interrupted", "changed": [], "again": 3}
+
+
+def test_gradient_checkpointing_recomputes_the_layout_term_too(in_host: HostWorker) -> None:
+    plain, recomputed = (
+        in_host.training.trains_scenes(needs=("sd15_short",), name="sd15_short", checkpointing=on)
+        for on in (False, True)
+    )
+    assert recomputed["losses"] == pytest.approx(plain["losses"], rel=1e-4)
+    assert recomputed["changed"] == plain["changed"] == []
+
+
 def test_gradient_checkpointing_changes_nothing(in_host: HostWorker) -> None:
     plain, recomputed = (
         in_host.training.trains(needs=("sd15_short",), name="sd15_short", method="direct", checkpointing=on)

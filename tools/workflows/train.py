@@ -35,6 +35,10 @@ From three to six photos to a picture of your subject, in one graph.
 4. **Resolution** – 0 is the model's own: 512 for SD 1.x, 768 for SD 2.1, 1024 for SDXL. Less saves memory, and so does
    *gradient_checkpointing*.
 
+5. **Masks** – white where the subject is: right-click a photo, *Open in Mask Editor*, and connect its mask, or let the
+   host's *Remove Background* (or any segmentation node) make them: its mask goes to `masks` of *Train Residual*. Photos
+   with transparency need none. Without masks each photo counts as a whole, which is worse.
+
 **Queue once**: the residual (about 5 KB) is saved in `models/residuals` and used at once. As long as nothing changes it
 is not trained again, not even after a restart, so you can go on with prompts and seeds. A stopped run continues when it
 is queued again.

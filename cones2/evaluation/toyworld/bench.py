@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ...assets import TOYWORLD
-from ...concepts.cutout import CutOut
 from ...concepts.residual import Residual, make_residual
 from ...concepts.residual_file import load_residual
 from ...diffusers_models.loading import load_model
@@ -51,7 +49,7 @@ def open_bench(residuals: Path | None = None, assets: Path = TOYWORLD, device: t
     model = load_model(assets, device=device)
     model.unet.to(memory_format=torch.channels_last)  # a tenth faster; the same memory format always: the same bits
     own = read_residuals(residuals) if residuals else _found_residuals(assets / "residuals")
-    material = Material(model, own, _oracles(model.width), _cut_out, _background)
+    material = Material(model, own, _oracles(model.width), cutouts, _background)
     return ToyBench(material, load_detector(TOYWORLD / "detector.safetensors"))
 
 
@@ -84,11 +82,6 @@ def _oracles(width: int) -> dict[str, Residual]:
     return {
         name: make_residual(look.kind, wordless_rows(look, width)[None]) for name, look in WORDLESS_SUBJECTS.items()
     }
-
-
-def _cut_out(name: str, case: Case) -> CutOut:
-    """One of the subject's five photos, drawn by the case's seed."""
-    return random.Random(f"photo {name} {case.seed}").choice(cutouts(name))
 
 
 def _background(case: Case) -> Tensor:

@@ -45,6 +45,16 @@ def test_flipping_mirrors_the_cut_outs_of_every_second_picture(material: Materia
     assert torch.equal(flipped[1][0].cutouts[0].rgba, fixed[1][0].cutouts[0].rgba.flip(-1))
 
 
+def test_one_photo_is_the_same_in_every_picture_and_several_are_not(material: Material) -> None:
+    cases = [replace(case, subjects=case.subjects[:1]) for case in toy_suite(1, "boxes", 1, 9).cases * 8]
+    cases = [replace(case, seed=seed) for seed, case in enumerate(cases)]
+
+    def sizes(arm: str) -> set[tuple[int, ...]]:
+        return {tuple(scene_of(material, parse_arm(arm), case).photos[0].cutouts[0].rgba.shape) for case in cases}
+
+    assert len(sizes("photo,photos=1")) == 1 < len(sizes("photo"))
+
+
 def test_a_collage_that_is_hardly_noised_keeps_its_pixels_and_its_arm_needs_photos(material: Material) -> None:
     cases = toy_suite(2, "boxes", 2, 9).cases
     kept = draw(material, parse_arm("collage,denoise=0.1,steps=20"), cases)

@@ -1,6 +1,7 @@
 """Drivers for training: residuals from real photos on synthetic checkpoints."""
 
 import os
+import shutil
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -11,7 +12,7 @@ import comfy.utils
 import hostkit
 import scenes
 import torch
-from learning import changed, patchers, photos, state, train, train_anew, with_lora
+from learning import changed, patchers, photos, runs_folder, state, train, train_anew, with_lora
 
 
 def trains(name: str, method: str, checkpointing: bool = False) -> dict:
@@ -51,6 +52,40 @@ def trains_demo_model(method: str) -> dict:
 def trains_at(name: str, resolution: int) -> None:
     """Train at a resolution."""
     train_anew(name, resolution=resolution)
+
+
+def trains_scenes(name: str = "", checkpointing: bool = False) -> dict:
+    """As `trains`, with the recipe scenes, masks and a description; on the demo model where no name is given."""
+    parts = hostkit.checkpoint(name) if name else hostkit.run_node("Cones2LoadDemoModel")
+    before = [state(patcher) for patcher in patchers(parts)]
+    mask = torch.zeros(1, 192, 192)
+    mask[:, 48:144, 64:128] = 1
+    options = {"recipe": "scenes", "description": "blue dog", "masks": [mask], "preview_every": 1}
+    (residual,), losses, _ = train_anew(name, parts=parts, gradient_checkpointing=checkpointing, **options)
+    return {
+        "losses": losses["loss"],
+        "changed": changed(parts, before),
+        "metadata": dict(residual.metadata),
+        "cutouts": len(residual.cutouts),
+        "left": sorted(path.suffix for path in runs_folder().iterdir()),
+    }
+
+
+def interrupts_class_pictures() -> dict:
+    """An interrupt while the model makes its pictures, and the same inputs again."""
+    shutil.rmtree(runs_folder(), ignore_errors=True)
+    parts = hostkit.run_node("Cones2LoadDemoModel")
+    before = [state(patcher) for patcher in patchers(parts)]
+    comfy.model_management.interrupt_current_processing(True)
+    try:
+        train("", parts=parts, recipe="scenes")
+        ended = "finished"
+    except comfy.model_management.InterruptProcessingException:
+        ended = "interrupted"
+    finally:
+        comfy.model_management.interrupt_current_processing(False)
+    different = changed(parts, before)
+    return {"ended": ended, "changed": different, "again": len(train("", parts=parts, recipe="scenes")[1]["loss"])}
 
 
 def warns_of_other_encoder(name: str, other: str) -> list[list[str]]:
