@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from .concepts.residual_file import save_residual as save_residual
     from .diffusers_models.latent_model import to_images as to_images
     from .diffusers_models.loading import load_model as load_model
+    from .errors import CheckpointError as CheckpointError
     from .errors import Cones2Error as Cones2Error
+    from .errors import ConfigError as ConfigError
+    from .errors import LayoutError as LayoutError
+    from .errors import ModelError as ModelError
+    from .errors import PromptError as PromptError
+    from .errors import ResidualError as ResidualError
     from .layout.drawing import layout_picture as layout_picture
     from .layout.painted import ColorEntry as ColorEntry
     from .layout.painted import layout_from_colors as layout_from_colors
@@ -37,13 +43,19 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Box": "layout.regions",
+    "CheckpointError": "errors",
     "ColorEntry": "layout.painted",
     "Cones2Error": "errors",
+    "ConfigError": "errors",
     "CutOut": "concepts.cutout",
     "GuidanceSettings": "rules",
     "Layout": "layout.regions",
+    "LayoutError": "errors",
+    "ModelError": "errors",
+    "PromptError": "errors",
     "PRESETS": "presets",
     "Residual": "concepts.residual",
+    "ResidualError": "errors",
     "SamplingSettings": "sampling.settings",
     "compose": "scene",
     "cut_out": "concepts.cutout",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import ConfigError
+from .guidance.settings import DEFAULT_GUIDANCE, GuidanceSettings
 from .messages import shown
-from .rules import DEFAULT_GUIDANCE, GuidanceSettings
 
 AS_SET = "as set"
 """Instead of a preset's name, where one must be chosen: the numbers count as they are set."""

@@ -53,5 +53,8 @@ BATCH_SIZE = Range(1, 1024)
 MAX_PHRASE = 200
 """Characters of a subject's phrase."""
 
+MAX_TOKENS = 75
+"""Tokens of a residual: what one chunk of a prompt holds."""
+
 MAX_REGIONS = 32
 """Regions of one layout; each costs a picture of memory."""

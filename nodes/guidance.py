@@ -16,6 +16,7 @@ from .host.conditioning import Conditioning, guide_conditioning
 from .host.photo_start import photo_start_of
 from .host.sockets import CATEGORY
 from .inputs import (
+    PLACING,
     check_numbers,
     chosen_preset,
     guidance_weight_input,
@@ -44,7 +45,7 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
             category=CATEGORY,
             description="Keeps each subject of the prompt in its region, with any sampler. "
             "Connect both outputs to the sampler.",
-            search_aliases=["regional prompting", "attention couple", "layout", "composition"],
+            search_aliases=["regional prompting", "attention couple", "layout", "composition", *PLACING],
             inputs=[
                 model_input(),
                 positive_input("conditioning"),

@@ -25,16 +25,25 @@ class Cones2LoadResidual(io.ComfyNode):
             category=CATEGORY,
             description="Loads a trained subject: "
             "a few kilobytes that turn a word of the prompt into your dog, mug or vase.",
-            search_aliases=["load concept", "load subject", "personalization", "custom subject", "residual embedding"],
+            search_aliases=[
+                "load concept",
+                "load subject",
+                "personalization",
+                "custom subject",
+                "residual embedding",
+                "DreamBooth alternative",
+            ],
             inputs=[
                 io.Combo.Input(
                     "file",
+                    display_name="subject file",
                     options=residual_files(),
                     tooltip="A .safetensors or .pt residual in models/residuals (subfolders and "
                     "extra_model_paths.yaml included).",
                 ),
                 io.String.Input(
                     "subject",
+                    display_name="word of the prompt",
                     default="",
                     tooltip="The word or phrase of the prompt that becomes this subject, "
                     'such as "dog"; "dog#2" is the second dog. '

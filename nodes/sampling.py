@@ -20,6 +20,7 @@ from .host.photo_start import photo_start_of
 from .host.recurrence import make_recurrent, recurrent
 from .host.sockets import CATEGORY
 from .inputs import (
+    PLACING,
     check_numbers,
     chosen_preset,
     guidance_weight_input,
@@ -79,7 +80,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
             display_name="Layout Guided KSampler (Cones 2)",
             category=CATEGORY,
             description="KSampler that keeps each subject of the positive prompt in its region.",
-            search_aliases=["ksampler", "regional prompting", "layout", "sampler"],
+            search_aliases=["ksampler", "regional prompting", "layout", "sampler", *PLACING],
             inputs=[
                 model_input(),
                 seed_input("The random seed of the noise.", control_after_generate=True),
@@ -119,6 +120,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "recurrence",
+                    display_name="follow layout twice",
                     default=True,
                     tooltip="Do every guided step twice (self-recurrence): it follows the layout better and takes "
                     "twice the time. Guided steps then run as Euler.",

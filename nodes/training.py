@@ -82,7 +82,12 @@ def _inputs() -> list[Any]:
             tooltip="0: the one of the method's own recipe.",
         ),
         io.Int.Input(
-            "resolution", default=512, min=64, max=2048, step=64, tooltip="Side of the training pictures in pixels."
+            "resolution",
+            default=0,
+            min=0,
+            max=2048,
+            step=64,
+            tooltip="Side of the training pictures in pixels. 0: the size that the model was made for.",
         ),
         io.Int.Input(
             "batch_size",
@@ -113,7 +118,11 @@ def _inputs() -> list[Any]:
         ),
         io.Boolean.Input("gradient_checkpointing", default=False, tooltip="Much less memory, slower."),
         io.Int.Input(
-            "preview_every", default=50, min=0, max=100000, tooltip="Show a quick sample every so many steps; 0: never."
+            "preview_every",
+            default=50,
+            min=0,
+            max=100000,
+            tooltip="Show the loss in the node, and a quick sample every so many steps; 0: neither.",
         ),
         io.Mask.Input("masks", optional=True, tooltip="White where the subject is: one mask, or one per photo."),
         io.Combo.Input(

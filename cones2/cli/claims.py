@@ -17,7 +17,7 @@ from typing import BinaryIO, TypeVar
 
 from ..errors import ConfigError
 from ..storage.files import shown_path
-from .processes import Rank, say
+from .output import Rank, say
 
 if sys.platform == "win32":
     import msvcrt

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..evaluation.arms import DEFAULT_ARMS, LISTS, NAMED, parse_arms
-from ..evaluation.cases import MOST_SUBJECTS, SHAPES
-from ..evaluation.toyworld.suites import LOOKS
+from ..evaluation.choices import ARMS, DEFAULT_ARMS, LISTS, LOOKS, MOST_SUBJECTS, SHAPES
 from ..presets import PRESETS
 from ..ranges import PICTURES, SEED, Range
 from .arguments import file_path, one_of, whole_in
-from .concept101 import Concept101Options, run_concept101
-from .evaluation_run import EvaluateOptions, run_evaluation
-from .gate import run_gate
+
+if TYPE_CHECKING:
+    from .evaluation_run import EvaluateOptions
 
 _TOYWORLD = """\
 Draw seeded scenes of the toy world's custom subjects in several ways (arms), let the judge look at them, and write
@@ -39,11 +38,11 @@ def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     toyworld = actions.add_parser(
         "toyworld",
         help="scenes of the toy world, drawn in several ways and judged",
-        description=_TOYWORLD.format(arms=", ".join(NAMED), lists=", ".join(LISTS), presets="|".join(PRESETS)),
+        description=_TOYWORLD.format(arms=", ".join(ARMS), lists=", ".join(LISTS), presets="|".join(PRESETS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_toyworld_flags(toyworld)
-    toyworld.set_defaults(run=lambda args: run_evaluation(evaluate_options(args)))
+    toyworld.set_defaults(run=_toyworld)
     gate = actions.add_parser(
         "gate",
         help="a small fixed run whose figures must be within bounds",
@@ -51,7 +50,7 @@ def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     )
     _add_processes_flag(gate)
     _add_concept101(actions)
-    gate.set_defaults(run=lambda args: run_gate(args.processes))
+    gate.set_defaults(run=_gate)
 
 
 def _add_concept101(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -70,11 +69,28 @@ def _add_concept101(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         parser.add_argument(flag, required=True, type=file_path, metavar="DIR", help=what)
     parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
     parser.add_argument("--out", type=file_path, metavar="DIR", help="also write report.md and report.json there")
-    parser.set_defaults(
-        run=lambda args: run_concept101(
-            Concept101Options(args.images, args.references, args.clip, args.dino, args.device, args.out)
-        )
-    )
+    parser.set_defaults(run=_concept101)
+
+
+# torch and the models are loaded by the command that runs, not for its help
+
+
+def _toyworld(args: argparse.Namespace) -> int:
+    from .evaluation_run import run_evaluation
+
+    return run_evaluation(evaluate_options(args))
+
+
+def _gate(args: argparse.Namespace) -> int:
+    from .gate import run_gate
+
+    return run_gate(args.processes)
+
+
+def _concept101(args: argparse.Namespace) -> int:
+    from .concept101 import Concept101Options, run_concept101
+
+    return run_concept101(Concept101Options(args.images, args.references, args.clip, args.dino, args.device, args.out))
 
 
 def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +119,7 @@ def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--looks",
-        type=one_of(tuple(LOOKS)),
+        type=one_of(LOOKS),
         default="sayable",
         metavar="LOOKS",
         help="of the subjects: sayable in words (default), wordless (a badge, dots) or all",
@@ -132,6 +148,9 @@ def _add_processes_flag(parser: argparse.ArgumentParser) -> None:
 
 def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
     """The flags as typed values. Raises ConfigError for an arm that cannot be read."""
+    from ..evaluation.arms import parse_arms
+    from .evaluation_run import EvaluateOptions
+
     return EvaluateOptions(
         count=args.n,
         seed=args.seed,

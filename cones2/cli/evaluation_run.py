@@ -17,15 +17,17 @@ from .. import __version__
 from ..assets import TOYWORLD
 from ..errors import Cancelled, Cones2Error
 from ..evaluation.arms import Arm
-from ..evaluation.cases import Shape, Suite
+from ..evaluation.cases import Suite
+from ..evaluation.choices import Looks, Shape
 from ..evaluation.report import write_report
 from ..evaluation.results import Results, claim_folder
 from ..evaluation.runner import BATCH, Bench, Job, jobs, run, unfinished
 from ..evaluation.toyworld.bench import open_bench, weights_digest
-from ..evaluation.toyworld.suites import Looks, toy_suite
+from ..evaluation.toyworld.suites import toy_suite
 from ..storage.files import shown_path
 from .claims import turns
-from .processes import Rank, launched, own_device
+from .output import Rank, launched
+from .processes import own_device
 
 _GRACE = 2.0  # seconds for a helping process to end by itself
 

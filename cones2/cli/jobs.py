@@ -23,6 +23,7 @@ from ..rules import DEFAULT_GUIDANCE, GuidanceSettings, Rules
 from ..scene import LatentModel, Scene, bind
 from ..storage.files import shown_path
 from ..storage.names import shortened_name
+from .arguments import residual_path
 from .cutouts import Cutouts, key_of
 
 
@@ -89,7 +90,7 @@ def parse_subject(text: str) -> SubjectFlag:
     if not path and color is None:
         raise ConfigError(f"{flag} has neither a residual file nor a color")
     entry = None if color is None else ColorEntry(parse_color(color), phrase.strip(), weight)
-    return SubjectFlag(phrase.strip(), Path(path) if path else None, entry)
+    return SubjectFlag(phrase.strip(), residual_path(path) if path else None, entry)
 
 
 def _split_color(text: str) -> tuple[str, str | None]:
@@ -133,10 +134,17 @@ def job_from_flags(prompt: str, subjects: Sequence[SubjectFlag], layout: Path | 
             f'"{shown(table[0].subject)}" has a color but there is no layout picture: give it as --layout FILE'
         )
     if layout is not None and not table:
+        example = _with_color(subjects[0]) if subjects else '"dog:#ff0000"'
         raise ConfigError(
-            f'{shown_path(layout)} needs a color per subject: write --subject "dog=dog.safetensors:#ff0000"'
+            f"{shown_path(layout)} needs a color per subject, that of its region: write --subject {example}"
         )
     return Job("picture", prompt, layout, table, None, DEFAULT_GUIDANCE, subjects=tuple(subjects))
+
+
+def _with_color(subject: SubjectFlag) -> str:
+    """What to type for a subject so that it has a color."""
+    residual = "" if subject.residual is None else f"={shown_path(subject.residual)}"
+    return f'"{shown(subject.phrase)}{residual}:#ff0000"'
 
 
 def job_scene(

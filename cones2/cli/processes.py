@@ -4,41 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 
 from ..errors import ConfigError
 from ..training.loop import Parallel
 from .devices import usable_device
-
-
-class Rank(NamedTuple):
-    """Which process this is, from 0, and how many there are."""
-
-    number: int
-    world: int
-
-    @property
-    def is_first(self) -> bool:
-        """The first process sums up and waits for the others."""
-        return self.number == 0
-
-
-def launched() -> Rank:
-    """As `accelerate launch` and `torchrun` say; one process without them."""
-    return Rank(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
-
-
-def mark() -> str:
-    """What begins a line of this process when there are several."""
-    me = launched()
-    return "" if me.world == 1 else f"[{me.number}] "
-
-
-def say(text: str) -> None:
-    """Print a line of this process."""
-    print(f"{mark()}{text}", flush=True)
+from .output import launched, say
 
 
 def own_device(name: str | None) -> torch.device:

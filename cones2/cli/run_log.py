@@ -18,7 +18,7 @@ from ..training.history import CsvLog, Record
 from ..training.loop import Trainer
 from ..training.loss_plot import loss_curve
 from ..training.run_files import RunFiles
-from .processes import launched, say
+from .output import launched, say
 
 log = logging.getLogger(__name__)
 

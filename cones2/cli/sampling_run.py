@@ -18,7 +18,7 @@ from ..diffusers_models.loading import load_model
 from ..errors import ModelError
 from ..guidance.weight_maps import OutsideMode
 from ..layout.colors import color_name
-from ..layout.drawing import grid, layout_picture
+from ..layout.drawing import grid, layout_preview
 from ..layout.regions import Layout
 from ..messages import shown
 from ..rules import Rules
@@ -34,9 +34,8 @@ from .devices import is_out_of_memory
 from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
 from .layouts import Layouts, outline, without_warnings
 from .out_folder import OutFolder, digest_of
-from .processes import launched, mark, own_device, say
-
-DTYPES = ("bfloat16", "float16", "float32")
+from .output import launched, mark, say
+from .processes import own_device
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class SampleOptions:
     typed_positions: use the config's token positions as they are.
     seed: of the first picture.
     num_images: per prompt.
-    size: height, width in pixels.
+    size: height, width in pixels; None: the model's own.
     photo_start: how much of the photos is in the starting noise; cutouts: photos beside the residuals' own.
     continues: pictures that are in `out` with the same settings are not made again.
     """
@@ -74,7 +73,7 @@ class SampleOptions:
     dynamic_cfg: bool
     seed: int
     num_images: int
-    size: tuple[int, int] | None
+    size: tuple[int | None, int | None]
     device: str
     dtype: str
     out: Path
@@ -131,7 +130,7 @@ def run_sampling(options: SampleOptions) -> int:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ModelError("out of memory: choose a smaller --size, or another --device") from error
+        raise ModelError("out of memory: choose a smaller --width and --height, or another --device") from error
     return 0
 
 
@@ -176,7 +175,8 @@ def _scene(options: SampleOptions, model: DiffusersModel, job: Job, layout: Layo
 
 def _size(options: SampleOptions, model: DiffusersModel) -> tuple[int, int]:
     """(height, width) in pixels."""
-    return options.size or (model.default_size, model.default_size)
+    height, width = options.size
+    return height or model.default_size, width or model.default_size
 
 
 def _jobs(options: SampleOptions) -> list[Job]:
@@ -267,7 +267,7 @@ def _complete(plans: Sequence[_Plan], todo: Sequence[_Turn], layouts: Layouts, f
 
 
 def _layout_picture(layout: Layout, plan: _Plan) -> Image.Image:
-    return layout_picture(layout, plan.settings.height, plan.settings.width)
+    return layout_preview(layout, plan.settings.height, plan.settings.width)
 
 
 def _pictures(
@@ -321,7 +321,7 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
 
 def _save(folder: OutFolder, name: str, picture: Image.Image, record: dict[str, Any]) -> Path:
     path = folder.save(name, picture, record)
-    say(shown_path(path) if launched().world > 1 else f"\r{shown_path(path)}")  # over the progress bar
+    say(shown_path(path))
     return path
 
 

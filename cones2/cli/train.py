@@ -11,12 +11,10 @@ from ..errors import ConfigError
 from ..messages import shown
 from ..ranges import PICTURE_SIDE, TRAINING_STEPS, Range
 from ..storage.names import check_file_name, file_name_for
-from ..training.config import DEFAULT_RECIPE, PARTNERS, RANGES, RECIPES, recipe_config
-from ..training.model import Precision
-from .arguments import Parser, file_path, number_in, whole_in
-from .train_all import train_all
+from ..training.config import DEFAULT_RECIPE, PARTNERS, RANGES, RECIPES, Precision, recipe_config
+from .arguments import file_path, model_path, number_in, whole_in
+from .parser import Parser
 from .train_options import TrainOptions
-from .training_run import Models, train_one
 
 _STEPS = "scenes and photos 200, with a description 100, paper 4000"
 _CROPS = Range(1, 64)  # as ViewSettings has it
@@ -67,9 +65,10 @@ def _add_input_flags(group: Any) -> None:
         "--pretrained_model_name_or_path",
         dest="model",
         required=True,
-        type=file_path,
+        type=model_path,
         metavar="DIR_OR_FILE",
-        help="a diffusers folder (SD 1.x, 2.x, SDXL) or a checkpoint file (SD 1.x, 2.x); never downloaded",
+        help="a diffusers folder (SD 1.x, 2.x, SDXL) or a checkpoint file (SD 1.x, 2.x); never downloaded; "
+        "demo: the small one that ships",
     )
     group.add_argument(
         "--images",
@@ -267,10 +266,14 @@ def _recipe_of(recipe: str | None, method: str | None) -> str:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from .training_run import Models, train_one  # torch is loaded by the run, not for the help
+
     return train_one(read_options(args), Models()).status
 
 
 def _train_all(args: argparse.Namespace) -> int:
+    from .train_all import train_all
+
     return train_all(args.config, parse_options)
 
 

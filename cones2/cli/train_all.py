@@ -16,7 +16,8 @@ from ..storage.files import shown_path
 from ..training.loop import Reason, TrainingResult
 from ..training.run_files import RunFiles
 from .claims import turns
-from .processes import launched, say, this_process
+from .output import launched, say
+from .processes import this_process
 from .train_options import TrainOptions
 from .training_run import Models, Outcome, train_one
 

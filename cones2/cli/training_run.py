@@ -26,9 +26,9 @@ from ..sampling.settings import SamplingSettings
 from ..scene import compose
 from ..storage.files import check_folder, remove, shown_path
 from ..training.class_pictures import OnPicture, remove_pictures
+from ..training.config import Precision
 from ..training.history import Record
 from ..training.loop import Trainer, TrainingResult
-from ..training.model import Precision
 from ..training.run_files import RunFiles
 from ..training.session import prepare_run, result_residual
 from ..training.views import Photo, ViewSettings, load_photos

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -65,9 +65,10 @@ def read_residual_file(path: Path | str, subject: str | None = None) -> Residual
         file = parse_tensors(content)
         tensor = _residual_tensor(file)
         metadata = dict(file.metadata)
-        phrase = subject or metadata.pop("subject", "") or path.stem.replace("_", " ")
+        phrase = subject or metadata.pop("subject", "")
         cutouts = metadata.pop(CUTOUTS_KEY, "")
-        residual = make_residual(phrase, tensor, metadata)
+        residual = make_residual(phrase or path.stem.replace("_", " "), tensor, metadata)
+        residual = replace(residual, named_by_file=not phrase)
     except Cones2Error as error:
         raise ResidualError(f"{shown_path(path)}: {error}") from error
     residual = residual.with_cutouts(_cutouts(cutouts, path))

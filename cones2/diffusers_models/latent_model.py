@@ -23,6 +23,8 @@ from .attention import ForwardState, guided_unet
 from .guided_denoiser import GuidedDenoiser, halves_of
 from .text import ClipText
 
+_SMALLEST_SIDE = 16  # pixels: less shows nothing
+
 
 @dataclass(frozen=True, eq=False)
 class DiffusersModel:
@@ -79,10 +81,11 @@ class DiffusersModel:
 
     def check_size(self, height: int, width: int) -> None:
         """Raise ModelError for a picture size in pixels that the model cannot make."""
-        factor, least = self.vae_scale_factor, self.size_multiple
+        factor, least = self.vae_scale_factor, max(self.size_multiple, _SMALLEST_SIDE)
         if height < least or width < least or height % factor or width % factor:
             raise ModelError(
-                f"{height}x{width} (HxW): both sides must be multiples of {factor} pixels, and at least {least}"
+                f"{width}x{height} (width x height) cannot be drawn: both sides must be "
+                f"multiples of {factor} pixels, and at least {least}"
             )
 
     @property

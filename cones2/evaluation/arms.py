@@ -116,7 +116,6 @@ NAMED = {
         Arm("dense", looks="residuals", placing="dense"),
     )
 }
-DEFAULT_ARMS = ("nothing", "residual", "layout", "both")
 
 _SHARE = Range(0, 1)
 

@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..layout.regions import Box
+from .choices import Shape
 
 Place = Tensor | Box
 """A mask, bool [H, W], or a box in fractions of the picture."""
-
-Shape = Literal["boxes", "swapped", "free"]
-SHAPES: tuple[Shape, ...] = get_args(Shape)
-MOST_SUBJECTS = 6
 
 # Shortest and longest side of a box, by the number of subjects, as fractions of the picture's side.
 BOX_SIDES = {1: (0.47, 0.63), 2: (0.39, 0.48), 3: (0.33, 0.42), 4: (0.30, 0.39), 5: (0.27, 0.34), 6: (0.23, 0.30)}

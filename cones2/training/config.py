@@ -7,12 +7,11 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
 
 from ..concepts.phrase import subject_phrase
-from ..concepts.residual import MAX_TOKENS
 from ..errors import ConfigError
 from ..messages import shown
-from ..ranges import BATCH_SIZE, LEARNING_RATE, SEED, TRAINING_STEPS, Range
-from .model import Precision
+from ..ranges import BATCH_SIZE, LEARNING_RATE, MAX_TOKENS, SEED, TRAINING_STEPS, Range
 
+Precision = Literal["float32", "float16", "bfloat16"]
 MethodName = Literal["direct", "paper"]
 RecipeName = Literal["scenes", "photos", "paper"]
 LearningRateSchedule = Literal["constant", "cosine"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +13,6 @@ from ..guidance.terms import AttentionPass
 from ..prompt.conditioning import Conditioning
 from ..prompt.tokens import PromptTokens, Tokenize
 from ..sampling.noise import Noise
-
-Precision = Literal["float32", "float16", "bfloat16"]
 
 
 class Posterior(NamedTuple):

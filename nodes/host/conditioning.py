@@ -44,7 +44,7 @@ def guide_conditioning(
     Raises PromptError for a subject that occurs in none of the combined prompts.
     """
     records = [prompt_record(options) for _, options in conditioning]
-    check_known(records, [parse_phrase(subject) for subject in layout.subjects])
+    check_known(records, [parse_phrase(subject).come_from("layout") for subject in layout.subjects])
     layouts = [bind_layout(layout, record, guidance, window, photos) for record in records]
     return [
         _entry(cond, options, LAYOUT_KEY, bound) for (cond, options), bound in zip(conditioning, layouts, strict=True)
@@ -61,6 +61,9 @@ def place_residuals(
     another width.
     """
     records = [_record(cond, options, clip, text) for cond, options in conditioning]
+    for cond, _ in conditioning:  # of two mistakes the one that no other phrase mends is said
+        for residual in residuals:
+            check_width(residual, cond.shape[-1])
     check_known(records, [residual.reference for residual in residuals])
     return [
         _place(cond, options, record, [residual for residual in residuals if occurs(record, residual.reference)])
@@ -83,7 +86,6 @@ def _record(cond: Tensor, options: dict[str, Any], clip: CLIP | None, text: str)
 def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: Sequence[Residual]) -> Entry:
     """The entry with all its residuals, earlier and new, as if they had been added together."""
     for residual in residuals:
-        check_width(residual, cond.shape[-1])
         _warn_of_other_encoder(residual, cond, record)
     together = [placed.residual for placed in record.placed] + list(residuals)
     claims = locate_subjects(record.tokens, [residual.reference for residual in together], record.tokenize)

@@ -103,7 +103,8 @@ class _RecurrentFunction:
 
         if not guided:
             return run(x, 0, len(sigmas) - 1)
-        if len(guided) == len(sigmas) - 1:
+        name = getattr(self.function, "__name__", "")
+        if len(guided) == len(sigmas) - 1 and name != "sample_euler":
             log.info("all steps are guided with recurrence and run as Euler: the chosen sampler has none to do")
         start = getattr(model, "noise", x) if self.start is None else self.start
         noise = PictureNoise(start, extra_args.get("seed") or 0)

@@ -1,15 +1,13 @@
-"""Trains a residual with the host's MODEL, CLIP and VAE: run files, progress bar, previews, interrupts."""
+"""Trains a residual with the host's MODEL, CLIP and VAE: run files and interrupts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
-import comfy.utils
-import latent_preview
 import torch
 from torch import Tensor
 
@@ -21,13 +19,13 @@ from ...cones2.training.config import DEFAULT_RECIPE, MethodName, RecipeName, Tr
 from ...cones2.training.history import Record
 from ...cones2.training.loop import Trainer, TrainingResult
 from ...cones2.training.model import TrainingModel
-from ...cones2.training.preview import preview_latents
 from ...cones2.training.session import prepare_run, result_residual
 from ...cones2.training.views import Photo, ViewSettings, photos_from_pixels
 from .folders import residual_path
 from .images import check_images, check_mask
-from .training_model import base_model_name, picture_grid, precision_of, trainable_model
+from .training_model import base_model_name, own_side, picture_grid, precision_of, trainable_model
 from .training_runs import RUN_KEY, Run, find_run, save_once
+from .training_view import training_view
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _HIGHEST_PAPER_RATE = 1e-2
+_LEAST_SIDE = 64  # pixels
 
 Outcome = tuple[Residual, Sequence[Record]]
 """A residual and the history of its training."""
@@ -97,7 +96,10 @@ def learn(
     path = residual_path(save_name) if save_name.strip() else None
     multiple = picture_grid(model, clip, vae)[1]
     config = settings_of(precision_of(model), **settings)
-    views = ViewSettings(resolution, multiple=multiple, seed=config.seed)
+    side = resolution or own_side(model, clip)
+    if side < _LEAST_SIDE:
+        raise ConfigError(f"the resolution is {side}: it must be at least {_LEAST_SIDE}, or 0 for the model's own")
+    views = ViewSettings(side, multiple=multiple, seed=config.seed)
     run = find_run(config, views, photos, model, clip, vae)
     outcome = run.finished()
     if outcome is None:
@@ -126,7 +128,7 @@ def _train(
     # the empty prompt first: encoding text later could push the UNet out of its memory
     plain = _encode_empty(training_model) if preview_every else None
     trainer = _prepare(run, training_model, photos, views, config)
-    show = _progress(trainer, plain, model, views.resolution, preview_every)
+    show = training_view(trainer, plain, model, views.resolution, preview_every)
     try:
         result = trainer.run(show, comfy.model_management.processing_interrupted)
     except comfy.model_management.InterruptProcessingException:  # the progress bar raises it too
@@ -201,37 +203,3 @@ def _refuse_diverged(run: Run, config: TrainingConfig, result: TrainingResult, r
 @torch.no_grad()
 def _encode_empty(training_model: TrainingModel) -> Conditioning:
     return training_model.encode_text([""])
-
-
-def _progress(
-    trainer: Trainer, plain: Conditioning | None, model: ModelPatcher, side: int, every: int
-) -> Callable[[Record], None]:
-    """A function that moves the host's progress bar, with a sample every so many steps."""
-    steps, latent_format = trainer.config.steps, model.model.latent_format
-    cells = side // trainer.method.model.vae_scale_factor
-    bar = comfy.utils.ProgressBar(steps)
-    previewer = _previewer(model) if plain is not None else None
-    time_ids = torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32)
-    shape = (latent_format.latent_channels, cells, cells)
-
-    def show(record: Record) -> None:
-        step, picture = int(record["step"]), None
-        if previewer and plain is not None and step % every == 0:
-            latents = preview_latents(trainer.method, plain, time_ids, shape)
-            picture = previewer.decode_latent_to_preview_image("JPEG", model.model.process_latent_out(latents))
-        bar.update_absolute(step, steps, picture)
-
-    return show
-
-
-def _previewer(model: ModelPatcher) -> latent_preview.LatentPreviewer | None:
-    """The host's latent previewer; falls back to latent-to-RGB when sampling previews are disabled, because
-    preview_every asked for one. None for latents whose colors are unknown.
-    """
-    latents = model.model.latent_format
-    chosen = latent_preview.get_previewer(model.load_device, latents)
-    if chosen is not None or latents.latent_rgb_factors is None:
-        return chosen
-    return latent_preview.Latent2RGBPreviewer(
-        latents.latent_rgb_factors, latents.latent_rgb_factors_bias, latents.latent_rgb_factors_reshape
-    )

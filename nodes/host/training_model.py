@@ -110,6 +110,11 @@ def picture_grid(model: ModelPatcher, clip: CLIP, vae: VAE) -> tuple[int, int]:
     return vae_scale_factor, vae_scale_factor * 2 ** (len(_unet_config(model)["channel_mult"]) - 1)
 
 
+def own_side(model: ModelPatcher, clip: CLIP) -> int:
+    """Side in pixels of the square pictures that the model was made for."""
+    return read_prompt(clip, "")[0].family.side(prediction_of(model))
+
+
 def prediction_of(model: ModelPatcher) -> Prediction:
     """What the UNet predicts. Raises ModelError for a model that predicts neither at all discrete steps."""
     sampling = model.get_model_object("model_sampling")

@@ -10,7 +10,7 @@ import pytest
 
 from cones2.cli import claims
 from cones2.cli.claims import CLAIMS, Claims, turns
-from cones2.cli.processes import Rank
+from cones2.cli.output import Rank
 
 JOBS = [f"job {number}" for number in range(6)]
 spawn = multiprocessing.get_context("spawn")

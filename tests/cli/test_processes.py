@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cones2.cli import main
-from cones2.cli.processes import launched, own_device, say
+from cones2.cli.output import launched, say
+from cones2.cli.processes import own_device
 from cones2.cli.run_log import _Lines
 from cones2.errors import ConfigError
 

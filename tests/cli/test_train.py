@@ -277,7 +277,10 @@ def test_train_all_trains_skips_continues_and_sums_up(model, photos, tmp_path, c
         ("subjects: [dog]", 'subject 1: "dog" is not a mapping'),
         ("subjects: [{subject: dog}]", "subject 1: the following arguments are required: --model"),
         ("subjects: [{subject: dog, model: m, images: i, steps: many}]", '"many" is not a whole number'),
-        ("subjects: [{subject: dog, model: m, images: i, speed: 2}]", "unrecognized arguments: --speed=2"),
+        (
+            "subjects: [{subject: dog, model: m, images: i, speed: 2}]",
+            'there is no flag "--speed": did you mean --seed?',
+        ),
         ("subjects: [{subject: dog, model: m, images: i, name: ../x}]", "may not contain a folder"),
         (
             "subjects: [{subject: dog, model: m, images: i, steps: 0}]",

@@ -34,7 +34,7 @@ def trains_demo_model(method: str) -> dict:
     """As `trains`, on the small model that comes with the pack: other widths, other latents."""
     parts = hostkit.run_node("Cones2LoadDemoModel")
     before = [state(patcher) for patcher in patchers(parts)]
-    (residual,), losses, _ = train_anew("", method, parts=parts, preview_every=1)
+    (residual,), losses, _ = train_anew("", method, parts=parts, preview_every=1, resolution=0)
     conditioning = scenes.encode(parts[1], "a dog")
     moved = hostkit.run_node(
         "Cones2ApplyResidualToConditioning", conditioning=conditioning, residuals={"residual0": (residual,)}
@@ -43,14 +43,20 @@ def trains_demo_model(method: str) -> dict:
         "shape": list(residual.tensor.shape),
         "norm": float(residual.tensor.norm()),
         "losses": losses["loss"],
+        "resolution": residual.metadata["resolution"],
         "changed": changed(parts, before),
         "applied": float((moved[0][0] - conditioning[0][0]).norm()),
     }
 
 
-def trains_scenes(checkpointing: bool = False) -> dict:
-    """As `trains`, on the demo model, with the recipe scenes, masks and a description."""
-    parts = hostkit.run_node("Cones2LoadDemoModel")
+def trains_at(name: str, resolution: int) -> None:
+    """Train at a resolution."""
+    train_anew(name, resolution=resolution)
+
+
+def trains_scenes(name: str = "", checkpointing: bool = False) -> dict:
+    """As `trains`, with the recipe scenes, masks and a description; on the demo model where no name is given."""
+    parts = hostkit.checkpoint(name) if name else hostkit.run_node("Cones2LoadDemoModel")
     before = [state(patcher) for patcher in patchers(parts)]
     mask = torch.zeros(1, 192, 192)
     mask[:, 48:144, 64:128] = 1
