@@ -184,7 +184,7 @@ _SCENES: dict[str, Any] = {**_PHOTOS, "guided": True, "scenes": 48}
 _FROM_WORDS: dict[str, Any] = {"learning_rate": 0.03, "steps": 100}
 """A start from words is near: larger steps leave it before they improve it."""
 
-RECIPES: dict[RecipeName, tuple[MethodName, dict[str, Any]]] = {
+RECIPES: dict[str, tuple[MethodName, dict[str, Any]]] = {
     "scenes": ("direct", _SCENES),
     "photos": ("direct", _PHOTOS),
     "paper": ("paper", _PAPER),

@@ -212,7 +212,7 @@ class BasisMethod(DirectMethod):
         """Follow the moving average."""
         if self.config.average:
             share = 1 - self.config.average
-            cast(Tensor, self.averaged).lerp_(self._vectors(), share)
+            self.averaged.lerp_(self._vectors(), share)
             cast(Tensor, self.averaged_weight).lerp_(torch.ones_like(cast(Tensor, self.averaged_weight)), share)
 
     def _vectors(self) -> Tensor:

@@ -207,8 +207,8 @@ def _load_photo(path: Path, masks: Path | None) -> Photo:
 
 def _opacity(alpha: Image.Image) -> Image.Image | None:
     """Mode "L"; None where everything is opaque, or nothing."""
-    lowest, highest = alpha.getextrema()
-    return alpha if lowest < 255 and highest > 127 else None
+    values = np.asarray(alpha)
+    return alpha if values.min() < 255 and values.max() > 127 else None
 
 
 def _views_of(photo: Photo, settings: ViewSettings) -> list[View]:
