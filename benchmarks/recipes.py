@@ -213,8 +213,8 @@ def _attention(out: Path, arms: Sequence[str], seeds: Sequence[int]) -> Iterator
     """What the files say of the word's attention on other things, where they were validated on scenes."""
     yield "\n| recipe | error: word | description | residual | attention elsewhere: word | residual |"
     yield "|---|---|---|---|---|---|"
-    keys: tuple[str, ...] = ("scenes_error_word", "scenes_error_description", "scenes_error_residual")
-    keys += ("attention_elsewhere_word", "attention_elsewhere_residual")
+    errors = [f"scenes_error_{name}" for name in ("word", "description", "residual")]
+    keys = [*errors, "attention_elsewhere_word", "attention_elsewhere_residual"]
     for arm in arms:
         paths = [path for seed in seeds for path in sorted(_folder(out, arm, seed).glob("*.safetensors"))]
         facts = [load_residual(path).metadata for path in paths]
