@@ -34,6 +34,7 @@ from cones2.evaluation.scores import difference, scores
 from cones2.evaluation.toyworld.bench import open_bench
 from cones2.evaluation.toyworld.suites import described, toy_suite
 from cones2.evaluation.toyworld.world import SUBJECTS
+from cones2.training.class_pictures import remove_pictures
 from cones2.training.config import recipe_config
 from cones2.training.methods import DirectMethod, make_method
 from cones2.training.run_files import RunFiles
@@ -123,6 +124,7 @@ def _train_one(model: DiffusersModel, way: Way, files: RunFiles, seed: int, log:
     finished = time.process_time()
     save_residual(result_residual(trainer, result, photos, "toyworld"), files.residual)
     files.checkpoint.unlink(missing_ok=True)
+    remove_pictures(files.class_pictures)
     spent = {"prepare": prepared - started, "train": finished - prepared, "compare": time.process_time() - finished}
     line = {"arm": arm, "seed": seed, "subject": name, "steps": result.steps, **spent}
     with log.open("a") as stream:
