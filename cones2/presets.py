@@ -54,7 +54,7 @@ class Preset:
 
 PRESETS = {
     "published": Preset(DEFAULT_GUIDANCE),
-    "recommended": Preset(GuidanceSettings(0.3, -2.0, "outside"), recurrence=False),
+    "recommended": Preset(GuidanceSettings(guidance_weight=0.3), recurrence=False),
 }
 
 
