@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .diffusers_models.latent_model import to_images as to_images
     from .diffusers_models.loading import load_model as load_model
     from .errors import Cones2Error as Cones2Error
+    from .layout.document import LayoutDocument as LayoutDocument
+    from .layout.document import load_document as load_document
+    from .layout.document import parse_document as parse_document
     from .layout.drawing import layout_picture as layout_picture
     from .layout.painted import ColorEntry as ColorEntry
     from .layout.painted import layout_from_colors as layout_from_colors
@@ -38,6 +41,7 @@ _HOMES = {
     "Cones2Error": "errors",
     "GuidanceSettings": "rules",
     "Layout": "layout.regions",
+    "LayoutDocument": "layout.document",
     "Residual": "concepts.residual",
     "SamplingSettings": "sampling.settings",
     "compose": "scene",
@@ -45,9 +49,11 @@ _HOMES = {
     "layout_from_colors": "layout.painted",
     "layout_from_masks": "layout.regions",
     "layout_picture": "layout.drawing",
+    "load_document": "layout.document",
     "load_model": "diffusers_models.loading",
     "load_residual": "concepts.residual_file",
     "locate_subjects": "prompt.claims",
+    "parse_document": "layout.document",
     "save_residual": "concepts.residual_file",
     "to_images": "diffusers_models.latent_model",
 }

@@ -10,6 +10,7 @@ from ..concepts.concept import PlacedConcept
 from ..concepts.residual_file import load_residual
 from ..errors import Cones2Error, ConfigError
 from ..layout.colors import parse_color
+from ..layout.document import LayoutDocument
 from ..layout.painted import ColorEntry
 from ..layout.regions import DEFAULT_WEIGHT, Layout
 from ..messages import shown
@@ -29,11 +30,13 @@ class SubjectFlag:
     """`--subject "PHRASE=FILE@WEIGHT:COLOR"`: file, weight and color are optional.
 
     entry: its line in the color table.
+    strength: factor on the residual.
     """
 
     phrase: str
     residual: Path | None
     entry: ColorEntry | None
+    strength: float = 1.0
 
     @property
     def reference(self) -> PhraseRef:
@@ -49,6 +52,7 @@ class Job:
     table: color table of the layout file.
     guided_steps: None for all.
     config: the entry it came from, or None; subjects: the flags it came from, if any.
+    document: what is drawn, instead of a layout file and its table.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Job:
     guidance: GuidanceSettings
     config: GuidanceConfig | None = None
     subjects: tuple[SubjectFlag, ...] = ()
+    document: LayoutDocument | None = None
 
 
 def parse_subject(text: str) -> SubjectFlag:
@@ -118,9 +123,15 @@ def jobs_from_config(path: Path, prompt: str | None, layout: Path | None) -> lis
     ]
 
 
-def job_from_flags(prompt: str, subjects: Sequence[SubjectFlag], layout: Path | None) -> Job:
-    """A job without a config. Raises ConfigError when colors and layout do not come together."""
+def job_from_flags(
+    prompt: str, subjects: Sequence[SubjectFlag], layout: Path | None, document: LayoutDocument | None = None
+) -> Job:
+    """A job without a config. Raises ConfigError when colors and layout do not come together, or with a document."""
     table = tuple(subject.entry for subject in subjects if subject.entry is not None)
+    if document is not None:
+        if table or layout is not None:
+            raise ConfigError("--layout and colors do not go with --scene and --region: give one or the other")
+        return Job("picture", prompt, None, (), None, DEFAULT_GUIDANCE, None, tuple(subjects), document)
     if table and layout is None:
         raise ConfigError(
             f'"{shown(table[0].subject)}" has a color but there is no layout picture: give it as --layout FILE'
@@ -140,16 +151,34 @@ def job_scene(
     if job.config is not None:
         residuals = _config_residuals(job.config, model, encoded, typed_positions or rules.typed_positions)
         return _bound(job, model, encoded, unprompted, residuals, layout, None, rules)
-    # a flag's residual and its region take the same tokens
-    references = [flag.reference for flag in job.subjects]
+    references, of_regions = _references(job, layout)
     claims = locate_subjects(encoded.tokens, references, model.tokenize, share=True)
     residuals = [
-        load_residual(flag.residual, flag.phrase).at(claim)
-        for flag, claim in zip(job.subjects, claims, strict=True)
+        load_residual(flag.residual, flag.phrase).with_strength(flag.strength).at(claim)
+        for flag, claim in zip(job.subjects, claims, strict=False)
         if flag.residual is not None
     ]
-    regions = [claim for flag, claim in zip(job.subjects, claims, strict=True) if flag.entry is not None]
-    return _bound(job, model, encoded, unprompted, residuals, layout, regions, rules)
+    return _bound(job, model, encoded, unprompted, residuals, layout, [claims[index] for index in of_regions], rules)
+
+
+def _references(job: Job, layout: Layout | None) -> tuple[list[PhraseRef], list[int]]:
+    """The phrases of the flags and then of regions without one; for each region the number of its phrase.
+
+    A flag's residual and its region take the same tokens.
+    """
+    references = [flag.reference for flag in job.subjects]
+    if job.document is None or layout is None:
+        return references, [index for index, flag in enumerate(job.subjects) if flag.entry is not None]
+    unused, of_regions = list(range(len(references))), []
+    for name in layout.subjects:
+        wanted = parse_phrase(name)
+        same = [index for index in unused if str(references[index]).lower() == str(wanted).lower()]
+        if same:
+            unused.remove(same[0])
+        else:
+            references.append(wanted)
+        of_regions.append(same[0] if same else len(references) - 1)
+    return references, of_regions
 
 
 def _config_residuals(

@@ -14,6 +14,7 @@ from ..published.rules import PUBLISHED_RULES
 from ..ranges import CFG, COLOR_TOLERANCE, GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PICTURES, SEED, STEPS
 from ..rules import OUR_RULES
 from .arguments import file_path, number_in, one_of, size, whole_in
+from .drawn import drawn_document, parse_region, with_named_residuals
 from .jobs import parse_subject
 from .sampling_run import DTYPES, SampleOptions, run_sampling
 
@@ -42,8 +43,11 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
     """The flags as typed values. Raises ConfigError for flags that do not go together."""
     if args.config is not None and args.subject:
         raise ConfigError("--subject does not go with --config: the config names its subjects")
+    if args.config is not None and (args.scene is not None or args.region):
+        raise ConfigError("--scene and --region do not go with --config: the config has its layout")
+    document = drawn_document(args.scene, [parse_region(text) for text in args.region])
     if args.config is None and args.prompt is None:
-        raise ConfigError("nothing to draw: give --config FILE, or --prompt with --subject and --layout")
+        raise ConfigError("nothing to draw: give --config FILE, or --prompt with --subject and --layout or --region")
     return SampleOptions(
         model=args.model,
         tokenizer=args.tokenizer,
@@ -51,8 +55,9 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         config=args.config,
         prompt=args.prompt,
         negative_prompt=args.negative_prompt,
-        subjects=tuple(parse_subject(text) for text in args.subject),
+        subjects=with_named_residuals([parse_subject(text) for text in args.subject], document, args.scene),
         layout=args.layout,
+        document=document,
         tolerance=args.tolerance,
         typed_positions=args.strict_positions,
         rules=PUBLISHED_RULES.get(args.published_rules, OUR_RULES),
@@ -86,6 +91,20 @@ def _add_scene_flags(group: Any) -> None:
         '"dog=dog.safetensors@2.5:#ff0000"; file, weight and color are optional; give it once per subject',
     )
     group.add_argument("--layout", type=file_path, metavar="FILE", help="layout picture; replaces the config's")
+    group.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="PHRASE=LEFT,TOP,WIDTH,HEIGHT@WEIGHT",
+        help="where words of the prompt belong, without a layout picture: a box in fractions of the picture, e.g. "
+        '"dog=0.5,0.3,0.4,0.6"; the weight (2.5) is optional; give it once per box',
+    )
+    group.add_argument(
+        "--scene",
+        type=file_path,
+        metavar="FILE",
+        help="a layout document (.json), as the Layout Painter exports it; its residuals are looked for beside it",
+    )
     group.add_argument(
         "--tolerance",
         type=number_in(COLOR_TOLERANCE),

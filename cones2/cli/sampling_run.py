@@ -17,6 +17,7 @@ from ..diffusers_models.loading import load_model
 from ..errors import ModelError
 from ..guidance.weight_maps import OutsideMode
 from ..layout.colors import color_name
+from ..layout.document import LayoutDocument
 from ..layout.drawing import grid, layout_picture
 from ..layout.regions import Layout
 from ..messages import shown
@@ -39,6 +40,7 @@ class SampleOptions:
     """What `cones2 sample` was asked for; None leaves a number to the config or the model.
 
     model: a diffusers folder or a checkpoint file.
+    document: what --scene and --region draw.
     tolerance: RGB distance, 0–442.
     typed_positions: use the config's token positions as they are.
     seed: of the first picture.
@@ -54,6 +56,7 @@ class SampleOptions:
     negative_prompt: str
     subjects: tuple[SubjectFlag, ...]
     layout: Path | None
+    document: LayoutDocument | None
     tolerance: float
     typed_positions: bool
     rules: Rules
@@ -106,7 +109,7 @@ def _run_jobs(
         _scene(options, model, job, outline(job))
     for job in jobs:
         with without_warnings() if several else nullcontext():
-            layout = layouts.of(job)
+            layout = layouts.of(job, *_size(options, model))
             scene = _scene(options, model, job, layout)
         _run_job(options, model, job, layout, scene, finished)
         del layout, scene  # before the next ones are made
@@ -125,7 +128,7 @@ def _jobs(options: SampleOptions) -> list[Job]:
     if options.config is not None:
         jobs = jobs_from_config(options.config, options.prompt, options.layout)
     else:
-        jobs = [job_from_flags(options.prompt or "", options.subjects, options.layout)]
+        jobs = [job_from_flags(options.prompt or "", options.subjects, options.layout, options.document)]
     return [_with_overrides(job, options) for job in jobs]
 
 
@@ -208,6 +211,7 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
         "negative_prompt": options.negative_prompt,
         "subjects": subjects,
         "layout": str(job.layout or ""),
+        "scene": job.document.to_json() if job.document else "",
         "colours": {color_name(entry.color): [entry.subject, entry.weight] for entry in job.table},
         "steps": settings.steps,
         "guidance_steps": settings.guided_count,
