@@ -13,7 +13,7 @@ from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ..cones2.layout.regions import Layout
 from .host.attention.hooks import install
 from .host.bound_layout import Window
-from .host.conditioning import Conditioning, guide_conditioning
+from .host.conditioning import Conditioning, guide_again, guide_conditioning
 from .host.recurrence import make_recurrent, recurrent
 from .host.sockets import CATEGORY
 from .inputs import (
@@ -104,7 +104,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="How much of the latents is replaced; below 1 their structure stays.",
                 ),
-                layout_input(),
+                layout_input("Not connected: the one that the positive prompt carries.", optional=True),
                 guidance_weight_input(),
                 guided_steps_input(
                     "How many steps, from the first, follow the layout. -1: all. 0: none, a plain KSampler."
@@ -118,7 +118,17 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                 outside_mode_input(),
                 outside_weight_input(),
             ],
-            outputs=[io.Latent.Output("latent", tooltip="The denoised latents.")],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The denoised latents."),
+                io.Model.Output(
+                    "guided_model", display_name="model", tooltip="The model as it ran, such as for Subject Attention."
+                ),
+                io.Conditioning.Output(
+                    "guided_positive",
+                    display_name="positive",
+                    tooltip="The prompt with its layout as it ran, such as for Subject Attention.",
+                ),
+            ],
         )
 
     @classmethod
@@ -134,23 +144,25 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         negative: Conditioning,
         latent_image: dict[str, Any],
         denoise: float,
-        layout: Layout,
         guidance_weight: float,
         guided_steps: int,
         recurrence: bool,
         negative_mode: OutsideMode,
         outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
+        layout: Layout | None = None,
     ) -> io.NodeOutput:
         check_numbers(cfg=cfg, denoise=denoise, guidance_weight=guidance_weight, outside_weight=outside_weight)
         window = Window(steps=None if guided_steps < 0 else guided_steps)
-        positive = guide_conditioning(positive, layout, guidance_weight, window, negative_mode, outside_weight)
-        model = install(model)
+        numbers = (guidance_weight, window, negative_mode, outside_weight)
+        positive = guide_again(positive, *numbers) if layout is None else guide_conditioning(positive, layout, *numbers)
+        model = guided_model = install(model)
         if recurrence:
+            model = guided_model.clone()
             make_recurrent(model)
         (latent,) = host_nodes.common_ksampler(
             model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise
         )
-        return io.NodeOutput(latent)
+        return io.NodeOutput(latent, guided_model, positive)
 
 
 NODES = [Cones2SelfRecurrence, Cones2LayoutGuidedKSampler]

@@ -84,7 +84,7 @@ class LayoutDocument:
 
     def with_columns(self) -> LayoutDocument:
         """The document itself; where nobody has drawn anything, its subjects side by side."""
-        if any(subject.shapes for subject in self.subjects):
+        if not self.subjects or any(subject.shapes for subject in self.subjects):
             return self
         boxes = columns(len(self.subjects))
         drawn = [replace(each, shapes=(Rectangle(box),)) for each, box in zip(self.subjects, boxes, strict=True)]
@@ -121,7 +121,8 @@ def document_of_names(names: Sequence[str]) -> LayoutDocument:
 
 def columns(count: int) -> list[Box]:
     """Boxes for so many subjects side by side, with room around each."""
-    return [Box((index + 0.1) / count, 0.15, 0.8 / count, 0.7) for index in range(count)]
+    width = round(0.8 / count, 4)
+    return [Box(round((index + 0.1) / count, 4), 0.15, width, 0.7) for index in range(count)]
 
 
 def _nothing_drawn(names: Sequence[str]) -> str:
