@@ -9,6 +9,7 @@ from comfy_api.latest import io
 import nodes as host_nodes
 
 from ..cones2.concepts.residual import Residual
+from ..cones2.layout.inline import regions_in_text
 from .host.conditioning import place_residuals
 from .host.drawn_layout import document_stamps, document_with, linked_residuals, residuals_of, wrong_document
 from .host.scene import encode, guided_by_default
@@ -48,7 +49,8 @@ class Cones2Scene(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     default="",
-                    tooltip='What the picture shows. Name every subject in it: "a dog and a mug on the beach".',
+                    tooltip='What the picture shows. Name every subject in it: "a dog and a mug on the beach". '
+                    'It may also say where a word belongs: "a dog[region 0.5 0.3 0.4 0.6]".',
                 ),
                 io.String.Input(
                     "negative_prompt",
@@ -92,9 +94,10 @@ class Cones2Scene(io.ComfyNode):
         residuals: dict[str, tuple[Residual, ...]] | None = None,
     ) -> io.NodeOutput:
         linked = linked_residuals(residuals)
-        document = document_with(layout_document, linked)
+        text, placed = regions_in_text(prompt)
+        document = document_with(layout_document, linked).with_regions(placed)
         layout = document.layout(height, width)
-        positive = place_residuals(encode(clip, prompt), residuals_of(document, linked))
+        positive = place_residuals(encode(clip, text), residuals_of(document, linked))
         (latent,) = host_nodes.EmptyLatentImage().generate(width, height, batch_size)
         return io.NodeOutput(guided_by_default(positive, layout), encode(clip, negative_prompt), latent, layout)
 

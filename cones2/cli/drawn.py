@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -40,19 +39,14 @@ def parse_region(text: str) -> DrawnSubject:
 
 
 def drawn_document(scene: Path | None, regions: Sequence[DrawnSubject]) -> LayoutDocument | None:
-    """The document of `--scene` with the `--region` flags; None without any of them.
+    """The document of `--scene` with the regions of flags and prompt instead of its own; None without any of them.
 
-    Several regions of one subject are one region together. Raises LayoutError for a document that cannot be read.
+    Raises LayoutError for a document that cannot be read.
     """
     if scene is None and not regions:
         return None
-    subjects = {} if scene is None else {str(number): each for number, each in enumerate(load_document(scene).subjects)}
-    keys = {subject.name: key for key, subject in subjects.items()}
-    for region in regions:
-        key = keys.setdefault(region.name, f"region {region.name}")
-        drawn = subjects.get(key)
-        subjects[key] = region if drawn is None else replace(drawn, shapes=drawn.shapes + region.shapes)
-    return LayoutDocument(tuple(subjects.values()))
+    document = LayoutDocument() if scene is None else load_document(scene)
+    return document.with_regions(regions)
 
 
 def with_named_residuals(

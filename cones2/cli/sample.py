@@ -10,6 +10,7 @@ import torch
 
 from ..errors import ConfigError
 from ..layout.colors import DEFAULT_TOLERANCE
+from ..layout.inline import regions_in_text
 from ..published.rules import PUBLISHED_RULES
 from ..ranges import CFG, COLOR_TOLERANCE, GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PICTURES, SEED, STEPS
 from ..rules import OUR_RULES
@@ -45,7 +46,8 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         raise ConfigError("--subject does not go with --config: the config names its subjects")
     if args.config is not None and (args.scene is not None or args.region):
         raise ConfigError("--scene and --region do not go with --config: the config has its layout")
-    document = drawn_document(args.scene, [parse_region(text) for text in args.region])
+    prompt, placed = (args.prompt, []) if args.config or not args.prompt else regions_in_text(args.prompt)
+    document = drawn_document(args.scene, [*(parse_region(text) for text in args.region), *placed])
     if args.config is None and args.prompt is None:
         raise ConfigError("nothing to draw: give --config FILE, or --prompt with --subject and --layout or --region")
     return SampleOptions(
@@ -53,7 +55,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         tokenizer=args.tokenizer,
         prediction_type=args.prediction_type,
         config=args.config,
-        prompt=args.prompt,
+        prompt=prompt,
         negative_prompt=args.negative_prompt,
         subjects=with_named_residuals([parse_subject(text) for text in args.subject], document, args.scene),
         layout=args.layout,
@@ -80,7 +82,11 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
 
 def _add_scene_flags(group: Any) -> None:
     group.add_argument("--config", type=file_path, metavar="FILE", help="guidance_config.json; every entry is run")
-    group.add_argument("--prompt", help="the prompt; replaces the config's")
+    group.add_argument(
+        "--prompt",
+        help="the prompt; replaces the config's; without one it may say where a word belongs, as --region does: "
+        '"a dog[region 0.5 0.3 0.4 0.6]"',
+    )
     group.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to keep out (default: nothing)")
     group.add_argument(
         "--subject",

@@ -90,6 +90,19 @@ class LayoutDocument:
         drawn = [replace(each, shapes=(Rectangle(box),)) for each, box in zip(self.subjects, boxes, strict=True)]
         return LayoutDocument(tuple(drawn))
 
+    def with_regions(self, regions: Sequence[DrawnSubject]) -> LayoutDocument:
+        """The document with these subjects drawn so instead, several of one name together; others stay as they are."""
+        drawn: dict[str, DrawnSubject] = {}
+        for region in regions:
+            known = drawn.setdefault(region.name.lower(), replace(region, shapes=()))
+            drawn[region.name.lower()] = replace(known, shapes=known.shapes + region.shapes)
+        subjects = []
+        for subject in self.subjects:
+            region = drawn.pop(subject.name.lower(), subject)
+            weight = subject.weight if region.weight == DEFAULT_WEIGHT else region.weight
+            subjects.append(replace(subject, shapes=region.shapes, weight=weight))
+        return LayoutDocument((*subjects, *drawn.values()))
+
     def to_json(self) -> str:
         """The document as one line of JSON."""
         subjects = [_subject_json(subject) for subject in self.subjects]

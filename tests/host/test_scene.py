@@ -34,6 +34,12 @@ def test_scene_is_what_the_small_nodes_make(in_host: HostWorker) -> None:
     assert found["layout"] == [["dog", 2.5], ["mug", 3]]
 
 
+def test_a_region_in_the_prompt_takes_the_place_of_what_is_drawn(in_host: HostWorker) -> None:
+    found = in_host.drawn.placed_by_prompt(needs=(SD1,), name=SD1)
+    assert found["encoded"]
+    assert found["shares"] == {"dog": 0.125, "mug": pytest.approx(0.196, abs=0.01)}
+
+
 def test_the_sampler_takes_the_layout_that_the_prompt_carries(in_host: HostWorker) -> None:
     found = in_host.drawn.carried(needs=(SD1,), name=SD1)
     assert found["same"] and found["usable"] and found["plain model"]

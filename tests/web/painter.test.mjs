@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { columns, hasRoom, inColumns, layoutText, LIMITS, parseLayout } from '../../web/painter/document.js'
 import { colorTable, layoutFromColors, layoutFromJson, layoutPixels, shapesFromMask } from '../../web/painter/exchange.js'
 import { boundsOf, fitted, mirrored, moved, resized, shapeAt, simplified, snapBy, snapLines } from '../../web/painter/geometry.js'
+import { connectedPicture, isInPrompt, nameOfFile, promptWords, surroundings } from '../../web/painter/graph.js'
 import { regionMask } from '../../web/painter/raster.js'
 import { PainterState } from '../../web/painter/state.js'
 
@@ -236,4 +237,67 @@ test('configs, boxes, elements and layouts are read from JSON', () => {
 
 test('the color table is what Color Layout to Masks reads', () => {
   assert.equal(colorTable(painter('dog').layout), '#e69f00 = dog @ 2.5')
+})
+
+// A graph of the frontend's shape: name → [type, widgets, inputs as [name, origin, output]].
+function graphOf (nodes) {
+  const graph = { links: {}, getNodeById: (id) => made[id] }
+  const made = Object.fromEntries(Object.entries(nodes).map(([id, [type, widgets]]) => [id, {
+    id, type, graph, inputs: [], outputs: [{ links: [] }], widgets: Object.entries(widgets).map(([name, value]) => ({ name, value }))
+  }]))
+  for (const [id, [, , inputs = []]] of Object.entries(nodes)) {
+    for (const [name, origin] of inputs) {
+      const link = `${origin} ${id} ${name}`
+      graph.links[link] = { origin_id: origin, target_id: id }
+      made[id].inputs.push({ name, link })
+      made[origin].outputs[0].links.push(link)
+    }
+  }
+  return made
+}
+
+const sampled = (words) => graphOf({
+  words, dog: ['Cones2LoadResidual', { file: 'pets/blue_white_dog.safetensors', subject: '' }], cat: ['Cones2TrainResidual', { subject: ' cat ' }],
+  apply: ['Cones2ApplyResidualToConditioning', {}, [['conditioning', 'words'], ['residuals.residual0', 'dog'], ['residuals.residual1', 'cat']]],
+  painter: ['Cones2LayoutPainter', {}], other: ['Cones2LoadResidual', { file: 'far.pt', subject: '' }],
+  sampler: ['Cones2LayoutGuidedKSampler', {}, [['layout', 'painter'], ['positive', 'apply']]]
+})
+
+test('subjects and prompt are found through the sampler that a layout steers', () => {
+  const { painter } = sampled(['Cones2TextEncode', { text: 'a dog' }])
+  assert.deepEqual(surroundings(painter), { names: ['dog', 'cat'], prompt: 'a dog' })
+})
+
+test('subjects that are linked to the painter itself are found', () => {
+  const { painter } = graphOf({ dog: ['Cones2LoadResidual', { file: 'x.pt', subject: 'puppy' }], painter: ['Cones2LayoutPainter', {}, [['residuals.residual0', 'dog']]] })
+  assert.deepEqual(surroundings(painter), { names: ['puppy'], prompt: null })
+})
+
+test('the prompt of a scene is its own', () => {
+  const { scene } = graphOf({ scene: ['Cones2Scene', { prompt: 'a mug' }] })
+  assert.deepEqual(surroundings(scene), { names: [], prompt: 'a mug' })
+})
+
+test('a circle of links ends', () => {
+  const { painter } = graphOf({
+    a: ['Reroute', {}, [['', 'b']]], b: ['Reroute', {}, [['', 'a']]], painter: ['Cones2LayoutPainter', {}],
+    sampler: ['Cones2LayoutGuidedKSampler', {}, [['layout', 'painter'], ['positive', 'a']]]
+  })
+  assert.deepEqual(surroundings(painter), { names: [], prompt: null })
+})
+
+test('a phrase is in a prompt as whole words, as often as its number says', () => {
+  assert.ok(isInPrompt('A Dog, and a hot  dog', 'dog#2') && isInPrompt('a hot dog', 'hot dog') && isInPrompt('a c++ (dog:1.2)', 'dog'))
+  assert.ok(!isInPrompt('hotdogs', 'dog') && !isInPrompt('a dog', 'dog#2') && !isInPrompt('a dog', 'd.g'))
+})
+
+test('words of a prompt that may be subjects', () => {
+  assert.deepEqual(promptWords('a dog[region 0 0 1 1] and the Mug, <lora:x> embedding:y dog über'), ['dog', 'Mug', 'über'])
+  assert.equal(nameOfFile('pets/blue_white_dog.safetensors'), 'dog')
+  assert.equal(nameOfFile(''), '')
+})
+
+test('a connected file is shown at once', () => {
+  const { painter } = graphOf({ load: ['LoadImage', { image: 'sub/a b.png' }], painter: ['Cones2LayoutPainter', {}, [['image', 'load']]] })
+  assert.equal(connectedPicture(painter), '/view?filename=a+b.png&subfolder=sub&type=input')
 })

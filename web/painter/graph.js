@@ -82,7 +82,7 @@ export function nameOfFile (file) {
 
 /** Words of a prompt that may be subjects, in their order. @param {string} prompt */
 export function promptWords (prompt) {
-  const words = prompt.replace(/<[^>]*>|embedding:\S+/g, ' ').match(/[\p{L}\p{M}'-]{3,}/gu) ?? []
+  const words = prompt.replace(/<[^>]*>|embedding:\S+|\[region[^\]]*\]/gi, ' ').match(/[\p{L}\p{M}'-]{3,}/gu) ?? []
   return [...new Set(words.filter((word) => !STOPS.test(word.toLowerCase())))].slice(0, 40)
 }
 

@@ -78,6 +78,17 @@ def scene(name: str) -> dict:
     }
 
 
+def placed_by_prompt(name: str) -> dict:
+    """A region in the prompt against the plain prompt."""
+    clip = hostkit.checkpoint(name)[1]
+    text = scenes.PROMPT.replace("dog", "dog[region 0 0 0.25 0.5]")
+    positive, _, _, layout = compose(clip, both(), prompt=text)
+    return {
+        "encoded": hostkit.identical(positive[0][0], scenes.encode(clip)[0][0]),
+        "shares": {region.subject: region.share for region in layout.regions},
+    }
+
+
 def carried(name: str) -> dict:
     """Sampling with the layout that the conditioning carries, and with the same layout connected."""
     model, clip, _ = hostkit.checkpoint(name)
