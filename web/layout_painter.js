@@ -37,6 +37,7 @@ function painterWidget (node, name) {
     getMinHeight: () => painter.heightAt(Math.max(200, node.size[0] - 2 * MARGIN)) + 2 * MARGIN
   })
   widget.cones2Painter = painter
+  settleInPanel(widget, painter)
   const looking = setInterval(() => look(node, painter), LOOK_MILLISECONDS)
   const { onRemove } = widget
   widget.onRemove = function () {
@@ -46,6 +47,22 @@ function painterWidget (node, name) {
     onRemove?.call(this)
   }
   return { widget }
+}
+
+// The properties panel draws widgets of its own canvas: there a sentence stands for the painter. It also sets the
+// widget's width to its own, which the node would take over.
+function settleInPanel (widget, painter) {
+  Object.defineProperty(widget, 'width', { get: () => undefined, set () {} })
+  const { draw } = widget
+  widget.draw = function (context, node, width, y, ...more) {
+    draw.call(this, context, node, width, y, ...more)
+    if ([app.canvas.canvas, app.canvas.bgcanvas].includes(context.canvas)) return
+    const { subjects } = painter.state.layout
+    const regions = subjects.reduce((sum, { shapes }) => sum + shapes.filter((shape) => !shape.erase).length, 0)
+    context.fillStyle = getComputedStyle(painter.frame).color
+    context.font = '12px Inter, system-ui, sans-serif'
+    context.fillText(`${subjects.length} subjects, ${regions} shapes: draw in the node`, 12, y + 14)
+  }
 }
 
 function load (node, painter, text) {

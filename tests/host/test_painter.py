@@ -170,6 +170,18 @@ def test_an_edit_is_one_step_of_the_workflow_too(page: Page) -> None:
     assert page.call("history") == before + 1
 
 
+def test_a_region_is_copied_to_another_subject(page: Page) -> None:
+    two(page)
+    page.drag((0.2, 0.5), (0.2, 0.5))  # a click chooses it
+    page.keys("Control+c", "2", "Control+v")
+    assert page.shapes() == {"dog": [{"box": DOG}], "mug": [{"box": DOG}]}  # the column made way
+
+
+def test_the_properties_panel_shows_a_sentence(page: Page) -> None:
+    two(page)
+    assert page.call("drawInPanel") == {"written": ["2 subjects, 2 shapes: draw in the node"], "same": True}
+
+
 def test_files_that_are_dropped_become_layouts(page: Page) -> None:
     two(page)
     painted = (PACK / "workflows" / "assets" / "two_subjects_layout.png").read_bytes()

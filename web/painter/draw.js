@@ -5,7 +5,7 @@ import { boundsOf, handlePoint, HANDLES } from './geometry.js'
 import { regionMask } from './raster.js'
 
 /** @typedef {import('./state.js').PainterState} PainterState @typedef {import('./document.js').Subject} Subject */
-/** @typedef {{ picture: HTMLCanvasElement, center: [number, number] | null }} Region */
+/** @typedef {{ picture: HTMLCanvasElement, center: [number, number] | null, room: number }} Region  room: width at its center, in fractions */
 
 const FILL = 0.45
 const MOST_CELLS = 640 // a side; more is not seen
@@ -72,12 +72,12 @@ export class Drawing {
   }
 
   /** @param {CanvasRenderingContext2D} context @param {Subject} subject @param {Region} region @param {boolean} active @param {number} ratio */
-  label (context, { name, color }, { center }, active, ratio) {
+  label (context, { name, color }, { center, room }, active, ratio) {
     if (!center) return
     context.font = `${active ? 700 : 500} ${13 * ratio}px Inter, system-ui, sans-serif`
     context.textAlign = 'center'
     context.textBaseline = 'middle'
-    const text = name.length > 24 ? `${name.slice(0, 23)}…` : name
+    const text = active ? shortened(context, name, this.canvas.width - 12 * ratio) : shortened(context, name, room * this.canvas.width - 12 * ratio)
     const half = context.measureText(text).width / 2 + 6 * ratio
     const x = Math.min(this.canvas.width - half, Math.max(half, center[0] * this.canvas.width))
     const y = Math.min(this.canvas.height - 11 * ratio, Math.max(11 * ratio, center[1] * this.canvas.height))
@@ -142,7 +142,26 @@ function paint (mask, color, height, width) {
   const picture = document.createElement('canvas')
   Object.assign(picture, { width, height })
   picture.getContext('2d')?.putImageData(pixels, 0, 0)
-  return { picture, center: deepest(mask, height, width) }
+  const center = deepest(mask, height, width)
+  return { picture, center, room: center ? roomAt(mask, height, width, center) : 0 }
+}
+
+/** How wide a mask is at a place, in fractions. @param {Uint8Array} mask @param {number} height @param {number} width @param {[number, number]} place */
+function roomAt (mask, height, width, [x, y]) {
+  const row = Math.trunc(y * height) * width
+  const middle = Math.trunc(x * width)
+  let [left, right] = [middle, middle]
+  while (left > 0 && mask[row + left - 1]) left -= 1
+  while (right < width - 1 && mask[row + right + 1]) right += 1
+  return (right - left + 1) / width
+}
+
+/** As much of a name as there is room for, one letter at least. @param {CanvasRenderingContext2D} context @param {string} name @param {number} room in pixels of the canvas */
+function shortened (context, name, room) {
+  if (context.measureText(name).width <= room) return name
+  let length = Math.min(name.length, 40)
+  while (length > 1 && context.measureText(`${name.slice(0, length)}…`).width > room) length -= 1
+  return `${name.slice(0, length)}…`
 }
 
 /** The middle of where a mask is widest, in fractions: a name there lies on its region. @param {Uint8Array} mask @param {number} height @param {number} width @returns {[number, number] | null} */

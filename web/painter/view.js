@@ -87,7 +87,7 @@ export class Painter {
 
   /** Everything that follows from the state, the graph around and the size. */
   update () {
-    this.refresh('chips', [this.subjectsKey(), this.around], () => this.chipRow.replaceChildren(...chips(this)))
+    this.refresh('chips', [this.subjectsKey(), this.around], () => this.showChips())
     this.refresh('tools', [this.state.tool, this.state.past.length > 0, this.state.future.length > 0, this.isLarge], () => this.toolRow.replaceChildren(...tools(this)))
     const files = this.host.files()
     if (files) this.refresh('rows', [this.subjectsKey(), this.around.names, files], () => this.rowBox.replaceChildren(rows(this, files)))
@@ -97,6 +97,12 @@ export class Painter {
       this.savedText = this.state.text
       this.host.changed()
     }
+  }
+
+  showChips () {
+    this.chipRow.replaceChildren(...chips(this))
+    const active = this.chipRow.children[this.state.active]
+    if (active instanceof HTMLElement) this.chipRow.scrollLeft = Math.max(0, active.offsetLeft + active.offsetWidth - this.chipRow.clientWidth)
   }
 
   subjectsKey () {

@@ -86,6 +86,20 @@ Object.assign(window.cones2Tests, (() => {
     return Object.values(output).find((each) => each.class_type === 'Cones2LayoutPainter').inputs.layout_document
   }
 
+  // What the properties panel does with a widget: it sets its width and draws it on a canvas of its own.
+  async function drawInPanel () {
+    const before = painter().element.clientWidth
+    const canvas = document.createElement('canvas')
+    const written = []
+    const context = canvas.getContext('2d')
+    context.fillText = (text) => written.push(text)
+    widget().width = 100
+    widget().draw(context, node(), 100, 1, 100)
+    app.canvas.setDirty(true, true)
+    await wait(500)
+    return { written, same: painter().element.clientWidth === before }
+  }
+
   const drop = async (files) => {
     const data = new DataTransfer()
     for (const [name, bytes] of Object.entries(files)) data.items.add(new File([Uint8Array.from(bytes)], name))
@@ -104,5 +118,5 @@ Object.assign(window.cones2Tests, (() => {
   const scaleOf = () => app.canvas.ds.scale
   const canUndo = () => painter().state.past.length
 
-  return { openPainter, where, layout, chips, setText, history, reopen, copyNode, intoSubgraph, drop, pointOf, background, scaleOf, canUndo }
+  return { openPainter, where, layout, chips, setText, history, reopen, copyNode, intoSubgraph, drawInPanel, drop, pointOf, background, scaleOf, canUndo }
 })())
