@@ -78,7 +78,7 @@ class Cones2Scene(io.ComfyNode):
         return wrong_document(layout_document, needs_files=True) or True
 
     @classmethod
-    def fingerprint_inputs(cls, layout_document: str = "", **_: object) -> list[tuple[str, int, int]]:
+    def fingerprint_inputs(cls, layout_document: str | None = None, **_: object) -> list[tuple[str, int, int]]:
         return document_stamps(layout_document)
 
     @classmethod

@@ -140,7 +140,7 @@ def columns(count: int) -> list[Box]:
 
 def _nothing_drawn(names: Sequence[str]) -> str:
     if not names:
-        return 'the layout names no subject: write {"version": 1, "subjects": [{"name": "dog"}]}'
+        return 'the layout names no subject: add one; as JSON: {"version": 1, "subjects": [{"name": "dog"}]}'
     return f"no region is drawn for any subject ({listed(names)}): draw one inside the picture"
 
 

@@ -61,8 +61,13 @@ def residuals_of(document: LayoutDocument, linked: Iterable[Residual]) -> list[R
     return found
 
 
-def document_stamps(text: str) -> list[tuple[str, int, int]]:
-    """Name, time and size of each residual file that a document names, to see whether one has changed."""
+def document_stamps(text: str | None) -> list[tuple[str, int, int]]:
+    """Name, time and size of each residual file that a document names, to see whether one has changed.
+
+    None for a document that is linked: the node that it comes from tells when it changes.
+    """
+    if text is None:
+        return []
     try:
         names = [subject.residual for subject in parse_document(text).subjects if subject.residual]
     except Cones2Error:
