@@ -80,6 +80,7 @@ def test_a_layout_joined_from_behind_is_missed(host_server: HostServer) -> None:
 @pytest.mark.parametrize("followed", [False, True])
 def test_a_scene_that_nobody_follows_gives_a_warning(host_server: HostServer, followed: bool) -> None:
     prompt = graph(seed=7 + followed, model="demo", positive="scene")
+    del prompt["guide"], prompt["layout"]
     drawn = '{"subjects": [{"name": "dog"}]}'
     size = {"width": 64, "height": 64, "batch_size": 1}
     words = {"prompt": "a photo of a dog", "negative_prompt": "", "layout_document": drawn}
