@@ -1,6 +1,7 @@
 // Layout Painter and Scene: the painter as the widget of their layout document, in both renderers of the frontend.
 import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
+import { isForeign, layoutText, parseLayout } from './painter/document.js'
 import { connectedPicture, fileAddress, originOf, surroundings, widgetOf } from './painter/graph.js'
 import { Painter } from './painter/view.js'
 
@@ -32,7 +33,7 @@ function painterWidget (node, name) {
   })
   const widget = node.addDOMWidget(name, WIDGET, painter.element, {
     hideOnZoom: false,
-    getValue: () => painter.state.text,
+    getValue: () => painter.foreign ?? painter.state.text,
     setValue: (text) => load(node, painter, text),
     getMinHeight: () => painter.heightAt(Math.max(200, node.size[0] - 2 * MARGIN)) + 2 * MARGIN
   })
@@ -66,13 +67,16 @@ function settleInPanel (widget, painter) {
 }
 
 function load (node, painter, text) {
-  painter.savedText = typeof text === 'string' ? text : ''
+  painter.savedText = layoutText(parseLayout(text)) // loading is no edit
+  painter.foreign = isForeign(text) ? text : null // kept as it is until something is drawn
+  if (painter.foreign) painter.say('This layout cannot be read here: it is damaged, or of a newer version. Drawing replaces it.')
   painter.backgroundKind = node.properties?.[PROPERTY] ?? 'auto'
   painter.state.load(text)
 }
 
 // An edit is a step of the workflow's own history too, and asks for another run.
 function changed (node, painter) {
+  painter.foreign = null
   if (!node.graph) return
   node.properties ??= {}
   node.properties[PROPERTY] = painter.backgroundKind
@@ -92,7 +96,7 @@ function look (node, painter) {
   if (node.graph && node.graph === app.canvas.graph) takePlace(node, painter)
   if (!node.graph || !painter.element.isConnected || painter.pointer.gesture) return
   painter.look()
-  if (!painter.state.subject && painter.around.names.length) painter.state.addSubjects(painter.around.names)
+  if (!painter.foreign && !painter.state.subject && painter.around.names.length) painter.state.addSubjects(painter.around.names)
   const height = `${painter.heightAt(painter.stage.clientWidth || 300)}px`
   if (painter.element.style.minHeight !== height) painter.element.style.minHeight = height
   const [, wanted] = node.computeSize()

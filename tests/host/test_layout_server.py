@@ -103,6 +103,7 @@ def test_a_look_at_a_guided_picture_without_its_layout_is_said(
 @pytest.mark.parametrize("followed", [False, True])
 def test_a_scene_that_nobody_follows_gives_a_warning(host_server: HostServer, followed: bool) -> None:
     prompt = graph(seed=7 + followed, model="demo", positive="scene")
+    del prompt["guide"], prompt["layout"]
     drawn = '{"subjects": [{"name": "dog"}]}'
     size = {"width": 64, "height": 64, "batch_size": 1}
     words = {"prompt": "a photo of a dog", "negative_prompt": "", "layout_document": drawn}

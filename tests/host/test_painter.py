@@ -177,6 +177,12 @@ def test_a_region_is_copied_to_another_subject(page: Page) -> None:
     assert page.shapes() == {"dog": [{"box": DOG}], "mug": [{"box": DOG}]}  # the column made way
 
 
+def test_a_newer_layout_is_kept_until_something_is_drawn(page: Page) -> None:
+    two(page)
+    newer = '{"version": 2, "layers": []}'
+    assert page.call("foreign", newer) == [newer, 1]
+
+
 def test_the_properties_panel_shows_a_sentence(page: Page) -> None:
     two(page)
     assert page.call("drawInPanel") == {"written": ["2 subjects, 2 shapes: draw in the node"], "same": True}

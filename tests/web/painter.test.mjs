@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { columns, hasRoom, inColumns, layoutText, LIMITS, parseLayout } from '../../web/painter/document.js'
+import { columns, hasRoom, inColumns, isForeign, layoutText, LIMITS, parseLayout } from '../../web/painter/document.js'
 import { colorTable, layoutFromColors, layoutFromJson, layoutPixels, shapesFromMask } from '../../web/painter/exchange.js'
 import { boundsOf, fitted, mirrored, moved, resized, shapeAt, simplified, snapBy, snapLines } from '../../web/painter/geometry.js'
 import { connectedPicture, isInPrompt, nameOfFile, promptWords, surroundings } from '../../web/painter/graph.js'
@@ -137,6 +137,11 @@ for (const [index, value] of strange.entries()) {
     assert.ok(layout.subjects.every(({ name, shapes }) => name && shapes.length))
   })
 }
+
+test('what cannot be read here is known, so that it can be kept', () => {
+  assert.deepEqual(['{', '[]', '3', '{"version": 2, "subjects": []}'].map(isForeign), [true, true, true, true])
+  assert.deepEqual(['', ' ', text({ name: 'dog' }), '{"subjects": []}', undefined].map(isForeign), [false, false, false, false, false])
+})
 
 test('a huge document is cut to the limits', () => {
   const shapes = Array.from({ length: 1000 }, () => ({ stroke: Array.from({ length: 100 }, () => [0.5, 1e9]), size: 99 }))

@@ -80,6 +80,17 @@ export function parseLayout (text) {
   return isObject(found) ? normalized(found) : emptyLayout()
 }
 
+/** Whether a text says something that cannot be read here, such as a newer version's layout. @param {unknown} text */
+export function isForeign (text) {
+  if (typeof text !== 'string' || !text.trim()) return false
+  try {
+    const found = JSON.parse(text)
+    return !isObject(found) || (found.version ?? VERSION) !== VERSION
+  } catch {
+    return true
+  }
+}
+
 /** @param {Record<string, unknown>} found @returns {Layout} */
 export function normalized (found) {
   const entries = Array.isArray(found.subjects) ? found.subjects.filter(isObject).slice(0, LIMITS.subjects) : []

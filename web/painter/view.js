@@ -39,6 +39,8 @@ export class Painter {
     /** @type {[number, number] | null} */
     this.pointerAt = null
     this.savedText = ''
+    /** @type {string | null} a text that cannot be read here, to be kept */
+    this.foreign = null
     this.shown = { chips: '', tools: '', rows: '' }
     this.chipRow = element('div', { className: 'c2p-row', role: 'toolbar', 'aria-label': 'Subjects' })
     this.canvas = element('canvas', { role: 'img', 'aria-label': 'Layout' })

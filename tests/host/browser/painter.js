@@ -100,6 +100,14 @@ Object.assign(window.cones2Tests, (() => {
     return { written, same: painter().element.clientWidth === before }
   }
 
+  // A text from elsewhere in the painter; what would be sent, and after a first shape.
+  function foreign (text) {
+    widget().value = text
+    const kept = widget().value
+    painter().state.addSubjects(['dog'])
+    return [kept, layout().length]
+  }
+
   const drop = async (files) => {
     const data = new DataTransfer()
     for (const [name, bytes] of Object.entries(files)) data.items.add(new File([Uint8Array.from(bytes)], name))
@@ -118,5 +126,5 @@ Object.assign(window.cones2Tests, (() => {
   const scaleOf = () => app.canvas.ds.scale
   const canUndo = () => painter().state.past.length
 
-  return { openPainter, where, layout, chips, setText, history, reopen, copyNode, intoSubgraph, drawInPanel, drop, pointOf, background, scaleOf, canUndo }
+  return { openPainter, where, layout, chips, setText, history, reopen, copyNode, intoSubgraph, drawInPanel, foreign, drop, pointOf, background, scaleOf, canUndo }
 })())

@@ -54,10 +54,8 @@ def said(text: str, scene: bool = False) -> str:
 
 
 def compose(clip: Any, text: str, **options: Any) -> tuple:
-    return hostkit.run_node(
-        "Cones2Scene", clip=clip, prompt=scenes.PROMPT, negative_prompt="rain", layout_document=text,
-        **{"width": 128, "height": 96, "batch_size": 2, **options},
-    )  # fmt: skip
+    values = {"prompt": scenes.PROMPT, "negative_prompt": "rain", "width": 128, "height": 96, "batch_size": 2}
+    return hostkit.run_node("Cones2Scene", clip=clip, layout_document=text, **(values | options))
 
 
 def scene(name: str) -> dict:
