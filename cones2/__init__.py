@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .errors import ModelError as ModelError
     from .errors import PromptError as PromptError
     from .errors import ResidualError as ResidualError
+    from .layout.document import LayoutDocument as LayoutDocument
+    from .layout.document import load_document as load_document
+    from .layout.document import parse_document as parse_document
     from .layout.drawing import layout_picture as layout_picture
     from .layout.painted import ColorEntry as ColorEntry
     from .layout.painted import layout_from_colors as layout_from_colors
@@ -50,6 +53,7 @@ _HOMES = {
     "CutOut": "concepts.cutout",
     "GuidanceSettings": "rules",
     "Layout": "layout.regions",
+    "LayoutDocument": "layout.document",
     "LayoutError": "errors",
     "ModelError": "errors",
     "PromptError": "errors",
@@ -63,9 +67,11 @@ _HOMES = {
     "layout_from_colors": "layout.painted",
     "layout_from_masks": "layout.regions",
     "layout_picture": "layout.drawing",
+    "load_document": "layout.document",
     "load_model": "diffusers_models.loading",
     "load_residual": "concepts.residual_file",
     "locate_subjects": "prompt.claims",
+    "parse_document": "layout.document",
     "save_residual": "concepts.residual_file",
     "to_images": "diffusers_models.latent_model",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import attention, config, demo, guidance, layouts, residuals, sampling, text, training
+from . import attention, config, demo, guidance, layouts, painter, residuals, sampling, scene, text, training
 from .host.folders import add_residual_folder
 from .host.graph import watch_graphs
 
@@ -21,6 +21,8 @@ class Cones2Extension(ComfyExtension):
             *demo.NODES,
             *residuals.NODES,
             *text.NODES,
+            *scene.NODES,
+            *painter.NODES,
             *layouts.NODES,
             *guidance.NODES,
             *sampling.NODES,

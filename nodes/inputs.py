@@ -14,8 +14,16 @@ from ..cones2.guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT
 from ..cones2.layout.regions import DEFAULT_WEIGHT
 from ..cones2.presets import AS_SET, PRESETS, Preset, find_preset, preset_lines
-from ..cones2.ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PHOTO_START, REGION_WEIGHT, STEPS
-from .host.sockets import LayoutSocket
+from ..cones2.ranges import (
+    GUIDANCE_WEIGHT,
+    GUIDED_STEPS,
+    OUTSIDE_WEIGHT,
+    PHOTO_START,
+    PICTURE_SIDE,
+    REGION_WEIGHT,
+    STEPS,
+)
+from .host.sockets import LayoutSocket, ResidualSocket
 
 PLACING = [
     "several subjects", "multiple characters", "multi subject", "area", "place", "position", "paint",
@@ -50,8 +58,9 @@ def positive_input(id: str) -> io.Conditioning.Input:
     return io.Conditioning.Input(id, tooltip="The positive prompt from Text Encode or Apply Residual (Cones 2).")
 
 
-def layout_input() -> io.Custom.Input:
-    return LayoutSocket.Input("layout", tooltip="Which subject belongs where. It is fitted to the size of the picture.")
+def layout_input(tooltip: str = "", **options: Any) -> io.Custom.Input:
+    fitted = "Which subject belongs where. It is fitted to the size of the picture."
+    return LayoutSocket.Input("layout", tooltip=f"{fitted} {tooltip}".rstrip(), **options)
 
 
 def seed_input(tooltip: str, **options: Any) -> io.Int.Input:
@@ -161,3 +170,33 @@ def region_weight_input() -> io.Float.Input:
         step=0.1,
         tooltip="How strongly each subject is pulled towards its region (2.5 in the paper).",
     )
+
+
+def side_input(id: str, of: str) -> io.Int.Input:
+    return io.Int.Input(
+        id,
+        default=512,
+        min=16,
+        max=int(PICTURE_SIDE.high),
+        step=8,
+        tooltip=f"The {id} of {of}, in pixels.",
+    )
+
+
+def layout_document_input() -> io.String.Input:
+    return io.String.Input(
+        "layout_document",
+        default="",
+        tooltip="Where each subject belongs: drag to draw, ••• for more. As JSON in the workflow.",
+        extra_dict={"widgetType": "CONES2_LAYOUT_PAINTER"},
+    )
+
+
+def linked_residuals_input(tooltip: str) -> io.Autogrow.Input:
+    template = io.Autogrow.TemplatePrefix(
+        ResidualSocket.Input("residual", tooltip="A subject, such as Load Residual's."),
+        prefix="residual",
+        min=0,
+        max=16,
+    )
+    return io.Autogrow.Input("residuals", template=template, optional=True, tooltip=tooltip)

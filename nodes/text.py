@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from ..cones2.concepts.residual import Residual
-from ..cones2.errors import PromptError
 from .host.conditioning import Conditioning, place_residuals
-from .host.prompt_record import PROMPT_KEY, read_prompt
+from .host.scene import encode
 from .host.sockets import CATEGORY, ResidualSocket
 
 if TYPE_CHECKING:
@@ -41,12 +40,7 @@ class Cones2TextEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: CLIP | None, text: str) -> io.NodeOutput:
-        if clip is None:
-            raise PromptError(
-                "the CLIP input is empty: the checkpoint holds no text encoder, so load one with a CLIP loader"
-            )
-        record, tokens = read_prompt(clip, text)
-        return io.NodeOutput(clip.encode_from_tokens_scheduled(tokens, add_dict={PROMPT_KEY: record}))
+        return io.NodeOutput(encode(clip, text))
 
 
 class Cones2ApplyResidualToConditioning(io.ComfyNode):

@@ -67,8 +67,10 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
     """The flags as typed values. Raises ConfigError for flags that do not go together."""
     if args.config is not None and args.subject:
         raise ConfigError("--subject does not go with --config: the config names its subjects")
+    if args.config is not None and (args.scene is not None or args.region):
+        raise ConfigError("--scene and --region do not go with --config: the config has its layout")
     if args.config is None and args.prompt is None:
-        raise ConfigError("nothing to draw: give --config FILE, or --prompt with --subject and --layout")
+        raise ConfigError("nothing to draw: give --config FILE, or --prompt with --subject and --layout or --region")
     if args.cutout and not args.photo_start:
         raise ConfigError("--cutout does nothing without --photo-start: add, for example, --photo-start 8")
     if args.photo_start and args.published_rules:
@@ -78,12 +80,16 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
     import torch
 
     from ..layout.colors import DEFAULT_TOLERANCE
+    from ..layout.inline import regions_in_text
     from ..published.rules import PUBLISHED_RULES
     from ..rules import OUR_RULES
     from .cutouts import parse_cutout
+    from .drawn import drawn_document, parse_region, with_named_residuals
     from .jobs import parse_subject
     from .sampling_run import SampleOptions
 
+    prompt, placed = (args.prompt, []) if args.config or not args.prompt else regions_in_text(args.prompt)
+    document = drawn_document(args.scene, [*(parse_region(text) for text in args.region), *placed])
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     preset = None if args.preset is None else PRESETS[args.preset]
     return SampleOptions(
@@ -91,10 +97,11 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         tokenizer=args.tokenizer,
         prediction_type=args.prediction_type,
         config=args.config,
-        prompt=args.prompt,
+        prompt=prompt,
         negative_prompt=args.negative_prompt,
-        subjects=tuple(parse_subject(text) for text in args.subject),
+        subjects=with_named_residuals([parse_subject(text) for text in args.subject], document, args.scene),
         layout=args.layout,
+        document=document,
         tolerance=DEFAULT_TOLERANCE if args.tolerance is None else args.tolerance,
         typed_positions=args.strict_positions,
         rules=PUBLISHED_RULES.get(args.published_rules, OUR_RULES),
@@ -140,7 +147,11 @@ def _given(flag: _Value | None, otherwise: _Value) -> _Value:
 
 def _add_scene_flags(group: Any) -> None:
     group.add_argument("--config", type=file_path, metavar="FILE", help="guidance_config.json; every entry is run")
-    group.add_argument("--prompt", help="the prompt; replaces the config's")
+    group.add_argument(
+        "--prompt",
+        help="the prompt; replaces the config's; without one it may say where a word belongs, as --region does: "
+        '"a dog[region 0.5 0.3 0.4 0.6]"',
+    )
     group.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to keep out (default: nothing)")
     group.add_argument(
         "--subject",
@@ -160,6 +171,20 @@ def _add_scene_flags(group: Any) -> None:
         '"dog=rex.png"; instead of those in its residual file; several of one subject take turns',
     )
     group.add_argument("--layout", type=file_path, metavar="FILE", help="layout picture; replaces the config's")
+    group.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="PHRASE=LEFT,TOP,WIDTH,HEIGHT@WEIGHT",
+        help="where words of the prompt belong, without a layout picture: a box in fractions of the picture, e.g. "
+        '"dog=0.5,0.3,0.4,0.6"; the weight (2.5) is optional; give it once per box',
+    )
+    group.add_argument(
+        "--scene",
+        type=file_path,
+        metavar="FILE",
+        help="a layout document (.json), as the Layout Painter exports it; its residuals are looked for beside it",
+    )
     group.add_argument(
         "--tolerance",
         type=number_in(COLOR_TOLERANCE),

@@ -18,6 +18,7 @@ from ..diffusers_models.loading import load_model
 from ..errors import ModelError
 from ..guidance.weight_maps import OutsideMode
 from ..layout.colors import color_name
+from ..layout.document import LayoutDocument
 from ..layout.drawing import grid, layout_preview
 from ..layout.regions import Layout
 from ..messages import shown
@@ -43,6 +44,7 @@ class SampleOptions:
     """What `cones2 sample` was asked for; None leaves a number to the config or the model.
 
     model: a diffusers folder or a checkpoint file.
+    document: what --scene and --region draw.
     tolerance: RGB distance, 0–442.
     typed_positions: use the config's token positions as they are.
     seed: of the first picture.
@@ -60,6 +62,7 @@ class SampleOptions:
     negative_prompt: str
     subjects: tuple[SubjectFlag, ...]
     layout: Path | None
+    document: LayoutDocument | None
     tolerance: float
     typed_positions: bool
     rules: Rules
@@ -156,7 +159,7 @@ def _run_jobs(
         mine = turns(missing, me, lambda turn: (options.out, turn.name), is_done)
         for plan, group in groupby(mine, key=attrgetter("plan")):
             with without_warnings() if several else nullcontext():
-                layout = layouts.of(plan.job)
+                layout = layouts.of(plan.job, plan.settings.height, plan.settings.width)
                 scene = _scene(options, model, plan.job, layout)
             _run_plan(options, model, plan, layout, scene, group, sum(turn.plan is plan for turn in missing), finished)
             del layout, scene  # before the next ones are made
@@ -183,7 +186,7 @@ def _jobs(options: SampleOptions) -> list[Job]:
     if options.config is not None:
         jobs = jobs_from_config(options.config, options.prompt, options.layout)
     else:
-        jobs = [job_from_flags(options.prompt or "", options.subjects, options.layout)]
+        jobs = [job_from_flags(options.prompt or "", options.subjects, options.layout, options.document)]
     if options.cutouts:
         check_known(options.cutouts, [name for job in jobs for name in job.names])
     return [_with_overrides(job, options) for job in jobs]
@@ -257,7 +260,7 @@ def _run_plan(
 def _complete(plans: Sequence[_Plan], todo: Sequence[_Turn], layouts: Layouts, folder: OutFolder) -> None:
     """The pictures of each job's layout and of all its pictures together, from the files that all processes wrote."""
     for plan, group in groupby(todo, key=attrgetter("plan")):
-        layout = layouts.of(plan.job)
+        layout = layouts.of(plan.job, plan.settings.height, plan.settings.width)
         if layout is not None:
             folder.save_once(f"{plan.job.name}_layout", _layout_picture(layout, plan), plan.record)
         found = [folder.find(turn.name, turn.record) for turn in group]
@@ -298,6 +301,7 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
         "negative_prompt": options.negative_prompt,
         "subjects": subjects,
         "layout": str(job.layout or ""),
+        "scene": job.document.to_json() if job.document else "",
         "colours": {color_name(entry.color): [entry.subject, entry.weight] for entry in job.table},
         "steps": settings.steps,
         "guidance_steps": settings.guided_count,

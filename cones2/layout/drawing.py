@@ -13,10 +13,10 @@ from torch import Tensor
 from .colors import RGB
 from .regions import Layout, Region
 
-# distinct hues for regions that came without a color
+# for regions without a color: hues that color-blind people tell apart (Okabe and Ito 2008; the last is Tol's wine)
 PALETTE: tuple[RGB, ...] = (
-    (230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48),
-    (145, 30, 180), (70, 200, 220), (240, 50, 230), (128, 128, 0),
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
+    (0, 114, 178), (213, 94, 0), (204, 121, 167), (136, 34, 85),
 )  # fmt: skip
 _HEAT = np.array([(10, 8, 30), (90, 20, 110), (190, 50, 90), (245, 130, 50), (252, 240, 170)], dtype=np.float64)
 _GAP = 8

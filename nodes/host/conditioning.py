@@ -12,7 +12,7 @@ from torch import Tensor
 from ...cones2.concepts.concept import changed_rows
 from ...cones2.concepts.fingerprint import from_other_encoder
 from ...cones2.concepts.residual import Residual, check_width
-from ...cones2.errors import PromptError
+from ...cones2.errors import LayoutError, PromptError
 from ...cones2.layout.regions import Layout
 from ...cones2.messages import shown
 from ...cones2.prompt.claims import locate_subjects, parse_phrase
@@ -49,6 +49,27 @@ def guide_conditioning(
     return [
         _entry(cond, options, LAYOUT_KEY, bound) for (cond, options), bound in zip(conditioning, layouts, strict=True)
     ]
+
+
+def guide_again(
+    conditioning: Conditioning, guidance: GuidanceSettings, window: Window, photos: PhotoStart | None = None
+) -> Conditioning:
+    """The conditioning with the layouts that its prompts carry, each at these numbers.
+
+    Raises LayoutError when none of them carries one.
+    """
+    if all(options.get(LAYOUT_KEY) is None for _, options in conditioning):
+        raise LayoutError("no layout is connected, and the positive prompt carries none: connect a layout, or Scene")
+    return [
+        entry if entry[1].get(LAYOUT_KEY) is None else _bound_again(entry, guidance, window, photos)
+        for entry in conditioning
+    ]
+
+
+def _bound_again(entry: Entry, guidance: GuidanceSettings, window: Window, photos: PhotoStart | None) -> Entry:
+    cond, options = entry
+    bound = bind_layout(options[LAYOUT_KEY].layout, prompt_record(options), guidance, window, photos)
+    return _entry(cond, options, LAYOUT_KEY, bound)
 
 
 def place_residuals(

@@ -13,6 +13,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _APPLY = "Cones2ApplyLayoutGuidance"
+_SCENE = "Cones2Scene"
 _FOLLOWS_BY_ITSELF = "Cones2LayoutGuidedKSampler"
 _LOOKS = "Cones2SubjectAttention"
 
@@ -33,7 +34,7 @@ def _warn(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def lost_layout(graph: Any) -> str:
-    """A sentence for a graph that takes a layout from Apply Layout Guidance and loses it; empty for any other.
+    """A sentence for a graph that takes a layout from Apply Layout Guidance or Scene and loses it; empty for any other.
 
     graph: node id → class and inputs, as sent to be queued.
     One model follows the layouts of all conditionings, so one of several model outputs is enough.
@@ -48,6 +49,9 @@ def lost_layout(graph: Any) -> str:
     }
     if ("ConditioningConcat", "conditioning_from", 1) in taken:
         return "Conditioning Concat drops the layout of conditioning_from: connect Apply Layout Guidance after it"
+    used = {(kinds.get(origin), output) for node in nodes.values() for _, origin, output in _links(node)}
+    if (_SCENE, 0) in used and not {_APPLY, _FOLLOWS_BY_ITSELF} & set(kinds.values()):
+        return "no picture follows the layout of Scene: sample with Layout Guided KSampler"
     if {output for _, _, output in taken} == {1} and _FOLLOWS_BY_ITSELF not in kinds.values():
         return "no picture follows the layout: connect the model output of Apply Layout Guidance to the sampler too"
     return ""

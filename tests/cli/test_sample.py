@@ -25,6 +25,8 @@ from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.errors import Cones2Error, ModelError
+from cones2.layout.document import parse_document
+from cones2.layout.drawing import PALETTE
 from cones2.storage.png import read_settings
 from tests.support.sd2_model import WIDTH, write_sd2_model
 from tests.support.signals import default_signals
@@ -392,3 +394,51 @@ def test_the_demo_model_refuses_pictures_that_show_nothing(tmp_path: Path, capsy
     command = ["sample", "--model", "demo", "--prompt", "a dog", "--out", str(tmp_path / "out")]
     assert main([*command, "--width", "8", "--height", "8"]) == 1
     assert "multiples of 4 pixels, and at least 16" in capsys.readouterr().err
+
+
+def test_regions_are_typed(model: Path, folder: Path) -> None:
+    flags = ["--prompt", "a mug and a dog", "--subject", f"dog={folder / 'residuals' / 'dog.pt'}"]
+    flags += ["--region", "dog=0.5,0.25,0.5,0.5@3", "--region", "mug=0,0,0.25,0.25", "--region", "mug=0,0.75,0.25,0.25"]
+    assert sample(model, folder, *flags, config=False) == 0
+    settings = read_settings(Image.open(folder / "out" / "picture_seed0.png"))
+    drawn = parse_document(settings["scene"])
+    assert [(each.name, each.weight, len(each.shapes)) for each in drawn.subjects] == [("dog", 3, 1), ("mug", 2.5, 2)]
+    colors = {tuple(color) for color in pixels(folder / "out" / "picture_layout.png")[[160, 20, 240], [240, 20, 20]].tolist()}
+    assert colors == {PALETTE[0], PALETTE[1]}
+
+
+def test_a_scene_file_gives_regions_and_residuals(model: Path, folder: Path) -> None:
+    dog = {"name": "dog", "residual": "residuals/dog.pt", "strength": 0.5, "shapes": [{"ellipse": [0.5, 0, 0.5, 1]}]}
+    (folder / "scene.json").write_text(json.dumps({"version": 1, "subjects": [dog]}))
+    flags = ["--prompt", "a mug and a dog", "--scene", str(folder / "scene.json")]
+    assert sample(model, folder, *flags, config=False) == 0
+    settings = read_settings(Image.open(folder / "out" / "picture_seed0.png"))
+    assert settings["subjects"] == [{"subject": "dog", "residual": str(folder / "residuals" / "dog.pt")}]
+    assert sample(model, folder, *flags, "--no-recurrence", "--guidance-weight", "0", config=False) == 0
+    first, second = (pixels(folder / "out" / f"picture_seed0{suffix}.png") for suffix in ("", "_2"))
+    assert (first != second).any()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--region", "dog=1,2,3"], '--region "dog=1,2,3" is not a region'),
+        (["--region", "=0,0,1,1"], "names no subject"),
+        (["--region", "dog=0,0,nan,1"], "far outside the picture"),
+        (["--region", "dog=0,0,1,1@nan"], "has the weight nan"),
+        (["--region", "cat=0,0,1,1"], '"cat" is not in the prompt'),
+        (["--region", "dog=2,2,1,1"], "no region is drawn for any subject (dog)"),
+        (["--region", "dog=0,0,1,1", "--layout", "layout.png"], "--layout and colors do not go with --scene"),
+        (["--scene", "gone.json"], "there is no layout document at gone.json"),
+    ],
+)
+def test_a_wrong_region_is_one_sentence(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], sentence: str
+) -> None:
+    assert sample(model, folder, "--prompt", "a dog", *flags, config=False) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_regions_do_not_go_with_a_config(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sample(model, folder, "--region", "dog=0,0,1,1") == 1
+    assert "--scene and --region do not go with --config" in capsys.readouterr().err

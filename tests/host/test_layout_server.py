@@ -98,3 +98,21 @@ def test_a_look_at_a_guided_picture_without_its_layout_is_said(
     run = host_server.run(prompt)
     assert (run.status, run.error) == ("success", "")
     assert ("Subject Attention looks without the layout" in host_server.log_text[before:]) == said
+
+
+@pytest.mark.parametrize("followed", [False, True])
+def test_a_scene_that_nobody_follows_gives_a_warning(host_server: HostServer, followed: bool) -> None:
+    prompt = graph(seed=7 + followed, model="demo", positive="scene")
+    del prompt["guide"], prompt["layout"]
+    drawn = '{"subjects": [{"name": "dog"}]}'
+    size = {"width": 64, "height": 64, "batch_size": 1}
+    words = {"prompt": "a photo of a dog", "negative_prompt": "", "layout_document": drawn}
+    prompt["scene"] = {"class_type": "Cones2Scene", "inputs": {"clip": ["demo", 1], **words, **size}}
+    if followed:
+        extra = {"guidance_weight": 0.08, "guided_steps": -1, "recurrence": False, "negative_mode": "outside"}
+        prompt["sample"]["inputs"] |= extra
+        prompt["sample"]["class_type"] = "Cones2LayoutGuidedKSampler"
+    before = len(host_server.log_text)
+    run = host_server.run(prompt)
+    assert (run.status, run.error) == ("success", "")
+    assert ("no picture follows the layout of Scene" in host_server.log_text[before:]) != followed

@@ -47,12 +47,20 @@ class Browser:
         """Open the frontend with frontend settings that differ from a fresh installation's."""
         self._process.request(open=url, settings=settings)
 
+    def open_on(self, device: dict[str, Any], url: str, **settings: Any) -> None:
+        """As `open`, on a device: options of Playwright's context, such as hasTouch and deviceScaleFactor."""
+        self._process.request(open=url, settings=settings, device=device)
+
     def add_script(self, path: Path) -> None:
         """Run a script in the page; functions it adds to window.cones2Tests can be called."""
         self._process.request(addScript=str(path))
 
     def call(self, function: str, argument: Any = None) -> Any:
         return self._process.request(call=function, argument=argument)
+
+    def act(self, *steps: list[Any]) -> None:
+        """Real input, such as ["move", x, y], ["down"], ["up"], ["key", "Control+z"], ["touch", [[x, y], …]]."""
+        self._process.request(act=steps)
 
     def screenshot(self, path: Path, **options: Any) -> None:
         """A picture of the graph after the view was fitted to it; width and height of the page, type, quality."""

@@ -1,0 +1,61 @@
+// Files in and out of the page: pictures as pixels, texts, downloads.
+
+const MOST_BYTES = 50_000_000
+const MOST_SIDE = 512 // pixels of an imported picture's longer side: finer outlines are not kept
+
+/** @param {Blob | string} source a file, or an address @returns {Promise<HTMLImageElement>} */
+export async function picture (source) {
+  if (source instanceof Blob && source.size > MOST_BYTES) throw new Error(`The file has ${source.size} bytes; ${MOST_BYTES} is the limit.`)
+  const image = new Image()
+  const address = source instanceof Blob ? URL.createObjectURL(source) : source
+  try {
+    image.src = address
+    await image.decode()
+  } catch {
+    throw new Error('The file is not a picture that this browser can read.')
+  } finally {
+    if (source instanceof Blob) URL.revokeObjectURL(address)
+  }
+  return image
+}
+
+/** The pixels of a picture, reduced. @param {Blob} file @returns {Promise<ImageData>} */
+export async function pixelsOf (file) {
+  const image = await picture(file)
+  const scale = Math.min(1, MOST_SIDE / Math.max(image.naturalWidth, image.naturalHeight))
+  const width = Math.max(1, Math.round(image.naturalWidth * scale))
+  const height = Math.max(1, Math.round(image.naturalHeight * scale))
+  const canvas = Object.assign(document.createElement('canvas'), { width, height })
+  const context = canvas.getContext('2d')
+  if (!context) throw new Error('This browser draws no pictures.')
+  context.imageSmoothingEnabled = false // a blend of two colors would be a third
+  context.drawImage(image, 0, 0, width, height)
+  return context.getImageData(0, 0, width, height)
+}
+
+/** @param {File} file */
+export async function textOf (file) {
+  if (file.size > MOST_BYTES) throw new Error(`The file has ${file.size} bytes; ${MOST_BYTES} is the limit.`)
+  return file.text()
+}
+
+/** Let the browser save something. @param {Blob} blob @param {string} name */
+export function download (blob, name) {
+  const address = URL.createObjectURL(blob)
+  Object.assign(document.createElement('a'), { href: address, download: name }).click()
+  setTimeout(() => URL.revokeObjectURL(address), 1000)
+}
+
+/** @param {Uint8ClampedArray<ArrayBuffer>} data @param {number} height @param {number} width @returns {Promise<Blob>} */
+export function pngOf (data, height, width) {
+  const canvas = Object.assign(document.createElement('canvas'), { width, height })
+  canvas.getContext('2d')?.putImageData(new ImageData(data, width, height), 0, 0)
+  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('The picture cannot be written.')))))
+}
+
+/** Ask for files. @param {string} accept @param {(files: File[]) => void} then */
+export function pickFiles (accept, then) {
+  const input = Object.assign(document.createElement('input'), { type: 'file', multiple: true, accept })
+  input.onchange = () => then([...(input.files ?? [])])
+  input.click()
+}
