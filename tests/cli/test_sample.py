@@ -403,7 +403,9 @@ def test_regions_are_typed(model: Path, folder: Path) -> None:
     settings = read_settings(Image.open(folder / "out" / "picture_seed0.png"))
     drawn = parse_document(settings["scene"])
     assert [(each.name, each.weight, len(each.shapes)) for each in drawn.subjects] == [("dog", 3, 1), ("mug", 2.5, 2)]
-    colors = {tuple(color) for color in pixels(folder / "out" / "picture_layout.png")[[160, 20, 240], [240, 20, 20]].tolist()}
+    colors = {
+        tuple(color) for color in pixels(folder / "out" / "picture_layout.png")[[160, 20, 240], [240, 20, 20]].tolist()
+    }
     assert colors == {PALETTE[0], PALETTE[1]}
 
 
