@@ -70,10 +70,10 @@ def unguided_look(graph: Any) -> str:
     for node in nodes.values():
         origins = {name: kinds.get(origin) for name, origin, _ in _links(node)}
         looks = node.get("class_type") == _LOOKS and origins.get("latent") == _FOLLOWS_BY_ITSELF
-        if looks and origins.get("conditioning") != _FOLLOWS_BY_ITSELF:
+        if looks and {origins.get("model"), origins.get("conditioning")} != {_FOLLOWS_BY_ITSELF}:
             return (
                 "Subject Attention looks without the layout: model and conditioning that go into Layout Guided "
-                "KSampler do not carry it; take them from Apply Layout Guidance"
+                "KSampler do not carry it; take both from its outputs"
             )
     return ""
 

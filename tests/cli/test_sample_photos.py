@@ -106,6 +106,15 @@ def test_a_picture_of_one_s_own_is_taken_with_any_residual_or_none(model: Path, 
     assert settings["cutouts"] == [["Dog", str(folder / "rex.png")]]
 
 
+def test_a_region_that_is_typed_takes_a_picture_of_one_s_own(model: Path, folder: Path) -> None:
+    command = ["sample", "--model", str(model), "--prompt", "a mug and a dog", "--out", str(folder / "out")]
+    command += ["--region", "Dog=0.5,0.2,0.4,0.6", "--steps", "1", "--size", "64x64"]
+    assert main(command) == 0
+    before = pixels(folder)
+    assert main([*command, "--cutout", f"dog={folder / 'rex.png'}", "--photo-start", "8"]) == 0
+    assert np.abs(pixels(folder) - before).max() > 0
+
+
 def test_the_subjects_of_a_config_start_from_photos_too(model: Path, folder: Path) -> None:
     entry = {
         "prompt": "a mug and a dog on the beach",

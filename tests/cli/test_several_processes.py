@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import time
 from pathlib import Path
@@ -128,6 +129,16 @@ def test_a_changed_residual_is_drawn_anew(
         torch.save(torch.full((1, WIDTH), float(value)), tmp_path / "dog.pt")
         assert main(command) == main(command) == 0
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["picture_seed0.png", "picture_seed0_2.png"]
+
+
+def test_a_changed_scene_is_drawn_anew(model: Path, tmp_path: Path) -> None:
+    command = ["sample", "--model", str(model), "--steps", "1", "--size", "64x64", "--out", str(tmp_path), "--continue"]
+    command += ["--prompt", "a dog", "--scene", str(tmp_path / "scene.json"), "--device", "cpu"]
+    for left in (0, 0.5):
+        box = {"box": [left, 0, 0.5, 1]}
+        (tmp_path / "scene.json").write_text(json.dumps({"subjects": [{"name": "dog", "shapes": [box]}]}))
+        assert main(command) == main(command) == 0
+    assert sorted(path.name for path in tmp_path.glob("*seed*.png")) == ["picture_seed0.png", "picture_seed0_2.png"]
 
 
 def training(model: Path, source: Path, folder: Path, names: str = "abcd", steps: int = 3) -> list[str]:

@@ -24,6 +24,11 @@ def test_it_works_with_every_kind_of_sampler_and_both_nodes(in_host: HostWorker)
         assert name == "uni_pc" or one["custom"] < TOLERANCE, name  # KSampler gives uni_pc other noise levels
 
 
+def test_photos_and_presets_count_for_a_layout_that_the_prompt_carries(in_host: HostWorker) -> None:
+    for what, one in in_host.photo_start.carried(needs=(SD1,), name=SD1).items():
+        assert one["same"] and one["moved"] > 1e-3, what
+
+
 def test_recurrence_draws_the_noise_it_draws_without_photos(in_host: HostWorker) -> None:
     assert in_host.photo_start.recurrence_noise(needs=(SD1,), name=SD1) < 1e-3
 

@@ -4,7 +4,7 @@ import globals from 'globals'
 export default [
   js.configs.recommended,
   {
-    languageOptions: { ecmaVersion: 2022, sourceType: 'module', globals: { ...globals.browser } },
+    languageOptions: { ecmaVersion: 2022, sourceType: 'module', globals: { ...globals.browser, LiteGraph: 'readonly' } },
     rules: {
       'no-restricted-globals': ['error', 'eval'],
       'no-restricted-syntax': ['error', "MemberExpression[property.name='prototype']"],
