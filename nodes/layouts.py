@@ -110,8 +110,11 @@ class Cones2LayoutFromMasks(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, subjects: str | None = None) -> bool | str:
-        """True when `subjects` is a list or comes from another node (None), else what is wrong with it."""
+    def validate_inputs(cls, subjects: str | None = None, masks: object = None) -> bool | str:
+        """True when `subjects` is a list or comes from another node (None), else what is wrong with it.
+
+        masks: ComfyUI always passes an input that grows.
+        """
         return check_table(subjects, parse_subject_lines)
 
     @classmethod

@@ -17,8 +17,9 @@ let lastResult = null
 let residualFiles = []
 
 async function readResidualFiles () {
-  const answer = await api.fetchApi('/models/residuals')
-  residualFiles = answer.ok ? await answer.json() : []
+  const answer = await api.fetchApi('/object_info/Cones2LoadResidual') // its list has the demo's residuals, too
+  const [type, more] = (answer.ok && (await answer.json()).Cones2LoadResidual?.input?.required?.file) || []
+  residualFiles = (Array.isArray(type) ? type : more?.options) ?? []
 }
 
 function painterWidget (node, name) {

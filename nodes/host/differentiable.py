@@ -86,7 +86,7 @@ def _recomputed(_: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]
     def call(*args: Any, **options: Any) -> Any:
         # the host changes its options' dict from block to block: computed again, a block must find its own
         own = [dict(value) if type(value) is dict else value for value in args]
-        named = {name: dict(value) if type(value) is dict else value for name, value in options.items()}
+        named: dict[str, Any] = {name: dict(value) if type(value) is dict else value for name, value in options.items()}
         return checkpoint(forward, *own, use_reentrant=False, **named)
 
     return call

@@ -64,7 +64,8 @@ def trainable_model(
         unet.release()
         with torch.inference_mode():
             pictures = vae.decode(model.model.process_latent_out(latents.detach().float().cpu()))
-        return pictures[..., :3].movedim(-1, 1).clone() * 2 - 1
+        decoded: Tensor = pictures[..., :3].movedim(-1, 1).clone() * 2 - 1
+        return decoded
 
     sigmas = model.get_model_object("model_sampling").sigmas
     alphas_cumprod = (1 / (sigmas.detach().cpu().double() ** 2 + 1)).float().clone()

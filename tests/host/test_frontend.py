@@ -2,10 +2,13 @@
 
 from tests.host.client.browser import Browser
 from tests.host.client.discovery import PACK
+from tests.host.client.server import HostServer
 from tests.host.client.workflows import read_workflow
 
 
-def test_page_loads_with_the_pack_and_without_errors(frontend: Browser) -> None:
+def test_page_loads_with_the_pack_and_without_errors(frontend: Browser, host_server: HostServer) -> None:
+    frontend.take_problems()  # an open page also shows what other clients' runs failed with
+    frontend.open(host_server.url)
     assert frontend.call("dialogs") == []
     assert frontend.take_problems() == []
 

@@ -50,7 +50,7 @@ def test_the_sampler_takes_the_layout_that_the_prompt_carries(in_host: HostWorke
 MESSAGES = {
     "no layout": "LayoutError: no layout is connected, and the positive prompt carries none",
     "no subject": "LayoutError: the layout names no subject",
-    "not in the prompt": 'PromptError: "cat" is not in the prompt',
+    "not in the prompt": 'PromptError: the layout places "cat", which is not in the prompt',
     "absent file": 'ResidualError: there is no residual "gone.safetensors"',
     "no clip": "PromptError: the CLIP input is empty",
     "odd picture": "LayoutError: the background image has 5 channels",

@@ -7,7 +7,7 @@ from tests.host.client.server import HostServer
 from tests.host.test_painter import Page
 
 pytestmark = pytest.mark.browser
-FILES = ["blue_white_dog.safetensors", "purple_yellow_mug.safetensors"]
+FILES = ["demo/blue_white_dog.safetensors", "demo/purple_yellow_mug.safetensors"]
 
 
 @pytest.mark.parametrize("vue", [False, True], ids=["classic", "nodes2"])

@@ -66,7 +66,7 @@ def test_training_can_be_queued_alone(host_server: HostServer, prompt: dict[str,
 
 def test_the_interrupt_button_ends_a_run_within_a_step(host_server: HostServer, prompt: dict[str, Any]) -> None:
     with host_server.messages() as messages:
-        running = host_server.queue(changed(prompt, steps=100_000, seed=2))
+        running = host_server.queue(changed(prompt, steps=100_000, seed=2, recipe="photos"))
         messages.wait_for("progress", 180, node="train")
     pressed = time.monotonic()
     host_server.interrupt()
