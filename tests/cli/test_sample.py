@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,14 +18,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from cones2.cli import main
-from cones2.cli.jobs import parse_subject
 from cones2.concepts.residual import make_residual
 from cones2.concepts.residual_file import save_residual
 from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
-from cones2.errors import Cones2Error, ModelError
-from cones2.layout.document import parse_document
-from cones2.layout.drawing import PALETTE
+from cones2.errors import ModelError
 from cones2.storage.png import read_settings
 from tests.support.sd2_model import WIDTH, write_sd2_model
 from tests.support.signals import default_signals
@@ -326,30 +322,6 @@ def test_a_single_file_needs_a_tokenizer(
     assert status == 1 and "--tokenizer" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("dog=dog.pt@2:#f00", ("dog", Path("dog.pt"), (RED, "dog", 2.0))),
-        ("dog=dog.pt", ("dog", Path("dog.pt"), None)),
-        ("hot dog:red", ("hot dog", None, (RED, "hot dog", 2.5))),
-        ("dog@1.5:255,0,0", ("dog", None, (RED, "dog", 1.5))),
-        (r"dog=C:\dogs\a@b.pt:#ff0000", ("dog", Path(r"C:\dogs\a@b.pt"), (RED, "dog", 2.5))),
-        (r"dog=C:\dogs\dog.pt", ("dog", Path(r"C:\dogs\dog.pt"), None)),
-        ("dog=/pets: mine/dog.pt", ("dog", Path("/pets: mine/dog.pt"), None)),
-        ("dog#2=dog.pt:#f00", ("dog#2", Path("dog.pt"), (RED, "dog#2", 2.5))),
-    ],
-)
-def test_subject_flags(text: str, expected: tuple[object, ...]) -> None:
-    flag = parse_subject(text)
-    assert (flag.phrase, flag.residual, flag.entry) == expected
-
-
-@pytest.mark.parametrize("text", ["dog", "=dog.pt", "dog=", "dog=dog.pt:nocolor", ":#f00"])
-def test_bad_subject_flags(text: str) -> None:
-    with pytest.raises(Cones2Error):
-        parse_subject(text)
-
-
 def test_interrupting_keeps_finished_pictures(model: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "cones2", "sample", "--model", str(model), *FAST, "--num-images", "500"]
     command += ["--config", str(folder / "guidance_config.json"), "--out", str(folder / "out")]
@@ -367,80 +339,3 @@ def test_interrupting_keeps_finished_pictures(model: Path, folder: Path) -> None
     for path in finished:
         Image.open(path).load()
     assert not [path for path in (folder / "out").iterdir() if path.name.startswith(".")]
-
-
-def test_a_size_below_the_coarsest_grid_is_refused_in_one_sentence(
-    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert sample(model, folder, "--size", "8x8") == 1
-    [line] = capsys.readouterr().err.splitlines()
-    assert "8x8 (width x height) cannot be drawn: both sides must be multiples of 8 pixels, and at least 16" in line
-
-
-def test_the_demo_model_runs_by_its_name_and_nothing_else_is_said(tmp_path: Path) -> None:
-    layout = Image.new("RGB", (64, 64), "white")
-    layout.paste(RED, (4, 4, 40, 60))
-    layout.save(tmp_path / "layout.png")
-    command = [sys.executable, "-m", "cones2", "sample", "--model", "demo", "--prompt", "a dog", "--steps", "1"]
-    command += ["--subject", "dog=demo/dog:#ff0000", "--layout", str(tmp_path / "layout.png"), "--device", "cpu"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(tmp_path / "out" / f"picture_{what}.png") for what in ("layout", "seed0")]
-    said = [line for line in re.split(r"[\r\n]+", done.stderr) if line.strip()]
-    assert said and all(line.startswith("picture: ") for line in said)  # the progress bar alone
-
-
-def test_the_demo_model_refuses_pictures_that_show_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["sample", "--model", "demo", "--prompt", "a dog", "--out", str(tmp_path / "out")]
-    assert main([*command, "--width", "8", "--height", "8"]) == 1
-    assert "multiples of 4 pixels, and at least 16" in capsys.readouterr().err
-
-
-def test_regions_are_typed(model: Path, folder: Path) -> None:
-    flags = ["--prompt", "a mug and a dog", "--subject", f"dog={folder / 'residuals' / 'dog.pt'}"]
-    flags += ["--region", "dog=0.5,0.25,0.5,0.5@3", "--region", "mug=0,0,0.25,0.25", "--region", "mug=0,0.75,0.25,0.25"]
-    assert sample(model, folder, *flags, config=False) == 0
-    settings = read_settings(Image.open(folder / "out" / "picture_seed0.png"))
-    drawn = parse_document(settings["scene"])
-    assert [(each.name, each.weight, len(each.shapes)) for each in drawn.subjects] == [("dog", 3, 1), ("mug", 2.5, 2)]
-    colors = {
-        tuple(color) for color in pixels(folder / "out" / "picture_layout.png")[[160, 20, 240], [240, 20, 20]].tolist()
-    }
-    assert colors == {PALETTE[0], PALETTE[1]}
-
-
-def test_a_scene_file_gives_regions_and_residuals(model: Path, folder: Path) -> None:
-    dog = {"name": "dog", "residual": "residuals/dog.pt", "strength": 0.5, "shapes": [{"ellipse": [0.5, 0, 0.5, 1]}]}
-    (folder / "scene.json").write_text(json.dumps({"version": 1, "subjects": [dog]}))
-    flags = ["--prompt", "a mug and a dog", "--scene", str(folder / "scene.json")]
-    assert sample(model, folder, *flags, config=False) == 0
-    settings = read_settings(Image.open(folder / "out" / "picture_seed0.png"))
-    assert settings["subjects"] == [{"subject": "dog", "residual": str(folder / "residuals" / "dog.pt")}]
-    assert sample(model, folder, *flags, "--no-recurrence", "--guidance-weight", "0", config=False) == 0
-    first, second = (pixels(folder / "out" / f"picture_seed0{suffix}.png") for suffix in ("", "_2"))
-    assert (first != second).any()
-
-
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["--region", "dog=1,2,3"], '--region "dog=1,2,3" is not a region'),
-        (["--region", "=0,0,1,1"], "names no subject"),
-        (["--region", "dog=0,0,nan,1"], "far outside the picture"),
-        (["--region", "dog=0,0,1,1@nan"], "has the weight nan"),
-        (["--region", "cat=0,0,1,1"], '"cat" is not in the prompt'),
-        (["--region", "dog=2,2,1,1"], "no region is drawn for any subject (dog)"),
-        (["--region", "dog=0,0,1,1", "--layout", "layout.png"], "--layout and colors do not go with --scene"),
-        (["--scene", "gone.json"], "there is no layout document at gone.json"),
-    ],
-)
-def test_a_wrong_region_is_one_sentence(
-    model: Path, folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], sentence: str
-) -> None:
-    assert sample(model, folder, "--prompt", "a dog", *flags, config=False) == 1
-    assert sentence in capsys.readouterr().err
-
-
-def test_regions_do_not_go_with_a_config(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert sample(model, folder, "--region", "dog=0,0,1,1") == 1
-    assert "--scene and --region do not go with --config" in capsys.readouterr().err
