@@ -1,4 +1,6 @@
-"""Named settings of layout guidance: the published ones, and what is better by measurement (docs/evaluation.md).
+"""Named settings of layout guidance: the published ones, and cheaper ones that did as well on the toy model.
+
+docs/evaluation.md has the figures.
 
 The only place with their numbers: flags, widgets, arms and the documentation take them from here
 (`python -m tools.presets` writes the texts).

@@ -55,7 +55,9 @@ def model_input() -> io.Model.Input:
 
 
 def positive_input(id: str) -> io.Conditioning.Input:
-    return io.Conditioning.Input(id, tooltip="The positive prompt from Text Encode or Apply Residual (Cones 2).")
+    return io.Conditioning.Input(
+        id, tooltip="The positive prompt from Scene, Text Encode or Apply Residual to Conditioning."
+    )
 
 
 def layout_input(tooltip: str = "", **options: Any) -> io.Custom.Input:
@@ -84,7 +86,7 @@ def guidance_weight_input() -> io.Float.Input:
         max=GUIDANCE_WEIGHT.high,
         step=0.01,
         round=0.001,
-        tooltip="How strongly the layout steers: 0.05 to 0.10 is recommended, 0 turns it off.",
+        tooltip="How strongly the layout steers: the authors recommend 0.05 to 0.10 for Stable Diffusion; 0 turns it off.",
     )
 
 

@@ -27,5 +27,5 @@ def encode(clip: CLIP | None, text: str) -> Conditioning:
 
 
 def guided_by_default(conditioning: Conditioning, layout: Layout) -> Conditioning:
-    """The conditioning with a layout, at the recommended numbers; a sampler's own replace them."""
+    """The conditioning with a layout, at the published numbers; a sampler's own replace them."""
     return guide_conditioning(conditioning, layout, DEFAULT_GUIDANCE, Window())
