@@ -86,7 +86,8 @@ def guidance_weight_input() -> io.Float.Input:
         max=GUIDANCE_WEIGHT.high,
         step=0.01,
         round=0.001,
-        tooltip="How strongly the layout steers: the authors recommend 0.05 to 0.10 for Stable Diffusion; 0 turns it off.",
+        tooltip="How strongly the layout steers: the authors recommend 0.05 to 0.10 for Stable Diffusion; "
+        "0 turns it off.",
     )
 
 

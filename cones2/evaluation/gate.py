@@ -1,8 +1,8 @@
 """The quality gate: a small fixed run whose figures must stay within bounds that no chance crosses.
 
 The bounds were first written down before any run, and raised once for a better model. Each leaves room for the run's
-Wilson interval and more, so that a change of rounding or of the machine never fails, and a broken layout, residual, judge
-or model always does.
+Wilson interval and more, so that a change of rounding or of the machine never fails, and a broken layout, residual,
+judge or model always does.
 """
 
 from __future__ import annotations
