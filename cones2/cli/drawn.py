@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from ..assets import demo_residual
 from ..errors import ConfigError
 from ..layout.document import DrawnSubject, LayoutDocument, load_document
 from ..layout.document_values import LENGTH, POSITION
 from ..layout.regions import DEFAULT_WEIGHT, Box
 from ..layout.shapes import Rectangle
 from ..messages import shown
+from ..prompt.claims import parse_phrase
 from ..ranges import MAX_PHRASE, REGION_WEIGHT
+from ..storage.files import shown_path
 from .jobs import SubjectFlag
 
 
@@ -52,13 +55,26 @@ def drawn_document(scene: Path | None, regions: Sequence[DrawnSubject]) -> Layou
 def with_named_residuals(
     flags: Sequence[SubjectFlag], document: LayoutDocument | None, scene: Path | None
 ) -> tuple[SubjectFlag, ...]:
-    """The `--subject` flags, and one for each residual that the document names beside it and no flag replaces."""
+    """The `--subject` flags, and one for each residual that the document names beside it and no flag replaces.
+
+    Raises ConfigError for a residual outside the document's folder.
+    """
     if document is None or scene is None:
         return tuple(flags)
-    given = {flag.phrase for flag in flags}
+    given = {str(flag.reference).lower() for flag in flags}
     named = [
-        SubjectFlag(subject.name, scene.parent / subject.residual, None, subject.strength)
+        SubjectFlag(subject.name, _residual_beside(scene, subject.residual), None, subject.strength)
         for subject in document.subjects
-        if subject.residual and subject.name not in given
+        if subject.residual and str(parse_phrase(subject.name)).lower() not in given
     ]
     return (*flags, *named)
+
+
+def _residual_beside(scene: Path, name: str) -> Path:
+    """A residual that a document names: in its folder or below, or one of the demo's."""
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in name:
+        raise ConfigError(f'{shown_path(scene)} names the residual "{shown(name)}", which is not in its folder')
+    beside = scene.parent / parts
+    shipped = demo_residual(name)
+    return shipped if shipped is not None and not beside.is_file() else beside

@@ -57,6 +57,8 @@ def digest_of(files: Sequence[Path]) -> str:
     """16 hex digits of the files' contents, in their order. Raises Cones2Error naming one that cannot be read."""
     digest = hashlib.blake2b(digest_size=8)
     for path in files:
+        if not path.is_file():
+            raise Cones2Error(f"{shown_path(path)} is not a file")
         try:
             with path.open("rb") as stream:
                 left = _MOST

@@ -91,7 +91,10 @@ class LayoutDocument:
         return LayoutDocument(tuple(drawn))
 
     def with_regions(self, regions: Sequence[DrawnSubject]) -> LayoutDocument:
-        """The document with these subjects drawn so instead, several of one name together; others stay as they are."""
+        """The document with these subjects drawn so instead, several of one name together; others stay as they are.
+
+        Raises LayoutError for more subjects than a layout may have.
+        """
         drawn: dict[str, DrawnSubject] = {}
         for region in regions:
             known = drawn.setdefault(region.name.lower(), replace(region, shapes=()))
@@ -101,6 +104,7 @@ class LayoutDocument:
             region = drawn.pop(subject.name.lower(), subject)
             weight = subject.weight if region.weight == DEFAULT_WEIGHT else region.weight
             subjects.append(replace(subject, shapes=region.shapes, weight=weight))
+        check_region_count(len(subjects) + len(drawn))
         return LayoutDocument((*subjects, *drawn.values()))
 
     def to_json(self) -> str:

@@ -18,6 +18,8 @@ LearningRateSchedule = Literal["constant", "cosine"]
 
 PARTNERS = "dog, mug, ball, flower, house, tree, fish, star"
 """Things that models draw well and that differ in shape."""
+LEAST_SHARE = 0.01
+"""Of scenes among the samples, where there are any: a smaller share would need a hundred times as many photos."""
 _LONGEST_TEXT = 400  # characters of partners and description
 
 
@@ -134,6 +136,8 @@ class TrainingConfig:
         for name in ("partners", "description"):
             if len(getattr(self, name)) > _LONGEST_TEXT:
                 raise ConfigError(f"{name} has more than {_LONGEST_TEXT} characters")
+        if 0 < self.scene_share < LEAST_SHARE:
+            raise ConfigError(f"scene_share is {self.scene_share!r}: it must be 0, or from {LEAST_SHARE} to 1")
         if self.scenes and not self.partner_phrases:
             raise ConfigError(f'partners names nothing but "{self.subject}": name other things, such as {PARTNERS}')
 

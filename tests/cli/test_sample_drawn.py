@@ -133,3 +133,20 @@ def test_the_demo_model_refuses_pictures_that_show_nothing(tmp_path: Path, capsy
     command = ["sample", "--model", "demo", "--prompt", "a dog", "--out", str(tmp_path / "out")]
     assert main([*command, "--width", "8", "--height", "8"]) == 1
     assert "multiples of 4 pixels, and at least 16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../dog.pt", "/etc/passwd", "..\\dog.pt", "C:\\dog.pt", "residuals/../../dog.pt"])
+def test_a_scene_names_no_file_outside_its_folder(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    dog = {"name": "dog", "residual": name, "shapes": [{"ellipse": [0.5, 0, 0.5, 1]}]}
+    (folder / "scene.json").write_text(json.dumps({"version": 1, "subjects": [dog]}))
+    assert sample(model, folder, "--prompt", "a dog", "--scene", str(folder / "scene.json")) == 1
+    assert "which is not in its folder" in capsys.readouterr().err
+
+
+def test_a_flag_replaces_the_residual_of_a_scene_whatever_its_case(model: Path, folder: Path) -> None:
+    dog = {"name": "dog", "residual": "gone.pt", "shapes": [{"ellipse": [0.5, 0, 0.5, 1]}]}
+    (folder / "scene.json").write_text(json.dumps({"version": 1, "subjects": [dog]}))
+    flags = ["--subject", f"Dog={folder / 'residuals' / 'dog.pt'}", "--scene", str(folder / "scene.json")]
+    assert sample(model, folder, "--prompt", "a dog", *flags) == 0
