@@ -15,7 +15,7 @@ from .host.drawn_layout import (
     wrong_document,
 )
 from .host.sockets import CATEGORY, LayoutSocket
-from .inputs import layout_document_input, linked_residuals_input, side_input
+from .inputs import PLACING, layout_document_input, linked_residuals_input, side_input
 
 
 class Cones2LayoutPainter(io.ComfyNode):
@@ -26,20 +26,7 @@ class Cones2LayoutPainter(io.ComfyNode):
             display_name="Layout Painter (Cones 2)",
             category=CATEGORY,
             description="Draw where each subject belongs: boxes, ellipses and brush strokes, one color per subject.",
-            search_aliases=[
-                "paint",
-                "draw regions",
-                "mask region",
-                "area",
-                "place",
-                "position",
-                "regional prompter",
-                "several subjects",
-                "multiple characters",
-                "bounding box",
-                "latent couple",
-                "gligen",
-            ],
+            search_aliases=["draw regions", "mask region", "bounding box", *PLACING],
             inputs=[
                 io.Image.Input(
                     "image", optional=True, tooltip="A picture to draw on. It is shown behind the regions, no more."

@@ -14,7 +14,7 @@ from .host.conditioning import place_residuals
 from .host.drawn_layout import document_stamps, document_with, linked_residuals, residuals_of, wrong_document
 from .host.scene import encode, guided_by_default
 from .host.sockets import CATEGORY, LayoutSocket
-from .inputs import layout_document_input, linked_residuals_input, side_input
+from .inputs import PLACING, layout_document_input, linked_residuals_input, side_input
 
 if TYPE_CHECKING:
     from comfy.sd import CLIP
@@ -29,18 +29,7 @@ class Cones2Scene(io.ComfyNode):
             category=CATEGORY,
             description="What the picture shows, who is in it, and where: prompt, subjects and painted layout in one "
             "node. Connect it to Layout Guided KSampler.",
-            search_aliases=[
-                "several subjects",
-                "multiple characters",
-                "multi subject",
-                "regional prompter",
-                "scene composer",
-                "paint",
-                "area",
-                "place",
-                "position",
-                "DreamBooth alternative",
-            ],
+            search_aliases=["scene composer", "DreamBooth alternative", *PLACING],
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model."),
                 linked_residuals_input("Further subjects, such as one that is being trained."),

@@ -115,9 +115,7 @@ class LayoutDocument:
 
 def parse_document(text: str) -> LayoutDocument:
     """The document of a JSON text. Raises LayoutError naming what is wrong in it."""
-    subjects = tuple(DrawnSubject(*values) for values in read_subjects(text))
-    check_region_count(len(subjects))
-    return LayoutDocument(subjects)
+    return LayoutDocument(tuple(DrawnSubject(*values) for values in read_subjects(text)))
 
 
 def load_document(path: Path) -> LayoutDocument:

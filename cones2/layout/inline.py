@@ -14,6 +14,7 @@ from .shapes import Rectangle
 _WORD = r"(?<![\w'’-])(?P<word>[^\W_](?:[\w'’-]{0,99}[^\W_])?)"
 _NUMBER = r"[ ,]\s{0,9}(-?(?:\d{1,9}(?:\.\d{0,17})?|\.\d{1,17}))"
 _REGION = re.compile(rf"{_WORD}\[region{_NUMBER * 4}\s{{0,9}}\]", re.IGNORECASE)
+_MAX_PROMPT = 20_000  # each region is counted through all of it
 _MARK = re.compile(r"\[region\b", re.IGNORECASE)
 
 
@@ -26,6 +27,8 @@ def regions_in_text(text: str) -> tuple[str, list[DrawnSubject]]:
     if len(text) > MAX_CHARACTERS:
         raise LayoutError(f"the prompt has {len(text):,} characters: {MAX_CHARACTERS:,} is the limit")
     found = list(_REGION.finditer(text))
+    if found and len(text) > _MAX_PROMPT:
+        raise LayoutError(f"the prompt has {len(text):,} characters: {_MAX_PROMPT:,} is the limit with regions in it")
     if len(found) > MAX_SHAPES:
         raise LayoutError(f"the prompt has {len(found):,} regions: {MAX_SHAPES} is the limit")
     prompt = _REGION.sub(lambda match: match["word"], text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,16 +12,14 @@ from torch import Tensor
 from ...cones2.concepts.residual import Residual
 from ...cones2.concepts.residual_file import load_residual
 from ...cones2.errors import Cones2Error, LayoutError, ResidualError
+from ...cones2.layout import drawing
 from ...cones2.layout.document import LayoutDocument, document_of_names, parse_document
-from ...cones2.layout.drawing import layout_picture
 from ...cones2.layout.regions import Layout
-from .folders import find_residual, missing_residual
+from .folders import file_stamp, find_residual, missing_residual
 from .images import check_images, to_image
 
 BACKGROUND = "cones2_background"
 """Key of a node's ui output under which the painter finds the picture behind it."""
-
-_SMALLEST_PREVIEW = 256  # pixels: names are legible
 
 
 def wrong_document(text: str | None, needs_files: bool = False) -> str:
@@ -73,12 +70,7 @@ def document_stamps(text: str | None) -> list[tuple[str, int, int]]:
     except Cones2Error:
         return []
     paths = [path for name in names if (path := find_residual(name)) is not None]
-    return [(str(path), *_stamp(path)) for path in paths]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
+    return [stamp for path in paths if (stamp := file_stamp(path))]
 
 
 def layout_masks(layout: Layout) -> Tensor:
@@ -87,9 +79,8 @@ def layout_masks(layout: Layout) -> Tensor:
 
 
 def layout_preview(layout: Layout) -> Tensor:
-    """IMAGE of a layout with names, at least 256 pixels on its longer side."""
-    scale = max(1, -(-_SMALLEST_PREVIEW // max(layout.height, layout.width)))
-    return to_image([layout_picture(layout, layout.height * scale, layout.width * scale)])
+    """IMAGE of a layout with names, large enough to read them."""
+    return to_image([drawing.layout_preview(layout, layout.height, layout.width)])
 
 
 def background_shown(image: Tensor | None) -> dict[str, Any]:

@@ -40,6 +40,15 @@ def residual_files() -> list[str]:
     return list(dict.fromkeys([*folder_paths.get_filename_list(RESIDUAL_FOLDER), *_demo_files()]))
 
 
+def file_stamp(file: Path) -> tuple[str, int, int] | None:
+    """Path, modification time and size, to see whether a file has changed; None for one that has gone."""
+    try:
+        status = file.stat()
+    except OSError:  # it was there a moment ago
+        return None
+    return str(file), status.st_mtime_ns, status.st_size
+
+
 def find_residual(file: object) -> Path | None:
     """The path of a name that `residual_files` lists, or of a file added since; None for anything else.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
@@ -20,30 +19,17 @@ from PIL import Image, ImageDraw
 from cones2.cli import main
 from cones2.concepts.residual import make_residual
 from cones2.concepts.residual_file import save_residual
-from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
 from cones2.errors import ModelError
 from cones2.storage.png import read_settings
-from tests.support.sd2_model import WIDTH, write_sd2_model
+from tests.support.load_once import load_once
+from tests.support.sd2_model import WIDTH
 from tests.support.signals import default_signals
+
+pytestmark = pytest.mark.usefixtures("load_each_model_once")
 
 RED = (255, 0, 0)
 FAST = ["--steps", "2", "--size", "64x64"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sd2_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def load_each_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cones2.cli.sampling_run.load_model", _load_once)
-
-
-@functools.cache
-def _load_once(*args: object, **options: object) -> DiffusersModel:
-    return load_model(*args, **options)
 
 
 @pytest.fixture
@@ -187,7 +173,7 @@ def test_width_and_height_are_named_and_may_come_alone(model: Path, folder: Path
     command = ["sample", "--model", str(model), "--steps", "1", "--prompt", "a dog", "--out", str(folder / "out")]
     assert main([*command, "--width", "128", "--height", "64"]) == 0
     assert main([*command, "--width", "32"]) == 0
-    side = _load_once(model, None, torch.device("cpu"), torch.float32, prediction_type=None).default_size
+    side = load_once(model, None, torch.device("cpu"), torch.float32, prediction_type=None).default_size
     pictures = [Image.open(folder / "out" / name) for name in ("picture_seed0.png", "picture_seed0_2.png")]
     assert [picture.size for picture in pictures] == [(128, 64), (32, side)]
 

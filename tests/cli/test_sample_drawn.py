@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import subprocess
@@ -15,30 +14,15 @@ import torch
 from PIL import Image
 
 from cones2.cli import main
-from cones2.diffusers_models.latent_model import DiffusersModel
-from cones2.diffusers_models.loading import load_model
 from cones2.layout.document import parse_document
 from cones2.layout.drawing import PALETTE
 from cones2.storage.png import read_settings
-from tests.support.sd2_model import WIDTH, write_sd2_model
+from tests.support.sd2_model import WIDTH
+
+pytestmark = pytest.mark.usefixtures("load_each_model_once")
 
 RED = (255, 0, 0)
 FAST = ["--steps", "2", "--size", "64x64"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sd2_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def load_each_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cones2.cli.sampling_run.load_model", _load_once)
-
-
-@functools.cache
-def _load_once(*args: object, **options: object) -> DiffusersModel:
-    return load_model(*args, **options)
 
 
 @pytest.fixture

@@ -17,15 +17,10 @@ from cones2.cli import main
 from cones2.cli.claims import CLAIMS
 from cones2.concepts.residual_file import load_residual
 from tests.support.processes import launch, start
-from tests.support.sd2_model import WIDTH, write_sd2_model
+from tests.support.sd2_model import WIDTH
 from tests.support.signals import default_signals
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sd2_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -78,3 +78,9 @@ def test_any_text_is_a_prompt_or_one_sentence(text: str) -> None:
         assert len(str(error)) < 400
     else:
         assert len(prompt) <= len(text) and isinstance(LayoutDocument().with_regions(placed), LayoutDocument)
+
+
+def test_a_prompt_with_regions_is_bounded() -> None:
+    with pytest.raises(LayoutError, match="20,000 is the limit"):
+        regions_in_text("a dog[region 0 0 1 1] " + "and a mug " * 2000)
+    assert regions_in_text("and a mug " * 2000)[1] == []

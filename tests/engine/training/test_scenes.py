@@ -261,7 +261,7 @@ def test_what_training_was_worth_is_in_the_file(tmp_path: Path, caplog: pytest.L
 def test_training_that_has_not_helped_says_so(caplog: pytest.LogCaptureFixture) -> None:
     trainer = prepared()
     result = replace(trainer.run(), residual=torch.zeros(1, WIDTH))
-    result_residual(trainer, result, 2, "tiny")
+    result_residual(trainer, result, [covered()], "tiny")
     assert "the training found nothing better than" in caplog.text
 
 
