@@ -4,7 +4,7 @@
 window.cones2Build = (() => {
   const TITLE = LiteGraph.NODE_TITLE_HEIGHT
   const GAP = 92 // between nodes of a column; Nodes 2.0 draws them taller
-  const MARGIN = 60 // between columns
+  const MARGIN = 50 // between columns
   const settled = (milliseconds = 60) => new Promise((resolve) => setTimeout(resolve, milliseconds))
 
   function create (graph, { type, title, widgets = {}, color, mode, properties = {} }) {
@@ -121,8 +121,9 @@ window.cones2Build = (() => {
   // A note is as high as its text.
   async function fitNote (node) {
     await settled(300)
-    const text = node.widgets[0].element.querySelector('.comfy-markdown-content, .tiptap') ?? node.widgets[0].element
-    node.setSize([node.size[0], Math.max(node.computeSize()[1], text.scrollHeight + 60)])
+    const text = node.widgets[0].element.querySelector('.tiptap') ?? node.widgets[0].element
+    const { offsetTop, offsetHeight } = text.lastElementChild
+    node.setSize([node.size[0], offsetTop + offsetHeight + 60])
   }
 })()
 window.cones2Tests.build = window.cones2Build

@@ -125,6 +125,12 @@ def save(name: str) -> dict[str, Any]:
     return node("save", "SaveImage", "", 560, filename_prefix=f"cones2/{name}")
 
 
+def decoded(name: str, large: bool = False) -> list[dict[str, Any]]:
+    """Columns from the sampler to the file; side by side, so that no link runs backwards."""
+    larger = [column(240, enlarge())] if large else []
+    return [column(180, node("decode", "VAEDecode")), *larger, column(500, save(name))]
+
+
 SCENE_LINKS: list[Link] = [
     ("model", "CLIP", "scene", "clip"),
     ("model", "MODEL", "sampler", "model"),

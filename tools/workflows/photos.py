@@ -14,6 +14,7 @@ from .parts import (
     bypassed,
     checkpoint,
     column,
+    decoded,
     demo_model,
     enlarge,
     needing,
@@ -84,11 +85,11 @@ LOADED = subgraph(
 
 PHOTOS_TO_PICTURE = Graph(
     columns=[
-        column(420, note(NOTE)),
+        column(400, note(NOTE)),
         column(340, LOADED, checkpoint()),
-        column(400, node("train", "Cones2TrainResidual", "", 420, subject="dog", save_name="my_dog")),
+        column(380, node("train", "Cones2TrainResidual", "", 420, subject="dog", save_name="my_dog")),
         column(
-            460,
+            440,
             scene(
                 "a dog on the beach",
                 (Placed("dog", (0.25, 0.3, 0.5, 0.6), "", ORANGE),),
@@ -96,8 +97,8 @@ PHOTOS_TO_PICTURE = Graph(
                 negative="blurry, low quality, deformed",
             ),
         ),
-        column(380, sampler(**SD_SAMPLING)),
-        column(560, node("decode", "VAEDecode"), save("my_dog")),
+        column(340, sampler(**SD_SAMPLING)),
+        *decoded("my_dog"),
     ],
     links=[
         *BATCH_LINKS,
@@ -139,9 +140,9 @@ PHOTOS_AND_PLACES = Graph(
             ),
         ),
         column(340, demo_model(), LEARN),
-        column(460, scene(LEARNED.prompt, APP_SUBJECTS, DEMO_SIDE)),
-        column(340, PICTURE),
-        column(560, save("photos_and_places")),
+        column(440, scene(LEARNED.prompt, APP_SUBJECTS, DEMO_SIDE)),
+        column(300, PICTURE),
+        column(500, save("photos_and_places")),
     ],
     links=[
         *BATCH_LINKS,

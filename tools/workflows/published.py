@@ -6,12 +6,11 @@ from .parts import (
     LARGE_LINKS,
     Graph,
     column,
+    decoded,
     demo_model,
-    enlarge,
     node,
     note,
     sampler,
-    save,
     subgraph,
 )
 
@@ -49,13 +48,11 @@ ENCODED = subgraph(
 
 PUBLISHED_CONFIG = Graph(
     columns=[
-        column(420, note(NOTE)),
-        column(
-            340, demo_model(), node("config", "Cones2LoadGuidanceConfig", config="cones2/demo/guidance_config.json")
-        ),
-        column(340, ENCODED),
-        column(380, sampler(**DEMO_SAMPLING)),
-        column(560, node("decode", "VAEDecode"), enlarge(), save("published")),
+        column(400, demo_model(), note(NOTE)),
+        column(340, node("config", "Cones2LoadGuidanceConfig", config="cones2/demo/guidance_config.json")),
+        column(300, ENCODED),
+        column(340, sampler(**DEMO_SAMPLING)),
+        *decoded("published", large=True),
     ],
     links=[
         ("model", "CLIP", "config", "clip"),

@@ -11,12 +11,11 @@ from .parts import (
     Placed,
     checkpoint,
     column,
+    decoded,
     demo_model,
-    enlarge,
     node,
     note,
     sampler,
-    save,
     scene,
     subgraph,
 )
@@ -74,21 +73,19 @@ to 30 steps and cfg 7.5.
 
 START_HERE = Graph(
     columns=[
-        column(420, note(START_NOTE)),
-        column(300, demo_model()),
-        column(460, scene(START.prompt, START.subjects, DEMO_SIDE, count=4)),
-        column(380, sampler(**DEMO_SAMPLING)),
-        column(560, node("decode", "VAEDecode"), enlarge(), save("start_here")),
+        column(400, demo_model(), note(START_NOTE)),
+        column(440, scene(START.prompt, START.subjects, DEMO_SIDE, count=4)),
+        column(340, sampler(**DEMO_SAMPLING)),
+        *decoded("start_here", large=True),
     ],
     links=[*SCENE_LINKS, *LARGE_LINKS],
 )
 
 YOUR_CHECKPOINT = Graph(
     columns=[
-        column(420, note(CHECKPOINT_NOTE)),
-        column(380, checkpoint()),
+        column(400, checkpoint(), note(CHECKPOINT_NOTE)),
         column(
-            460,
+            440,
             scene(
                 "a mug and a dog on the beach",
                 (Placed("mug", (0.06, 0.4, 0.36, 0.45), "", ORANGE), Placed("dog", (0.52, 0.2, 0.42, 0.65), "", BLUE)),
@@ -96,8 +93,8 @@ YOUR_CHECKPOINT = Graph(
                 negative="blurry, low quality, deformed",
             ),
         ),
-        column(380, sampler(**SD_SAMPLING)),
-        column(560, node("decode", "VAEDecode"), save("your_checkpoint")),
+        column(340, sampler(**SD_SAMPLING)),
+        *decoded("your_checkpoint"),
     ],
     links=[*SCENE_LINKS, *SAVE_LINKS],
 )
@@ -124,11 +121,10 @@ def pass_links(key: str) -> list[tuple[str, str, str, str]]:
 
 THREE_SUBJECTS = Graph(
     columns=[
-        column(420, note(THREE_NOTE)),
-        column(300, demo_model()),
-        column(460, scene(THREE.prompt, THREE.subjects, DEMO_SIDE)),
-        column(380, PASSES),
-        column(560, node("decode", "VAEDecode"), enlarge(), save("three_subjects")),
+        column(400, demo_model(), note(THREE_NOTE)),
+        column(440, scene(THREE.prompt, THREE.subjects, DEMO_SIDE)),
+        column(340, PASSES),
+        *decoded("three_subjects", large=True),
     ],
     links=[
         ("model", "CLIP", "scene", "clip"),

@@ -18,7 +18,7 @@ SMALL: dict[str, Any] = {"steps": 2, "width": 64, "height": 64, "scale_by": 1.5}
 
 
 def supply_files(base: Path, width: int = 768) -> None:
-    """What the notes of earlier workflows ask the user for: the assets in input/, a residual per subject (random here)."""
+    """What earlier workflows ask the user for: the assets in input/, a residual per subject (random here)."""
     residuals = base / "models" / "residuals"
     for asset in (PACK / "workflows" / "assets").rglob("*.*"):
         shutil.copy(asset, base / "input" / asset.name)
