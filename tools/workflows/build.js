@@ -63,6 +63,7 @@ window.cones2Build = (() => {
     const { subgraph, node } = graph.convertToSubgraph(new Set(members.map((member) => nodes[member])))
     await settled()
     const within = (member) => subgraph.getNodeById(ids[member])
+    hideAll(subgraph, node) // the frontend shows those that it knows
     subgraph.name = node.title = title
     if (description.description) subgraph.description = description.description
     if (description.category) subgraph.category = description.category
@@ -82,6 +83,25 @@ window.cones2Build = (() => {
     nodes[key] = node
   }
 
+  // An input of a growing list outside loses its link to a node that goes into a subgraph, and the list shrinks.
+  async function mend (graph, { key, inside }, nodes, links) {
+    const members = itemsOf(inside).map((item) => item.key)
+    for (const [from, output, to, input] of links) {
+      if (!members.includes(from) || members.includes(to) || nodes[to].inputs[nodes[to].findInputSlot(input)]?.link != null) continue
+      const host = nodes[key]
+      const slot = slotOf(host.outputs, output)
+      for (const id of [...(host.outputs[slot].links ?? [])]) if (graph.getNodeById(graph.getLink(id)?.target_id) === nodes[to]) graph.removeLink(id)
+      host.outputs[slot].links = (host.outputs[slot].links ?? []).filter((id) => graph.getLink(id))
+      host.connect(slot, nodes[to], nodes[to].findInputSlot(input))
+      await settled()
+    }
+  }
+
+  function hideAll (subgraph, node) {
+    const shown = subgraph.inputs.filter((input, index) => node.inputs[index].link == null)
+    for (const input of shown) subgraph.removeInput(input)
+  }
+
   function promote (subgraph, node, name, label) {
     const slot = node.getSlotFromWidget(node.widgets.find((widget) => widget.name === name))
     const taken = subgraph.inputs.map((input) => input.name)
@@ -95,13 +115,19 @@ window.cones2Build = (() => {
   const itemsOf = (columns) => columns.flatMap((column) => column.nodes).flatMap((item) => (item.inside ? [item, ...itemsOf(item.inside)] : [item]))
 
   // What the app view shows.
-  const appData = ({ inputs, outputs }, nodes) => ({
-    linearMode: true,
-    linearData: {
-      inputs: inputs.map(([key, widget, description]) => [nodes[key].id, widget, ...(description ? [{ description }] : [])]),
-      outputs: outputs.map((key) => nodes[key].id)
+  function appData ({ inputs, outputs }, nodes) {
+    for (const [key, name, label] of inputs) {
+      const widget = nodes[key].widgets.find((each) => each.name === name)
+      widget.label = nodes[key].getSlotFromWidget(widget).label = label
     }
-  })
+    return {
+      linearMode: true,
+      linearData: {
+        inputs: inputs.map(([key, widget, , description]) => [nodes[key].id, widget, ...(description ? [{ description }] : [])]),
+        outputs: outputs.map((key) => nodes[key].id)
+      }
+    }
+  }
 
   return async function build ({ columns, links, app: shown }) {
     await app.loadGraphData({ last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 }, true, true, 'build')
@@ -110,17 +136,21 @@ window.cones2Build = (() => {
     const nodes = Object.fromEntries(items.filter((item) => item.type).map((item) => [item.key, create(graph, item)]))
     for (const link of links) await connect(nodes, link)
     await settled(1500) // sizes follow the links, and painters what they show
-    for (const item of items.filter((each) => each.inside)) await fold(graph, item, nodes)
+    for (const item of items.filter((each) => each.inside)) {
+      await fold(graph, item, nodes)
+      await mend(graph, item, nodes, links)
+    }
     await settled(1500)
     place(columns, nodes)
     for (const item of items.filter((each) => each.type === 'MarkdownNote')) await fitNote(nodes[item.key])
-    const workflow = graph.serialize()
-    return Object.keys(shown ?? {}).length ? { ...workflow, extra: appData(shown, nodes) } : workflow
+    const extra = Object.keys(shown ?? {}).length ? appData(shown, nodes) : {}
+    return { ...graph.serialize(), extra }
   }
 
   // A note is as high as its text.
   async function fitNote (node) {
-    await settled(300)
+    await window.cones2Tests.fitView()
+    await settled(1200) // it moves there, and the text is laid out
     const text = node.widgets[0].element.querySelector('.tiptap') ?? node.widgets[0].element
     const { offsetTop, offsetHeight } = text.lastElementChild
     node.setSize([node.size[0], offsetTop + offsetHeight + 60])

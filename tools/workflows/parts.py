@@ -22,7 +22,8 @@ Box = tuple[float, float, float, float]  # left, top, width, height
 class Graph:
     """One workflow file.
 
-    app: what the app view shows, as (node, widget, what is written below it), and the node whose pictures it shows.
+    app: the widgets that the app view shows, as (node, widget, label, what is written below it), and the nodes whose
+        pictures it shows.
     """
 
     columns: list[dict[str, Any]]
@@ -128,7 +129,7 @@ def save(name: str) -> dict[str, Any]:
 def decoded(name: str, large: bool = False) -> list[dict[str, Any]]:
     """Columns from the sampler to the file; side by side, so that no link runs backwards."""
     larger = [column(240, enlarge())] if large else []
-    return [column(180, node("decode", "VAEDecode")), *larger, column(500, save(name))]
+    return [column(240, node("decode", "VAEDecode")), *larger, column(500, save(name))]
 
 
 SCENE_LINKS: list[Link] = [

@@ -153,9 +153,9 @@ PHOTOS_AND_PLACES = Graph(
     ],
     app={
         "inputs": [
-            ("scene", "prompt", "What the picture shows: name the dog and whatever else is placed."),
-            ("scene", "layout_document", "Drag a region to move it; drag on empty ground to draw."),
-            *((key, "image", "A photo of the dog." if key == "first" else "") for key in KEYS),
+            ("scene", "prompt", "prompt", "Name the dog and what is beside it."),
+            ("scene", "layout_document", "layout", "Drag a region, or draw a new one."),
+            *((key, "image", f"photo {number}", "") for number, key in enumerate(KEYS, 1)),
         ],
         "outputs": ["save"],
     },

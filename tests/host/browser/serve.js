@@ -82,6 +82,7 @@ class Frontend {
   act_key (key) { return this.page.keyboard.press(key) }
   act_type (text) { return this.page.keyboard.type(text) }
   act_wheel (distance) { return this.page.mouse.wheel(0, distance) }
+  act_shot (file) { return this.page.screenshot({ path: file }) }
   act_wait (milliseconds) { return this.page.waitForTimeout(milliseconds) }
 
   async act_touch (points) {
