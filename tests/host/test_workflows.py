@@ -41,8 +41,19 @@ def test_loads_and_round_trips(frontend: Browser, path: Path) -> None:
     frontend.call("load", first["workflow"])
     second = frontend.call("prompt")
     assert first["output"] == second["output"]
+    assert {(link[3], link[1], link[2]) for link in workflow["links"]} == links_of(first["output"])
     executed = [node for node in workflow["nodes"] if node["type"] not in NOTES]
     assert len(first["output"]) == len(executed)
+
+
+def links_of(prompt: dict[str, Any]) -> set[tuple[int, int, int]]:
+    """Target, origin and output of each link of an API prompt."""
+    linked = [(key, value) for key, node in prompt.items() for value in node["inputs"].values() if is_link(value)]
+    return {(int(target), int(origin), output) for target, (origin, output) in linked}
+
+
+def is_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
 
 
 def test_nodes_2_reads_them_alike(frontend: Browser, host_server: HostServer) -> None:
