@@ -111,7 +111,10 @@ function look (node, painter) {
   const height = `${painter.heightAt(painter.stage.clientWidth || 300)}px`
   if (painter.element.style.minHeight !== height) painter.element.style.minHeight = height
   const [, wanted] = node.computeSize()
-  if (node.size[1] < wanted - 1) node.setSize([node.size[0], wanted])
+  if (node.size[1] < wanted - 1) {
+    node.setSize([node.size[0], wanted])
+    node.setDirtyCanvas?.(true, true)
+  }
 }
 
 // The size of the picture: typed at the node, or in the number that is linked to it.
