@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import attention, config, demo, guidance, layouts, painter, residuals, sampling, scene, text, training
 from .host.folders import add_residual_folder
 from .host.graph import watch_graphs
+from .host.samples import add_samples
 
 
 class Cones2Extension(ComfyExtension):
@@ -14,6 +15,7 @@ class Cones2Extension(ComfyExtension):
 
     async def on_load(self) -> None:
         add_residual_folder()
+        add_samples()
         watch_graphs()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

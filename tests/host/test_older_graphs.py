@@ -13,4 +13,15 @@ def test_links_values_and_the_names_of_shipped_files_stay(frontend: Browser) -> 
     assert found["marked"] == []
     assert found["file"] == "demo/blue_white_dog.safetensors"
     assert found["layout"] == {"width": 640, "height": 480, "subjects": "dog", "weight": 3, "boxes": ["2", 1]}
+    sampler = {
+        name: found["sampler"][name] for name in ("layout", "seed", "guided_steps", "recurrence", "negative_mode")
+    }
+    assert sampler == {
+        "layout": ["3", 0],
+        "seed": 4,
+        "guided_steps": 5,
+        "recurrence": False,
+        "negative_mode": "others",
+    }
+    assert found["sampler"]["outside_weight"] == -2
     assert frontend.take_problems() == []
