@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import attention, config, demo, guidance, layouts, painter, residuals, sampling, scene, text, training
 from .host.folders import add_residual_folder
 from .host.graph import watch_graphs
+from .host.residual_routes import add_residual_routes
 
 
 class Cones2Extension(ComfyExtension):
@@ -15,6 +16,7 @@ class Cones2Extension(ComfyExtension):
     async def on_load(self) -> None:
         add_residual_folder()
         watch_graphs()
+        add_residual_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

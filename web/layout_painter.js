@@ -2,8 +2,10 @@
 import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
 import { isForeign, layoutText, parseLayout } from './painter/document.js'
-import { connectedPicture, fileAddress, originOf, surroundings, widgetOf } from './painter/graph.js'
+import { connectedPicture, fileAddress, nameOfFile, originOf, surroundings, widgetOf } from './painter/graph.js'
+import { speak, t } from './painter/texts.js'
 import { Painter } from './painter/view.js'
+import { residuals } from './residuals.js'
 
 const WIDGET = 'CONES2_LAYOUT_PAINTER' // the widget type that the nodes' schemas name
 const SCENE = 'Cones2Scene'
@@ -23,10 +25,13 @@ async function readResidualFiles () {
 }
 
 function painterWidget (node, name) {
+  speak(app.extensionManager?.setting?.get?.('Comfy.Locale'))
   const size = () => ({ width: sideOf(node, 'width'), height: sideOf(node, 'height') })
   const painter = new Painter({
     size,
-    around: () => (node.graph ? surroundings(node) : { names: [], prompt: null }),
+    around: () => (node.graph ? surroundings(node, (file) => residuals.phrase(file)) : { names: [], files: {}, prompt: null }),
+    cutout: (file) => residuals.picture(file),
+    phrase: async (file) => (await residuals.load(file)).facts?.subject || nameOfFile(file),
     background: (kind) => (kind === 'result' ? lastResult : kind === 'none' ? null : connectedPicture(node) ?? node.cones2Background ?? null),
     changed: () => changed(node, painter),
     forward,
@@ -63,14 +68,14 @@ function settleInPanel (widget, painter) {
     const regions = subjects.reduce((sum, { shapes }) => sum + shapes.filter((shape) => !shape.erase).length, 0)
     context.fillStyle = getComputedStyle(painter.frame).color
     context.font = '12px Inter, system-ui, sans-serif'
-    context.fillText(`${subjects.length} subjects, ${regions} shapes: draw in the node`, 12, y + 14)
+    context.fillText(t('{subjects} subjects, {shapes} shapes: draw in the node', { subjects: subjects.length, shapes: regions }), 12, y + 14)
   }
 }
 
 function load (node, painter, text) {
   painter.savedText = layoutText(parseLayout(text)) // loading is no edit
   painter.foreign = isForeign(text) ? text : null // kept as it is until something is drawn
-  if (painter.foreign) painter.say('This layout cannot be read here: it is damaged, or of a newer version. Drawing replaces it.')
+  if (painter.foreign) painter.say(t('This layout cannot be read here: it is damaged, or of a newer version. Drawing replaces it.'))
   painter.backgroundKind = node.properties?.[PROPERTY] ?? 'auto'
   painter.state.load(text)
 }

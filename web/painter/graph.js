@@ -3,6 +3,9 @@
 /**
  * What is used of the frontend's nodes, so that tests need no frontend.
  * @typedef {{ id: any, type: string, comfyClass?: string, graph?: any, inputs?: any[], outputs?: any[], widgets?: any[], properties?: Record<string, any>, imgs?: HTMLImageElement[] }} GraphNode
+ *
+ * @typedef {{ names: string[], files: Record<string, string>, prompt: string | null }} Surroundings
+ *   files: of linked residuals, by their names in small letters; prompt: null when none is in sight
  */
 
 const MOST_NODES = 200 // looked at on the way up
@@ -46,17 +49,26 @@ function upstream (nodes) {
 
 /**
  * The subjects and the prompt that belong to a painter: of its own inputs, or of the conditioning that its layout steers.
- * @param {GraphNode} node
- * @returns {{ names: string[], prompt: string | null }} null when no prompt is in sight
+ * @param {GraphNode} node @param {(file: string) => string} [phraseOf]  the phrase of a residual's file; empty while it is not known
+ * @returns {Surroundings}
  */
-export function surroundings (node) {
+export function surroundings (node, phraseOf = nameOfFile) {
   const steered = targetsOf(node).map((target) => originOf(target, FOLLOWING[/** @type {keyof typeof FOLLOWING} */ (kind(target))] ?? ''))
   const own = (node.inputs ?? []).filter((input) => /residual/.test(input.name)).map((input) => originOf(node, input.name))
   const around = upstream([...own, ...steered])
   const texts = around.filter((each) => /TextEncode$/.test(kind(each))).map((each) => textOf(each, 'text'))
   const ownText = widgetOf(node, 'prompt') ? textOf(node, 'prompt') : null
   const prompts = [ownText, ...texts].filter((text) => typeof text === 'string')
-  return { names: [...new Set(around.map(subjectOf).filter(Boolean))], prompt: prompts.length ? prompts.join('\n') : null }
+  const found = around.map((each) => ({ name: subjectOf(each, phraseOf), file: cutoutFile(each) }))
+  const files = found.filter(({ name, file }) => name && file).map(({ name, file }) => [name.toLowerCase(), file])
+  return {
+    names: [...new Set(found.map(({ name }) => name).filter(Boolean))], files: Object.fromEntries(files), prompt: prompts.length ? prompts.join('\n') : null
+  }
+}
+
+/** The file whose cut-outs a node gives on: none where photos take their place. @param {GraphNode} node */
+function cutoutFile (node) {
+  return kind(node) === 'Cones2LoadResidual' && !originOf(node, 'photo') ? String(widgetOf(node, 'file')?.value ?? '') : ''
 }
 
 /** A node's text, typed or linked. @param {GraphNode} node @param {string} name @returns {string | null} */
@@ -67,11 +79,11 @@ function textOf (node, name) {
   return origin.inputs?.some((input) => input.link != null) ? null : text ?? null // made by other nodes: unknown
 }
 
-/** The subject that a node gives: its typed word, else its file's name. @param {GraphNode} node @returns {string} */
-function subjectOf (node) {
+/** The subject that a node gives: its typed word, else its file's phrase. @param {GraphNode} node @param {(file: string) => string} phraseOf @returns {string} */
+function subjectOf (node, phraseOf) {
   if (kind(node) === 'Cones2TrainResidual') return String(widgetOf(node, 'subject')?.value ?? '').trim()
   if (kind(node) !== 'Cones2LoadResidual') return ''
-  return String(widgetOf(node, 'subject')?.value ?? '').trim() || nameOfFile(String(widgetOf(node, 'file')?.value ?? ''))
+  return String(widgetOf(node, 'subject')?.value ?? '').trim() || phraseOf(String(widgetOf(node, 'file')?.value ?? ''))
 }
 
 /** "pets/blue_white_dog.safetensors" → "dog": the last word of a file's name is the kind of thing. @param {string} file */

@@ -8,12 +8,15 @@ import { Pointer } from './pointer.js'
 import { PainterState } from './state.js'
 import { addStyle } from './style.js'
 import { addCard, chips, rows, subjectCard } from './subjects.js'
+import { t } from './texts.js'
 import { menuCard, tools } from './tools.js'
 
 /**
  * @typedef {object} Host  what the painter asks of whoever shows it
  * @property {() => { width: number, height: number }} size  of the picture, in pixels
- * @property {() => { names: string[], prompt: string | null }} around
+ * @property {() => import('./graph.js').Surroundings} around
+ * @property {(file: string) => HTMLImageElement | null} cutout  the picture that a residual's file has of its subject
+ * @property {(file: string) => Promise<string>} phrase  of a residual's file
  * @property {(kind: string) => string | null} background  address of a picture
  * @property {() => void} changed  the layout has another text
  * @property {(event: any, kind: 'down' | 'move' | 'up' | 'wheel') => void} forward  an event that is the graph's
@@ -42,13 +45,13 @@ export class Painter {
     /** @type {string | null} a text that cannot be read here, to be kept */
     this.foreign = null
     this.shown = { chips: '', tools: '', rows: '' }
-    this.chipRow = element('div', { className: 'c2p-row', role: 'toolbar', 'aria-label': 'Subjects' })
-    this.canvas = element('canvas', { role: 'img', 'aria-label': 'Layout' })
+    this.chipRow = element('div', { className: 'c2p-row', role: 'toolbar', 'aria-label': t('Subjects') })
+    this.canvas = element('canvas', { role: 'img', 'aria-label': t('Layout') })
     // a field takes the keys: the frontend leaves its own undo, copy and paste to fields
-    this.keys = element('input', { className: 'c2p-keys', readOnly: true, inputMode: 'none', 'aria-label': 'Layout: arrows move, Enter chooses the next region, N draws one' })
+    this.keys = element('input', { className: 'c2p-keys', readOnly: true, inputMode: 'none', 'aria-label': t('Layout: arrows move, Enter chooses the next region, N draws one') })
     this.hint = element('div', { className: 'c2p-hint' })
     this.stage = element('div', { className: 'c2p-stage' }, this.keys, this.canvas, this.hint)
-    this.toolRow = element('div', { className: 'c2p-row c2p-tools', role: 'toolbar', 'aria-label': 'Tools' })
+    this.toolRow = element('div', { className: 'c2p-row c2p-tools', role: 'toolbar', 'aria-label': t('Tools') })
     this.rowBox = element('div')
     this.said = element('div', { className: 'c2p-say', role: 'alert', hidden: true })
     this.frame = element('div', { className: 'c2p' }, this.chipRow, this.stage, this.toolRow, this.rowBox, this.said)
@@ -93,7 +96,7 @@ export class Painter {
     this.refresh('tools', [this.state.tool, this.state.past.length > 0, this.state.future.length > 0, this.isLarge], () => this.toolRow.replaceChildren(...tools(this)))
     const files = this.host.files()
     if (files) this.refresh('rows', [this.subjectsKey(), this.around.names, files], () => this.rowBox.replaceChildren(rows(this, files)))
-    this.hint.textContent = this.state.subject ? '' : 'Add a subject: a word of the prompt.'
+    this.hint.textContent = this.state.subject ? '' : t('Add a subject: a word of the prompt.')
     this.fit()
     if (this.state.text !== this.savedText && !this.pointer?.gesture) {
       this.savedText = this.state.text
@@ -154,7 +157,18 @@ export class Painter {
 
   draw () {
     const ratio = Math.min(3, devicePixelRatio || 1)
-    this.drawing?.draw(this.state, { background: this.image, grid: this.grid, ratio, dark: isDark(this.frame), pointer: this.pointerAt })
+    this.drawing?.draw(this.state, { background: this.image, cutouts: this.state.layout.subjects.map((subject) => this.cutout(subject)), grid: this.grid, ratio, dark: isDark(this.frame), pointer: this.pointerAt })
+  }
+
+  /** The picture of a subject, as a start from the photos takes it: subjects that keep out of their region have none. @param {import('./document.js').Subject} subject */
+  cutout ({ name, residual, weight }) {
+    const file = residual ?? this.around.files[name.toLowerCase()]
+    return file && weight > 0 ? this.host.cutout(file) : null
+  }
+
+  /** Add the subject of a residual's file. @param {string} file */
+  async addFrom (file) {
+    if (file) this.state.addSubjectFrom(file, await this.host.phrase(file))
   }
 
   /** The height that the widget wants at a width. @param {number} width */
@@ -211,7 +225,7 @@ export class Painter {
   larger (large) {
     this.close()
     if (large && !this.isLarge) {
-      this.dialog = element('dialog', { className: 'c2p-dialog', 'aria-label': 'Layout', onclose: () => this.larger(false) }, this.frame)
+      this.dialog = element('dialog', { className: 'c2p-dialog', 'aria-label': t('Layout'), onclose: () => this.larger(false) }, this.frame)
       for (const name of ['pointerdown', 'keydown', 'wheel']) this.dialog.addEventListener(name, (event) => event.stopPropagation())
       document.body.append(this.dialog)
       this.dialog.showModal()
