@@ -32,6 +32,10 @@ PLACING = [
 """What people search who want each subject in its place."""
 
 
+ADVANCED = {"advanced": True}
+"""For an extra_dict: out of sight until somebody asks for it; in the classic renderer `web/advanced.js` sees to it."""
+
+
 def check_numbers(**numbers: float) -> None:
     """Raise Cones2Error for NaN or infinity. The host checks what is typed, not what other nodes send."""
     for name, value in numbers.items():
@@ -117,7 +121,7 @@ def outside_weight_input() -> io.Float.Input:
         step=0.1,
         tooltip="Weight where a subject is kept out. The published -100000000 excludes it completely; small values "
         "only discourage it.",
-        extra_dict={"advanced": True},
+        extra_dict=ADVANCED,
     )
 
 

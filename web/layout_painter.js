@@ -5,6 +5,7 @@ import { isForeign, layoutText, parseLayout } from './painter/document.js'
 import { connectedPicture, fileAddress, nameOfFile, originOf, surroundings, widgetOf } from './painter/graph.js'
 import { speak, t } from './painter/texts.js'
 import { Painter } from './painter/view.js'
+import { leavePlace, takePlace } from './places.js'
 import { residuals } from './residuals.js'
 
 const WIDGET = 'CONES2_LAYOUT_PAINTER' // the widget type that the nodes' schemas name
@@ -49,7 +50,7 @@ function painterWidget (node, name) {
   const { onRemove } = widget
   widget.onRemove = function () {
     clearInterval(looking)
-    painter.element.dataset.cones2Removed = node.id
+    leavePlace(node, painter.element)
     painter.remove()
     onRemove?.call(this)
   }
@@ -92,14 +93,8 @@ function changed (node, painter) {
   node.setDirtyCanvas?.(true, true)
 }
 
-// Nodes 2.0 keeps the place of a node that comes again with the same id, as after its undo, and the old painter in it.
-function takePlace (node, painter) {
-  if (painter.element.isConnected || painter.isLarge) return
-  document.querySelector(`[data-cones2-removed="${CSS.escape(String(node.id))}"]`)?.replaceWith(painter.element)
-}
-
 function look (node, painter) {
-  if (node.graph && node.graph === app.canvas.graph) takePlace(node, painter)
+  if (node.graph && node.graph === app.canvas.graph && !painter.isLarge) takePlace(node, painter.element)
   if (!node.graph || !painter.element.isConnected || painter.pointer.gesture) return
   painter.look()
   if (!painter.foreign && !painter.state.subject && painter.around.names.length) painter.state.addSubjects(painter.around.names)

@@ -4,6 +4,7 @@ import { app } from '../../scripts/app.js'
 import { element } from './painter/elements.js'
 import { pickFiles } from './painter/files.js'
 import { speak, t } from './painter/texts.js'
+import { leavePlace, takePlace } from './places.js'
 import { residuals, uploadResidual } from './residuals.js'
 import { choose, takeDrops, tell } from './uploads.js'
 
@@ -70,8 +71,10 @@ function addCard (node) {
     serialize: false, hideOnZoom: false, hideInPanel: true, margin: 6, getMinHeight: () => HEIGHT + 12, getMaxHeight: () => HEIGHT + 12
   })
   widget.serialize = false
+  card.dataset.cones2Kind = 'residual'
   let shown
   const look = () => { // the file may also come from a loaded workflow, an undo, or the properties panel
+    if (node.graph && node.graph === app.canvas.graph) takePlace(node, card)
     const known = node.graph && card.isConnected && file() ? residuals.now(file()) : shown
     if (known !== shown) what.replaceChildren(...contents(shown = known))
   }
@@ -79,6 +82,7 @@ function addCard (node) {
   const { onRemove } = widget
   widget.onRemove = function () {
     clearInterval(looking)
+    leavePlace(node, card)
     onRemove?.call(this)
   }
 }

@@ -21,7 +21,7 @@ from ...cones2.guidance.heat_maps import AttentionRecorder, Observer, share_insi
 from ...cones2.layout.drawing import heat_picture, labeled
 from ...cones2.layout.tables import parse_subject_lines
 from ...cones2.prompt.claims import PhraseRef, locate_subjects, parse_phrase
-from .attention.call import OBSERVER_KEY
+from .attention.call import OBSERVER_KEY, Watch
 from .attention.hooks import follows_layouts, install
 from .bound_layout import LAYOUT_KEY, BoundLayout
 from .conditioning import Entry
@@ -101,7 +101,7 @@ def heat_pictures(maps: Tensor, subjects: Sequence[PhraseRef], options: dict[str
 
 def _observed(model: ModelPatcher, observe: Observer) -> ModelPatcher:
     clone = install(model)
-    clone.model_options["transformer_options"][OBSERVER_KEY] = observe
+    clone.model_options["transformer_options"][OBSERVER_KEY] = Watch(observe)
     return clone
 
 

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 from ....cones2.guidance.cross_attention import LayoutBias
+from ....cones2.guidance.heat_maps import Observer
 from ....cones2.guidance.terms import AttentionTerm
 from ....cones2.guidance.windows import select_cells
 from ..bound_layout import BoundLayout
@@ -17,7 +18,19 @@ from ..bound_layout import BoundLayout
 RUN_KEY = "cones2_run"
 CALL_KEY = "cones2_call"
 OBSERVER_KEY = "cones2_observer"
-"""Key of transformer_options that holds an Observer (see `cones2.guidance.heat_maps`)."""
+"""Key of transformer_options that holds a Watch."""
+
+
+class Watch(NamedTuple):
+    """Who wants to see the cross-attention of a run.
+
+    observe: called by each layer.
+    layout: of the prompt that is watched, while it guides the whole picture; None: the run is there to be watched, has
+        one prompt, and starts from no photos.
+    """
+
+    observe: Observer
+    layout: BoundLayout | None = None
 
 
 class Area(NamedTuple):
@@ -68,10 +81,12 @@ class Guided:
 
     terms: what changes the scores of its prompt.
     length: tokens of its own prompt, before the host repeats it to the length of a longer one.
+    whole: its layout, where the call shows the whole picture; None for a part.
     """
 
     terms: Sequence[AttentionTerm]
     length: int
+    whole: BoundLayout | None = None
 
 
 @dataclass(frozen=True, eq=False)

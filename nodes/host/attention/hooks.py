@@ -22,7 +22,7 @@ from ....cones2.errors import ModelError
 from ..bound_layout import LAYOUT_KEY, BoundLayout
 from ..photo_start import with_photos
 from ..prompt_record import PROMPT_KEY
-from .call import CALL_KEY, OBSERVER_KEY, RUN_KEY, Area, Call, Guided, LatentWindow, Run
+from .call import CALL_KEY, OBSERVER_KEY, RUN_KEY, Area, Call, Guided, LatentWindow, Run, Watch
 from .unet import Forward, layer_keys, with_attention
 
 if TYPE_CHECKING:
@@ -86,10 +86,12 @@ def start_run(
     layouts = layouts_of_run(guider)
     for bound in layouts:
         bound.layout.warn_if_stretched(*noise.shape[-2:])
-    if not layouts and OBSERVER_KEY not in options:
+    watch: Watch | None = options.get(OBSERVER_KEY)
+    makes_picture = watch is None or watch.layout is not None
+    if not layouts and makes_picture:
         log.warning("%s", _no_layout([cond for conds in guider.conds.values() for cond in conds]))
     options[RUN_KEY] = Run((noise.shape[-2], noise.shape[-1]), noise)
-    if OBSERVER_KEY not in options:  # who only looks at a picture starts from none
+    if makes_picture:  # who only looks at one starts from none
         noise = with_photos(guider, noise, latent_image, sigmas, denoise_mask, seed)
     return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs)
 
@@ -127,8 +129,9 @@ def record_guided(
     for index, entries in enumerate(conds):
         for cond, layout, prompt in _with_layouts(entries or []):
             if layout.active(sigma, run_sigmas, model.model_sampling):
-                terms = run.terms_of(layout, window, _area(cond.get("area"), x.shape[-2:]))
-                guided[index, cond["uuid"]] = Guided(terms, prompt.shape[1])
+                area = _area(cond.get("area"), x.shape[-2:])
+                whole = layout if window is None and area is None else None
+                guided[index, cond["uuid"]] = Guided(run.terms_of(layout, window, area), prompt.shape[1], whole)
     if guided or CALL_KEY in options:
         model_options = {**model_options, "transformer_options": {**options, CALL_KEY: Call(guided)}}
     return executor(model, conds, x, timestep, model_options)
@@ -202,9 +205,9 @@ def add_terms(
     call = transformer_options.get(CALL_KEY)
     keys = zip(transformer_options.get("cond_or_uncond", ()), transformer_options.get("uuids", ()), strict=True)
     chunks = [call.guided.get(key) for key in keys] if call else []
-    observer = transformer_options.get(OBSERVER_KEY)
-    if c_crossattn is not None and (any(chunks) or observer):
-        forward = Forward(chunks, t, c_crossattn.shape[1], observer)
+    watch = transformer_options.get(OBSERVER_KEY)
+    if c_crossattn is not None and (any(chunks) or watch):
+        forward = Forward(chunks, t, c_crossattn.shape[1], watch)
         transformer_options = with_attention(
             transformer_options, layer_keys(executor.class_obj.diffusion_model), forward
         )
