@@ -13,12 +13,13 @@ const NAME = 'Load Residual'
 const ENDINGS = ['.safetensors', '.pt']
 const HEIGHT = 52 // pixels
 const WIDTH = 300 // names of files are long
+const MOST_PICTURES = 3
 const LOOK_MILLISECONDS = 500
 const CSS = `
 .c2r { display: flex; align-items: center; gap: 6px; box-sizing: border-box; width: 100%; height: ${HEIGHT}px; min-width: 0; padding: 3px; border-radius: 6px;
   overflow: hidden; color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222); font: 12px/1.3 Inter, system-ui, sans-serif; }
 .c2r img { height: 46px; width: 46px; object-fit: contain; flex: 0 0 auto; border-radius: 4px; background: #8884; }
-.c2r img + img { margin-left: -34px; }
+.c2r img + img { margin-left: -22px; }
 .c2r div { flex: 1 1 0; min-width: 0; overflow: hidden; }
 .c2r b, .c2r span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .c2r b { font-weight: 600; } .c2r span { opacity: .75; } .c2r span.wrong { opacity: 1; white-space: normal; font-size: 11px; line-height: 1.2; }
@@ -41,7 +42,7 @@ function contents (known) {
   const phrase = facts.subject ? `“${facts.subject}”` : t('no name in the file: type the word of the prompt')
   const family = facts.family ? t(facts.family) : t('unknown model')
   return [
-    ...images.map((image) => element('img', { src: image.src, alt: facts.subject })),
+    ...images.slice(0, MOST_PICTURES).map((image) => element('img', { src: image.src, alt: facts.subject })),
     element('div', {}, element('b', { title: phrase }, phrase), element('span', { title: `${family} · ${facts.width}` }, family))
   ]
 }
@@ -55,7 +56,7 @@ async function upload (node, files) {
   try {
     choose(node.widgets.find((widget) => widget.name === 'file'), await uploadResidual(file))
   } catch (error) {
-    tell(NAME, t('{name}: {reason}', { name: file.name, reason: error.message }))
+    tell(NAME, error.message)
   }
 }
 

@@ -30,6 +30,10 @@ ADDRESS = "/cones2/residual"
 Answer = dict[str, Any]
 
 
+class _AbsentError(ResidualError):
+    """No folder has the file."""
+
+
 def add_residual_routes() -> None:
     """Answer the page from now on."""
     if running := running_server():
@@ -53,12 +57,14 @@ async def _answered(answer: Callable[[], Answer]) -> web.Response:
     """Its answer, worked out beside the server's own loop."""
     try:
         return web.json_response(await asyncio.to_thread(answer))
+    except _AbsentError as error:
+        return _refused(error, 404)
     except Cones2Error as error:
         return _refused(error)
 
 
-def _refused(error: Cones2Error) -> web.Response:
-    return web.json_response({"error": str(error)}, status=400)
+def _refused(error: Cones2Error, status: int = 400) -> web.Response:
+    return web.json_response({"error": str(error)}, status=status)
 
 
 async def _body(request: web.Request) -> bytes:
@@ -80,7 +86,7 @@ def residual_facts(file: object) -> Answer:
     """
     path = find_residual(file)
     if path is None:
-        raise ResidualError(missing_residual(file))
+        raise _AbsentError(missing_residual(file))
     residual = load_residual(path)
     family = family_of_width(residual.width)
     return {

@@ -8,7 +8,7 @@ import { regionMask } from './raster.js'
 /** @typedef {{ picture: HTMLCanvasElement, center: [number, number] | null, room: number, bounds: import('./document.js').Box }} Region  room: width at its center; all in fractions */
 
 const FILL = 0.45
-const FAINT = 0.7 // of a cut-out on its region
+const FAINT = 0.6 // of a cut-out on its region
 const MOST_CELLS = 640 // a side; more is not seen
 
 export class Drawing {

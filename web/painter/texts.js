@@ -100,7 +100,6 @@ export const CHINESE = {
   'unknown model': '未知模型',
   'the demo model': '演示模型',
   'Drop one .safetensors or .pt file.': '请拖入一个 .safetensors 或 .pt 文件。',
-  '{name}: {reason}': '{name}:{reason}',
   'more settings': '更多设置',
   'fewer settings': '更少设置'
 }
