@@ -4,6 +4,7 @@ import { element } from './elements.js'
 import { isColored, layoutFromColors, layoutFromJson, shapesFromMask } from './exchange.js'
 import { picture, pixelsOf, textOf } from './files.js'
 import { listenToKeys } from './keys.js'
+import { kept, listenToPinches, WHOLE } from './pinch.js'
 import { Pointer } from './pointer.js'
 import { PainterState } from './state.js'
 import { addStyle } from './style.js'
@@ -25,6 +26,7 @@ import { menuCard, tools } from './tools.js'
 
 const CARDS = { add: addCard, subject: subjectCard, menu: menuCard }
 const SAY_MILLISECONDS = 8000
+const MOST_PIXELS = 4096 // a side, when zoomed in
 
 export class Painter {
   /** @param {Host} host */
@@ -35,6 +37,7 @@ export class Painter {
     this.around = host.around()
     this.size = host.size
     this.grid = false
+    this.zoom = WHOLE
     this.backgroundKind = 'auto'
     /** @type {HTMLImageElement | null} */
     this.image = null
@@ -67,6 +70,7 @@ export class Painter {
     this.pointer = new Pointer({ canvas: this.canvas, state: this.state, focus: () => this.keys.focus({ preventScroll: true }), needSubject: () => this.open('add'),
       rename: () => this.open('subject'), hover: (point) => this.hover(point), forward: host.forward })
     listenToKeys(this.keys, { state: this.state, cancel: () => this.cancel(), leave: () => (this.isLarge ? this.larger(false) : this.keys.blur()), rename: () => this.open('subject'), add: () => this.open('add') })
+    this.unpinch = listenToPinches(this.stage, { begin: () => this.pointer.cancel(), move: (change) => { this.zoom = change(this.zoom); this.fit() } })
     this.state.listeners.add(() => this.update())
     this.observer = new ResizeObserver(() => this.fit())
     this.observer.observe(this.stage)
@@ -145,18 +149,25 @@ export class Painter {
     const { width, height } = this.size()
     const room = { width: this.stage.clientWidth, height: this.stage.clientHeight }
     if (!room.width || !room.height) return
-    const scale = Math.min(room.width / width, room.height / height)
+    const scale = Math.min(room.width / width, room.height / height) * this.zoom.scale
     const [wide, high] = [width * scale, height * scale]
-    Object.assign(this.canvas.style, { width: `${wide}px`, height: `${high}px`, left: `${(room.width - wide) / 2}px`, top: `${(room.height - high) / 2}px` })
-    const ratio = Math.min(3, devicePixelRatio || 1)
+    this.zoom = kept(this.zoom, wide, high, room)
+    const [left, top] = [(room.width - wide) / 2 + this.zoom.x, (room.height - high) / 2 + this.zoom.y]
+    Object.assign(this.canvas.style, { width: `${wide}px`, height: `${high}px`, left: `${left}px`, top: `${top}px` })
+    const ratio = this.ratio(wide, high)
     if (this.canvas.width !== Math.round(wide * ratio) || this.canvas.height !== Math.round(high * ratio)) {
       Object.assign(this.canvas, { width: Math.round(wide * ratio), height: Math.round(high * ratio) })
     }
     this.draw()
   }
 
+  /** Pixels of the canvas per pixel of the page, as it is laid out. @param {number} width @param {number} height */
+  ratio (width, height) {
+    return Math.min(3, devicePixelRatio || 1, Math.max(1, MOST_PIXELS / Math.max(width, height)))
+  }
+
   draw () {
-    const ratio = Math.min(3, devicePixelRatio || 1)
+    const ratio = this.ratio(this.canvas.clientWidth, this.canvas.clientHeight)
     this.drawing?.draw(this.state, { background: this.image, cutouts: this.state.layout.subjects.map((subject) => this.cutout(subject)), grid: this.grid, ratio, dark: isDark(this.frame), pointer: this.pointerAt })
   }
 
@@ -323,6 +334,7 @@ export class Painter {
   remove () {
     this.larger(false)
     this.observer.disconnect()
+    this.unpinch()
     clearTimeout(this.silence)
   }
 }
