@@ -15,8 +15,9 @@ def test_links_values_and_the_names_of_shipped_files_stay(frontend: Browser) -> 
     assert found["layout"] == {"width": 640, "height": 480, "subjects": "dog", "weight": 3, "boxes": ["2", 1]}
     assert found["training"] == {
         "images": ["4", 0], "subject": "cat", "method": "paper", "steps": 1000, "learning_rate": 0.00001,
-        "resolution": 64, "batch_size": 2, "accumulation": 3, "seed": 7, "save_name": "rex", "gradient_checkpointing": True,
-        "preview_every": 10, "recipe": "photos", "description": "a gray cat", "folder": "(none)",
+        "resolution": 64, "batch_size": 2, "accumulation": 3, "seed": 7, "save_name": "rex",
+        "gradient_checkpointing": True, "preview_every": 10, "recipe": "photos", "description": "a gray cat",
+        "folder": "(none)",
     }  # fmt: skip
     assert found["sampling"] == {
         "seed": 1, "steps": 30, "cfg": 6, "sampler_name": "euler", "scheduler": "simple", "denoise": 0.9,
