@@ -8,6 +8,7 @@ from . import attention, config, demo, guidance, layouts, painter, residuals, sa
 from .host.folders import add_residual_folder
 from .host.graph import watch_graphs
 from .host.residual_routes import add_residual_routes
+from .host.samples import add_samples
 
 
 class Cones2Extension(ComfyExtension):
@@ -15,6 +16,7 @@ class Cones2Extension(ComfyExtension):
 
     async def on_load(self) -> None:
         add_residual_folder()
+        add_samples()
         watch_graphs()
         add_residual_routes()
 

@@ -2,7 +2,7 @@
 import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
 import { isForeign, layoutText, parseLayout } from './painter/document.js'
-import { connectedPicture, fileAddress, nameOfFile, originOf, surroundings, widgetOf } from './painter/graph.js'
+import { connectedPicture, fileAddress, nameOfFile, originOf, surroundings, valueOf } from './painter/graph.js'
 import { speak, t } from './painter/texts.js'
 import { Painter } from './painter/view.js'
 import { leavePlace, takePlace } from './places.js'
@@ -25,28 +25,38 @@ async function readResidualFiles () {
   residualFiles = (Array.isArray(type) ? type : more?.options) ?? []
 }
 
-function painterWidget (node, name) {
+const painterWidget = (node, name) => ({ widget: addPainter(node, name, node) })
+
+// The painter of `source`'s layout as a widget of `node`: of that node itself, or of the node of a subgraph around it, whose
+// own value `write` sets after an edit and `sync` reads every now and then.
+export function addPainter (node, name, source, { write = () => {}, sync = () => {}, ...options } = {}) {
   speak(app.extensionManager?.setting?.get?.('Comfy.Locale'))
-  const size = () => ({ width: sideOf(node, 'width'), height: sideOf(node, 'height') })
   const painter = new Painter({
-    size,
-    around: () => (node.graph ? surroundings(node, (file) => residuals.phrase(file)) : { names: [], files: {}, prompt: null }),
+    size: () => ({ width: sideOf(source, 'width', node), height: sideOf(source, 'height', node) }),
+    around: () => (node.graph && source.graph ? surroundings(source, node, (file) => residuals.phrase(file)) : { names: [], files: {}, prompt: null }),
     cutout: (file) => residuals.picture(file),
     phrase: async (file) => (await residuals.load(file)).facts?.subject || nameOfFile(file),
-    background: (kind) => (kind === 'result' ? lastResult : kind === 'none' ? null : connectedPicture(node) ?? node.cones2Background ?? null),
-    changed: () => changed(node, painter),
+    background: (kind) => (kind === 'result' ? lastResult : kind === 'none' ? null : connectedPicture(source, node) ?? source.cones2Background ?? null),
+    changed: () => {
+      write(painter.state.text)
+      changed(node, painter)
+    },
     forward,
-    files: () => (node.comfyClass === SCENE ? residualFiles : null)
+    files: () => (source.comfyClass === SCENE ? residualFiles : null)
   })
   const widget = node.addDOMWidget(name, WIDGET, painter.element, {
     hideOnZoom: false,
     getValue: () => painter.foreign ?? painter.state.text,
     setValue: (text) => load(node, painter, text),
-    getMinHeight: () => painter.heightAt(Math.max(200, node.size[0] - 2 * MARGIN)) + 2 * MARGIN
+    getMinHeight: () => painter.heightAt(Math.max(200, node.size[0] - 2 * MARGIN)) + 2 * MARGIN,
+    ...options
   })
   widget.cones2Painter = painter
   settleInPanel(widget, painter)
-  const looking = setInterval(() => look(node, painter), LOOK_MILLISECONDS)
+  const looking = setInterval(() => {
+    sync()
+    look(node, painter)
+  }, LOOK_MILLISECONDS)
   const { onRemove } = widget
   widget.onRemove = function () {
     clearInterval(looking)
@@ -54,7 +64,7 @@ function painterWidget (node, name) {
     painter.remove()
     onRemove?.call(this)
   }
-  return { widget }
+  return widget
 }
 
 // The properties panel draws widgets of its own canvas: there a sentence stands for the painter. It also sets the
@@ -101,13 +111,16 @@ function look (node, painter) {
   const height = `${painter.heightAt(painter.stage.clientWidth || 300)}px`
   if (painter.element.style.minHeight !== height) painter.element.style.minHeight = height
   const [, wanted] = node.computeSize()
-  if (node.size[1] < wanted - 1) node.setSize([node.size[0], wanted])
+  if (node.size[1] < wanted - 1) {
+    node.setSize([node.size[0], wanted])
+    node.setDirtyCanvas?.(true, true)
+  }
 }
 
 // The size of the picture: typed at the node, or in the number that is linked to it.
-function sideOf (node, name) {
-  const origin = node.graph && originOf(node, name)
-  const typed = (origin && origin.widgets?.find((widget) => typeof widget.value === 'number')?.value) ?? widgetOf(node, name)?.value
+function sideOf (node, name, host) {
+  const origin = node.graph && originOf(node, name, host)
+  const typed = (origin && origin.widgets?.find((widget) => typeof widget.value === 'number')?.value) ?? (node.graph && valueOf(node, name, host))
   return Math.min(16384, Math.max(1, Number(typed) || 512))
 }
 
@@ -119,7 +132,7 @@ function forward (event, kind) {
   else canvas.processMouseUp(event)
 }
 
-function painterOf (node) {
+export function painterOf (node) {
   return node?.widgets?.find((widget) => widget.cones2Painter)?.cones2Painter
 }
 

@@ -14,5 +14,5 @@ def test_page_loads_with_the_pack_and_without_errors(frontend: Browser, host_ser
 
 
 def test_help_page_opens_beside_the_graph(frontend: Browser) -> None:
-    frontend.call("load", read_workflow(PACK / "workflows" / "two_subjects_color_layout.json"))
+    frontend.call("load", read_workflow(PACK / "workflows" / "2 Your checkpoint.json"))
     assert "Published settings" in frontend.call("help", "Cones2LayoutGuidedKSampler")

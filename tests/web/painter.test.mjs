@@ -280,8 +280,8 @@ test('subjects that are linked to the painter itself are found', () => {
 
 test('a linked residual is called what its file says, once that is known', () => {
   const { painter } = graphOf({ dog: ['Cones2LoadResidual', { file: 'dog_with_badge.pt', subject: '' }], painter: ['Cones2LayoutPainter', {}, [['residuals.residual0', 'dog']]] })
-  assert.deepEqual(surroundings(painter, () => 'Toy Dog'), { names: ['Toy Dog'], files: { 'toy dog': 'dog_with_badge.pt' }, prompt: null })
-  assert.deepEqual(surroundings(painter, () => ''), { names: [], files: {}, prompt: null })
+  assert.deepEqual(surroundings(painter, undefined, () => 'Toy Dog'), { names: ['Toy Dog'], files: { 'toy dog': 'dog_with_badge.pt' }, prompt: null })
+  assert.deepEqual(surroundings(painter, undefined, () => ''), { names: [], files: {}, prompt: null })
 })
 
 test('photos at a residual take the place of the cut-outs in its file', () => {

@@ -9,6 +9,7 @@
  */
 
 const MOST_NODES = 200 // looked at on the way up
+const SUBGRAPH_INPUT = '-10' // what links inside a subgraph begin at that come in from outside
 const FOLLOWING = { Cones2LayoutGuidedKSampler: 'positive', Cones2ApplyLayoutGuidance: 'conditioning' }
 const STOPS = /^(the|and|with|for|from|into|onto|near|under|over|its|his|her|their|this|that|are|was|very|photo|picture|painting|style)$/
 
@@ -21,11 +22,44 @@ const kind = (node) => node.comfyClass ?? node.type
 /** @param {any} graph @param {any} id */
 const linkOf = (graph, id) => graph.getLink?.(id) ?? graph.links?.get?.(id) ?? graph.links?.[id]
 
-/** The node that an input comes from. @param {GraphNode} node @param {string} name @returns {GraphNode | undefined} */
-export function originOf (node, name) {
+/** The link of an input. @param {GraphNode} node @param {string} name */
+function incoming (node, name) {
   const input = node.inputs?.find((each) => each.name === name)
-  const link = input?.link == null ? undefined : linkOf(node.graph, input.link)
+  return input?.link == null ? undefined : linkOf(node.graph, input.link)
+}
+
+/** The node that shows a subgraph; the first where several do. @param {any} graph @returns {GraphNode | undefined} */
+function hostOf (graph) {
+  const root = graph.rootGraph ?? graph
+  const graphs = [root, ...(root.subgraphs?.values() ?? [])]
+  return graphs.flatMap((each) => each.nodes ?? []).find((each) => each.subgraph === graph)
+}
+
+/**
+ * The input of the subgraph's own node that an input inside is fed from, if it is.
+ * @param {GraphNode} node @param {string} name @param {GraphNode} [host] where several nodes show the subgraph
+ * @returns {{ node: GraphNode, name: string } | undefined}
+ */
+function outerInput (node, name, host) {
+  const link = incoming(node, name)
+  if (String(link?.origin_id) !== SUBGRAPH_INPUT) return undefined
+  const shown = /** @type {any} */ (host)?.subgraph === node.graph ? host : hostOf(node.graph)
+  const input = shown?.inputs?.[link.origin_slot]
+  return shown && input && { node: shown, name: input.name }
+}
+
+/** The node that an input comes from. @param {GraphNode} node @param {string} name @param {GraphNode} [host] @returns {GraphNode | undefined} */
+export function originOf (node, name, host) {
+  const outer = outerInput(node, name, host)
+  if (outer) return originOf(outer.node, outer.name)
+  const link = incoming(node, name)
   return link && node.graph.getNodeById(link.origin_id)
+}
+
+/** What is typed at a node, or at the subgraph that shows its widget. @param {GraphNode} node @param {string} name @param {GraphNode} [host] @returns {any} */
+export function valueOf (node, name, host) {
+  const outer = outerInput(node, name, host)
+  return outer ? valueOf(outer.node, outer.name) : widgetOf(node, name)?.value
 }
 
 /** @param {GraphNode} node @returns {GraphNode[]} */
@@ -34,56 +68,59 @@ function targetsOf (node) {
   return links.filter(Boolean).map((link) => node.graph.getNodeById(link.target_id)).filter(Boolean)
 }
 
-/** All nodes that these come from, and themselves. @param {(GraphNode | undefined)[]} nodes @returns {GraphNode[]} */
-function upstream (nodes) {
+/** All nodes that these come from, and themselves. @param {(GraphNode | undefined)[]} nodes @param {GraphNode} [host] @returns {GraphNode[]} */
+function upstream (nodes, host) {
   const seen = new Set()
   const waiting = [...nodes]
   while (waiting.length && seen.size < MOST_NODES) {
     const node = waiting.shift()
     if (!node || seen.has(node)) continue
     seen.add(node)
-    for (const input of node.inputs ?? []) waiting.push(originOf(node, input.name))
+    for (const input of node.inputs ?? []) waiting.push(originOf(node, input.name, host))
+    waiting.push(...(/** @type {any} */ (node).subgraph?.nodes ?? []))
   }
   return [...seen]
 }
 
 /**
  * The subjects and the prompt that belong to a painter: of its own inputs, or of the conditioning that its layout steers.
- * @param {GraphNode} node @param {(file: string) => string} [phraseOf]  the phrase of a residual's file; empty while it is not known
+ * @param {GraphNode} node
+ * @param {GraphNode} [host] the node of the subgraph that it is in, where several show that
+ * @param {(file: string) => string} [phraseOf] the phrase of a residual's file; empty while it is not known
  * @returns {Surroundings}
  */
-export function surroundings (node, phraseOf = nameOfFile) {
-  const steered = targetsOf(node).map((target) => originOf(target, FOLLOWING[/** @type {keyof typeof FOLLOWING} */ (kind(target))] ?? ''))
-  const own = (node.inputs ?? []).filter((input) => /residual/.test(input.name)).map((input) => originOf(node, input.name))
-  const around = upstream([...own, ...steered])
-  const texts = around.filter((each) => /TextEncode$/.test(kind(each))).map((each) => textOf(each, 'text'))
-  const ownText = widgetOf(node, 'prompt') ? textOf(node, 'prompt') : null
+export function surroundings (node, host, phraseOf = nameOfFile) {
+  const steered = targetsOf(node).map((target) => originOf(target, FOLLOWING[/** @type {keyof typeof FOLLOWING} */ (kind(target))] ?? '', host))
+  const own = (node.inputs ?? []).filter((input) => /residual/.test(input.name)).map((input) => originOf(node, input.name, host))
+  const around = upstream([...own, ...steered], host)
+  const texts = around.filter((each) => /TextEncode$/.test(kind(each))).map((each) => textOf(each, 'text', host))
+  const ownText = widgetOf(node, 'prompt') ? textOf(node, 'prompt', host) : null
   const prompts = [ownText, ...texts].filter((text) => typeof text === 'string')
-  const found = around.map((each) => ({ name: subjectOf(each, phraseOf), file: cutoutFile(each) }))
+  const found = around.map((each) => ({ name: subjectOf(each, host, phraseOf), file: cutoutFile(each, host) }))
   const files = found.filter(({ name, file }) => name && file).map(({ name, file }) => [name.toLowerCase(), file])
   return {
     names: [...new Set(found.map(({ name }) => name).filter(Boolean))], files: Object.fromEntries(files), prompt: prompts.length ? prompts.join('\n') : null
   }
 }
 
-/** The file whose cut-outs a node gives on: none where photos take their place. @param {GraphNode} node */
-function cutoutFile (node) {
-  return kind(node) === 'Cones2LoadResidual' && !originOf(node, 'photo') ? String(widgetOf(node, 'file')?.value ?? '') : ''
+/** The file whose cut-outs a node gives on: none where photos take their place. @param {GraphNode} node @param {GraphNode} [host] */
+function cutoutFile (node, host) {
+  return kind(node) === 'Cones2LoadResidual' && !originOf(node, 'photo', host) ? String(valueOf(node, 'file', host) ?? '') : ''
 }
 
-/** A node's text, typed or linked. @param {GraphNode} node @param {string} name @returns {string | null} */
-function textOf (node, name) {
-  const origin = originOf(node, name)
-  if (!origin) return widgetOf(node, name)?.value ?? ''
+/** A node's text, typed or linked. @param {GraphNode} node @param {string} name @param {GraphNode} [host] @returns {string | null} */
+function textOf (node, name, host) {
+  const origin = originOf(node, name, host)
+  if (!origin) return valueOf(node, name, host) ?? ''
   const text = origin.widgets?.find((widget) => typeof widget.value === 'string')?.value
   return origin.inputs?.some((input) => input.link != null) ? null : text ?? null // made by other nodes: unknown
 }
 
-/** The subject that a node gives: its typed word, else its file's phrase. @param {GraphNode} node @param {(file: string) => string} phraseOf @returns {string} */
-function subjectOf (node, phraseOf) {
-  if (kind(node) === 'Cones2TrainResidual') return String(widgetOf(node, 'subject')?.value ?? '').trim()
-  if (kind(node) !== 'Cones2LoadResidual') return ''
-  return String(widgetOf(node, 'subject')?.value ?? '').trim() || phraseOf(String(widgetOf(node, 'file')?.value ?? ''))
+/** The subject that a node gives: its typed word, else its file's phrase. @param {GraphNode} node @param {GraphNode | undefined} host @param {(file: string) => string} phraseOf @returns {string} */
+function subjectOf (node, host, phraseOf) {
+  const said = (/** @type {string} */ name) => String(valueOf(node, name, host) ?? '').trim()
+  if (kind(node) === 'Cones2TrainResidual') return said('subject')
+  return kind(node) === 'Cones2LoadResidual' ? said('subject') || phraseOf(said('file')) : ''
 }
 
 /** "pets/blue_white_dog.safetensors" → "dog": the last word of a file's name is the kind of thing. @param {string} file */
@@ -106,9 +143,9 @@ export function isInPrompt (prompt, name) {
   return found.length >= Number(number || 1)
 }
 
-/** The address of the picture that is connected, if it is a file that the page can see. @param {GraphNode} node @returns {string | null} */
-export function connectedPicture (node) {
-  const origin = originOf(node, 'image')
+/** The address of the picture that is connected, if it is a file that the page can see. @param {GraphNode} node @param {GraphNode} [host] @returns {string | null} */
+export function connectedPicture (node, host) {
+  const origin = originOf(node, 'image', host)
   if (!origin) return null
   const file = widgetOf(origin, 'image')?.value
   if (kind(origin) === 'LoadImage' && typeof file === 'string') return fileAddress({ filename: file, type: 'input' })

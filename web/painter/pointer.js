@@ -227,6 +227,7 @@ export class Pointer {
     if (gesture.end) gesture.end()
     else if (gesture.moved) this.host.state.commit(this.host.state.layout, gesture.before)
     this.gesture = null
+    this.host.state.tell() // what was held back while it lasted
   }
 
   cancel () {

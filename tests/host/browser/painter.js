@@ -2,8 +2,9 @@
 'use strict'
 Object.assign(window.cones2Tests, (() => {
   const first = (type) => app.rootGraph.nodes.find((node) => node.type === type)
-  const node = () => first('Cones2LayoutPainter') ?? first('Cones2Scene') ?? app.canvas.graph.nodes.find((each) => each.type === 'Cones2LayoutPainter')
-  const widget = () => node().widgets.find((each) => each.name === 'layout_document')
+  const drawable = (each) => each.widgets?.some((one) => one.cones2Painter)
+  const node = () => app.rootGraph.nodes.find(drawable) ?? app.canvas.graph.nodes.find(drawable)
+  const widget = () => node().widgets.find((each) => each.cones2Painter)
   const painter = () => widget().cones2Painter
   const until = async (condition) => { for (let tries = 0; !condition() && tries < 400; tries++) await wait(50) }
   const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
@@ -15,10 +16,14 @@ Object.assign(window.cones2Tests, (() => {
     return made
   }
 
+  async function empty () {
+    const nothing = { id: crypto.randomUUID(), revision: 0, last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 }
+    await app.loadGraphData(nothing, true, true, 'painter')
+  }
+
   // The demo model, its prompt, a residual and a sampler around a painter.
   async function openPainter ({ scale = 1, text = 'a dog and a mug', image = null, width = 64, height = 64 } = {}) {
-    const empty = { id: crypto.randomUUID(), revision: 0, last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 }
-    await app.loadGraphData(empty, true, true, 'painter')
+    await empty()
     const [demo, load, words, apply, sampler] = ['Cones2LoadDemoModel', 'Cones2LoadResidual', 'Cones2TextEncode', 'Cones2ApplyResidualToConditioning', 'Cones2LayoutGuidedKSampler'].map((type, index) => add(type, 20, 40 + 170 * index))
     const painted = add('Cones2LayoutPainter', 380, 40)
     load.widgets[0].value = 'blue_white_dog.safetensors'
@@ -56,6 +61,7 @@ Object.assign(window.cones2Tests, (() => {
   }
 
   const layout = () => JSON.parse(widget().value || '{"subjects": []}').subjects
+  const documentText = () => widget().value
   const chips = () => [...painter().chipRow.querySelectorAll('.c2p-chip')].map((chip) => [chip.innerText.trim(), chip.className.replace('c2p-chip', '').trim()])
   const setText = async (text) => { first('Cones2TextEncode').widgets[0].value = text; await until(() => painter().around.prompt === text); await wait(100) }
   const history = () => { const { changeTracker } = app.extensionManager.workflow.activeWorkflow; return changeTracker.undoQueue.length }
@@ -84,6 +90,35 @@ Object.assign(window.cones2Tests, (() => {
     await wait(500)
     const { output } = await app.graphToPrompt()
     return Object.values(output).find((each) => each.class_type === 'Cones2LayoutPainter').inputs.layout_document
+  }
+
+  // Put the painter into a subgraph whose node shows it, as "promote widget" does.
+  async function promote () {
+    const { subgraph, node: host } = app.canvas.graph.convertToSubgraph(new Set([node()]))
+    await wait(300)
+    const inner = subgraph.nodes.find(drawable)
+    const slot = inner.getSlotFromWidget(inner.widgets.find((each) => each.cones2Painter))
+    subgraph.addInput('layout_document', String(slot.type)).connect(slot, inner)
+    host.pos = [380, 40]
+    await until(() => drawable(host) && painter().canvas.width > 10 && painter().element.isConnected)
+    await wait(1200)
+    return host.widgets.filter((each) => !each.hidden).map((each) => each.name)
+  }
+
+  // The layouts of all painters that would be sent, by id.
+  async function sent () {
+    const { output } = await app.graphToPrompt()
+    const found = Object.entries(output).filter(([, each]) => each.inputs.layout_document !== undefined)
+    return Object.fromEntries(found.map(([id, each]) => [id, each.inputs.layout_document]))
+  }
+
+  // Copy and paste of a subgraph's node; how many painters there are then.
+  async function copyHost () {
+    app.canvas.selectNodes([node()])
+    app.canvas.copyToClipboard()
+    app.canvas.pasteFromClipboard()
+    await wait(1500)
+    return app.rootGraph.nodes.filter((each) => each.subgraph && drawable(each)).length
   }
 
   // What the properties panel does with a widget: it sets its width and draws it on a canvas of its own.
@@ -126,5 +161,5 @@ Object.assign(window.cones2Tests, (() => {
   const scaleOf = () => app.canvas.ds.scale
   const canUndo = () => painter().state.past.length
 
-  return { openPainter, where, layout, chips, setText, history, reopen, copyNode, intoSubgraph, drawInPanel, foreign, drop, pointOf, background, scaleOf, canUndo }
+  return { openPainter, empty, where, layout, documentText, chips, setText, history, reopen, copyNode, intoSubgraph, promote, sent, copyHost, drawInPanel, foreign, drop, pointOf, background, scaleOf, canUndo }
 })())

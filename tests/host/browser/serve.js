@@ -67,7 +67,7 @@ class Frontend {
   }
 
   // Steps such as ["move", x, y], ["down", "right"], ["up"], ["key", "Control+z"], ["type", "dog"], ["wheel", -100],
-  // ["touch", [[x, y], …]] and ["wait", milliseconds].
+  // ["touch", [[x, y], …]], ["wait", milliseconds] and ["shot", file].
   async act ({ act }) {
     for (const [step, ...values] of act) await this[`act_${step}`](...values)
     return null
@@ -77,11 +77,13 @@ class Frontend {
   act_down (button = 'left') { return this.page.mouse.down({ button }) }
   act_up (button = 'left') { return this.page.mouse.up({ button }) }
   act_click (x, y) { return this.page.mouse.click(x, y) }
+  act_dblclick (x, y) { return this.page.mouse.dblclick(x, y) }
   act_hold (key) { return this.page.keyboard.down(key) }
   act_release (key) { return this.page.keyboard.up(key) }
   act_key (key) { return this.page.keyboard.press(key) }
   act_type (text) { return this.page.keyboard.type(text) }
   act_wheel (distance) { return this.page.mouse.wheel(0, distance) }
+  act_shot (file) { return this.page.screenshot({ path: file }) }
   act_wait (milliseconds) { return this.page.waitForTimeout(milliseconds) }
 
   async act_touch (points) {
