@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -64,6 +65,11 @@ class WeightMaps:
                 columns += [_at_grid(image, height, width)] * len(image.token_indices)
             self._cache[key] = torch.stack(columns, dim=-1).to(device)
         return self._cache[key]
+
+    def subjects_at(self, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+        """The same with one column for each of `images`, whose tokens all weigh alike: [height·width, subjects]."""
+        firsts = itertools.accumulate((len(image.token_indices) for image in self.images[:-1]), initial=0)
+        return self.at(height, width, device)[:, list(firsts)]
 
 
 def _crop_image(image: WeightImage, top: float, left: float, height: float, width: float) -> WeightImage:
