@@ -35,8 +35,9 @@ class TextEncoder:
 
     key: what ComfyUI calls it among a CLIP's encoders.
     width: columns of its token embeddings, and of each hidden layer that is read.
-    layer: the hidden layer that is read, counted from the end of the whole encoder; -1 is the last. Of several the last.
-    layers: how many of them stand side by side.
+    layer: the hidden layer that is read, counted from the end of the whole encoder; -1 is the last.
+    layers: how many layers stand side by side; `layer` is the last of them.
+    rows: how its output stands in the conditioning. spelling: how its vocabulary writes tokens.
     """
 
     key: str
@@ -145,6 +146,11 @@ def family_of_encoders(widths: Mapping[str, int], columns: int | None = None) ->
     """
     same = [family for family in FAMILIES if {part.key: part.width for part in family.encoders} == dict(widths)]
     return next((family for family in same if family.width == columns), same[0] if same else None)
+
+
+def known_families() -> str:
+    """The families by name, as messages list them."""
+    return ", ".join(family.label for family in FAMILIES if family.key != "toyworld")
 
 
 def width_label(width: int) -> str:

@@ -100,6 +100,6 @@ class LayoutBias:
     def gains(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float | Tensor) -> Gains:
         """What cells gain on the tokens of each subject; see `cones2.guidance.terms.LowRankTerm`."""
         factor = score_std(q, k) * growth * self.guidance_weight
-        weights = self.maps.subjects_at(*grid, device=q.device)
+        weights = self.maps.groups_at(*grid, device=q.device)
         cells = (factor[:, None, None] * weights).clamp_(-SCORE_LIMIT, SCORE_LIMIT)
-        return Gains(cells, tuple(image.token_indices for image in self.maps.images))
+        return Gains(cells, self.maps.groups)

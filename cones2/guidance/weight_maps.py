@@ -66,10 +66,16 @@ class WeightMaps:
             self._cache[key] = torch.stack(columns, dim=-1).to(device)
         return self._cache[key]
 
-    def subjects_at(self, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-        """The same with one column for each of `images`, whose tokens all weigh alike: [height·width, subjects]."""
-        firsts = itertools.accumulate((len(image.token_indices) for image in self.images[:-1]), initial=0)
-        return self.at(height, width, device)[:, list(firsts)]
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The tokens of each image that steers any."""
+        return tuple(image.token_indices for image in self.images if image.token_indices)
+
+    def groups_at(self, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+        """As `at`, with one column for each of `groups`, whose tokens all weigh alike: [height·width, groups]."""
+        starts = itertools.accumulate(len(group) for group in self.groups)
+        columns = [stop - len(group) for stop, group in zip(starts, self.groups, strict=True)]
+        return self.at(height, width, device)[:, columns]
 
 
 def _crop_image(image: WeightImage, top: float, left: float, height: float, width: float) -> WeightImage:

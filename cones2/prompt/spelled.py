@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from .tokens import Piece, Token
 
@@ -24,7 +24,8 @@ _WITHOUT_SPACES = (
 """Scripts that put no spaces between words: there each character counts as a word."""
 
 
-class Spelling(NamedTuple):
+@dataclass(frozen=True)
+class Spelling:
     """A token of a prompt.
 
     index: its place in the conditioning. text: what it spells, in UTF-8, possibly a part of a character; None for a
@@ -60,13 +61,13 @@ def spelled_phrase(phrase: str) -> list[Piece]:
 def _runs(spellings: Sequence[Spelling]) -> Iterator[int | tuple[bytes, list[int]]]:
     """Unbroken text with the token of each byte; the index of what stands between."""
     text, owners = b"", list[int]()
-    for index, part in spellings:
-        if part is not None:
-            text += part
-            owners += [index] * len(part)
+    for spelling in spellings:
+        if spelling.text is not None:
+            text += spelling.text
+            owners += [spelling.index] * len(spelling.text)
             continue
         yield text, owners
-        yield index
+        yield spelling.index
         text, owners = b"", []
     yield text, owners
 
