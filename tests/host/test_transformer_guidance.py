@@ -17,11 +17,15 @@ def drive(in_host: HostWorker, function: str, name: str, **arguments: Any) -> An
     return getattr(in_host.transformer_guidance, function)(name=name, **arguments)
 
 
+def check_formula(found: dict[str, float]) -> None:
+    """As the formula, and far from the plain model in comparison."""
+    assert found["error"] < TOLERANCE and found["effect"] > 10 * found["error"]
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_steered_run_is_the_formula_with_masks_of_all_pairs(in_host: HostWorker, name: str) -> None:
     found = drive(in_host, "formula", name)
-    assert found["error"] < TOLERANCE
-    assert found["effect"] > 20 * TOLERANCE
+    check_formula(found)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -66,7 +70,7 @@ def test_an_area_gets_its_part_of_the_layout_and_its_twin_none(in_host: HostWork
 @pytest.mark.parametrize(("height", "width"), [(15, 21), (12, 40), pytest.param(72, 128, marks=pytest.mark.slow)])
 def test_pictures_of_any_size_are_steered(in_host: HostWorker, name: str, height: int, width: int) -> None:
     found = drive(in_host, "sizes", name, height=height, width=width)
-    assert found["error"] < TOLERANCE and found["effect"] > 20 * TOLERANCE
+    check_formula(found)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +78,12 @@ def test_pictures_of_any_size_are_steered(in_host: HostWorker, name: str, height
 )
 def test_reference_pictures_leave_the_layout_in_its_place(in_host: HostWorker, name: str) -> None:
     found = drive(in_host, "reference_latents", name)
-    assert found["error"] < TOLERANCE and found["effect"] > 20 * TOLERANCE
+    check_formula(found)
 
 
 def test_the_models_own_attention_mask_stays_in_force(in_host: HostWorker) -> None:
     found = drive(in_host, "own_mask", "Qwen-Image")
-    assert found["error"] < TOLERANCE and found["effect"] > 20 * TOLERANCE
+    check_formula(found)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

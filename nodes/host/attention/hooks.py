@@ -131,8 +131,7 @@ def record_guided(
     sigma, run_sigmas = float(timestep.flatten()[0]), options.get("sample_sigmas")
     guided: dict[tuple[int, uuid.UUID], Guided] = {}
     for index, entries in enumerate(conds):
-        shared = _uuids(conds[:index]) | _uuids(conds[index + 1 :])
-        for cond, owner, layout in _with_layouts(entries or [], shared):
+        for cond, owner, layout in _with_layouts(entries or []):
             if layout.active(sigma, run_sigmas, model.model_sampling):
                 terms = run.terms_of(layout, window, _area(cond.get("area"), x.shape[-2:]))
                 guided[index, cond["uuid"]] = _guided(terms, layout, owner, model)
@@ -153,33 +152,39 @@ def _guided(terms: Sequence[LowRankTerm], layout: BoundLayout, owner: Cond, mode
     return Guided(terms, length, layout.own, offset)
 
 
-def _uuids(lists: Sequence[list[Cond] | None]) -> set[uuid.UUID]:
-    return {cond["uuid"] for entries in lists for cond in entries or []}
-
-
-def _with_layouts(entries: Sequence[Cond], shared: set[uuid.UUID]) -> Iterator[tuple[Cond, Cond, BoundLayout]]:
+def _with_layouts(entries: Sequence[Cond]) -> Iterator[tuple[Cond, Cond, BoundLayout]]:
     """The conditionings of a list that run a prompt with a layout, each with the one whose prompt it runs, and that
     one's layout.
 
     ComfyUI pairs each area conditioning with an entry at the end of the other list. That entry copies the area and uuid
     but uses the other list's largest prompt, so it must use that prompt's layout.
-    shared: the uuids of the other lists.
     """
     for place, cond in enumerate(entries):
-        earlier = entries[:place] if cond["uuid"] in shared else ()
-        owner = next((entry for entry in earlier if _same_prompt(entry, cond)), cond)
+        owner = next((entry for entry in entries[:place] if _runs_prompt_of(cond, entry)), cond)
         layout = owner.get(LAYOUT_KEY)
         if layout is not None and "c_crossattn" in owner["model_conds"]:
             yield cond, owner, layout
 
 
-def _same_prompt(first: Cond, second: Cond) -> bool:
-    """Whether two conditionings run one prompt. Equal ones count too: a context window over a batch of prompts slices
-    each for itself."""
-    one, other = (cond["model_conds"].get("c_crossattn") for cond in (first, second))
+def _runs_prompt_of(cond: Cond, owner: Cond) -> bool:
+    """Whether a conditioning runs another one's prompt instead of the one it was made from.
+
+    The host then gives both the same object. A context window over a batch of prompts slices each for itself, so equal
+    prompts of unequal conditionings count too. What a model's class makes of a conditioning tells nothing: it may pad
+    or replace its own.
+    """
+    prompt, other = (entry["model_conds"].get("c_crossattn") for entry in (cond, owner))
+    if prompt is None or other is None or prompt is other:
+        return prompt is not None and prompt is other
+    if prompt.cond is cond.get("cross_attn"):
+        return False
+    return _equal(prompt.cond, other.cond) and not _equal(cond.get("cross_attn"), owner.get("cross_attn"))
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
     if one is None or other is None or one is other:
         return one is other
-    return one.cond.shape == other.cond.shape and torch.equal(one.cond, other.cond)
+    return one.shape == other.shape and torch.equal(one, other)
 
 
 def _prompt(cond: Cond) -> Tensor:
@@ -199,11 +204,11 @@ def _latent_window(window: Any, size: tuple[int, int] | None) -> LatentWindow | 
 
 
 def _area(area: Sequence[int] | None, size: Sequence[int]) -> Area | None:
-    """An area (height, width, top, left in latent cells), cut to the picture as the host does."""
+    """An area (sizes, then starts, in latent cells; height and width last), cut to the picture as the host does."""
     if area is None:
         return None
     full_height, full_width = size
-    (height, width), (top, left) = area[:2], area[len(area) // 2 :][:2]
+    (height, width), (top, left) = area[: len(area) // 2][-2:], area[-2:]
     return Area(
         top / full_height,
         left / full_width,

@@ -76,7 +76,7 @@ def formula(name: str) -> dict:
 
 
 def attention(name: str) -> dict:
-    """Calls and steered calls of one forward pass, and where the subjects' tokens are read with and without a layout."""
+    """Calls and steered calls of a forward pass, and where subjects' tokens are read with and without a layout."""
     model, clip, family = parts(name)
     positive, negative, start = (
         scenes.encode(clip, PROMPT),
@@ -200,9 +200,8 @@ def reference_latents(name: str) -> dict:
     positive, negative, start = scenes.encode(clip, PROMPT), scenes.encode(clip, "a beach"), noise(family)
     latents = noise(family, 1, 10, 13, seed=5)
     guided_model, guided = scenes.guide(model, positive, layout())
-    add = lambda conds: [
-        [cond, {**o, "reference_latents": [latents], "reference_latents_method": "index"}] for cond, o in conds
-    ]  # noqa: E731
+    more = {"reference_latents": [latents], "reference_latents_method": "index"}
+    add = lambda conds: [[cond, {**options, **more}] for cond, options in conds]  # noqa: E731
     found = sample(guided_model, add(guided), add(negative), start, 1)
     expected = sample(oracle_of(model, family, guided, start), add(positive), add(negative), start, 1)
     return {
@@ -264,7 +263,7 @@ def overrides(name: str) -> dict:
 
 
 def _held(model: Any, unfit: Any, guided: Any, negative: Any, family: Family, start: Tensor) -> float:
-    """The distance between a steered run with the unfit override for unsteered calls alone, and one with it in place."""
+    """How far a steered run with the unfit override is from one with it in unsteered calls alone."""
     rows, _ = running_rows(family, guided[0][0])
     cells = grid_of(family, start)[0] * grid_of(family, start)[1]
 
@@ -295,7 +294,7 @@ def compiled(name: str) -> dict:
 
 
 def unrecognized(name: str) -> dict:
-    """A node that makes the sequence longer leaves no call that could be steered; the model is clean after the error."""
+    """A node that makes the sequence longer leaves no call to steer; the model is clean after the error."""
     model, clip, family = parts(name)
     positive, negative, start = scenes.encode(clip, PROMPT), scenes.encode(clip, "a beach"), noise(family)
     plain = sample(model, positive, negative, start, 1)

@@ -1,4 +1,4 @@
-"""Layout guidance on transformers written out with masks of all pairs, and what attention functions of other nodes see."""
+"""Layout guidance on transformers written out with masks of all pairs, and attention functions of other nodes."""
 
 from typing import Any
 
@@ -33,8 +33,8 @@ def arguments(args: tuple, given: dict[str, Any]) -> dict[str, Any]:
 class Oracle:
     """An override for a model without layouts: the formula in double precision, as one mask of all pairs.
 
-    layouts: BoundLayout of each list's conditioning by its index (0: positive). before: tokens that the host puts before
-    the prompt.
+    layouts: BoundLayout of each list's conditioning by its index (0: positive).
+    before: tokens that the host puts before the prompt.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Watcher:
         cells = self.grid[0] * self.grid[1]
         lengths = call["q"].shape[-2], call["k"].shape[-2]
         if lengths == (cells, self.rows) if not self.family.joint else min(lengths) >= self.rows + cells:
-            q, k, v = split(call["q"], call["k"], call["v"], call["heads"], call)
+            q, k, _ = split(call["q"], call["k"], call["v"], call["heads"], call)
             self.steered += "scale" in given if self.family.joint else call.get("mask") is not None
             self.look(q, k, call)
         return function(*args, **given)

@@ -1,4 +1,4 @@
-"""Diffusion transformers of every family that layouts steer, with random weights, and CLIPs with their real tokenizers."""
+"""Tiny random diffusion transformers of every family that layouts steer, and CLIPs with their real tokenizers."""
 
 import base64
 import io
@@ -21,7 +21,9 @@ WIDTH = 40  # of a text encoder's layer
 
 @dataclass(frozen=True)
 class Family:
-    """config: of the tiny model. base, host: the host's classes. channels: of latents; frames: whether they have a time.
+    """A family.
+
+    host, base: the host's classes. config: of the tiny model. frames: whether latents have a time.
     columns: of its conditioning. joint: whether text and picture are one sequence. patch: latents per cell and side.
     calls, steered: of one forward pass. start: where in a call the text and the picture start, given text tokens.
     """
@@ -272,8 +274,8 @@ FAMILIES = {
     ),
     "Wan": Family(
         supported.WAN21_T2V, "WAN21",
-        dict(image_model="wan2.1", model_type="t2v", dim=64, ffn_dim=128, num_heads=2, num_layers=2, patch_size=(1, 2, 2),
-             freq_dim=32, in_dim=16, out_dim=16, text_dim=WIDTH, text_len=512, window_size=(-1, -1), qk_norm=True,
+        dict(image_model="wan2.1", model_type="t2v", dim=64, ffn_dim=128, num_heads=2, num_layers=2,
+             patch_size=(1, 2, 2), freq_dim=32, in_dim=16, out_dim=16, text_dim=WIDTH, text_len=512, window_size=(-1, -1), qk_norm=True,
              cross_attn_norm=True, eps=1e-6),
         _wan_clip, 4, 2, frames=True, joint=False, start=lambda rows: (0, 0),
     ),
