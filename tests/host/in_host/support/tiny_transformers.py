@@ -275,8 +275,8 @@ FAMILIES = {
     "Wan": Family(
         supported.WAN21_T2V, "WAN21",
         dict(image_model="wan2.1", model_type="t2v", dim=64, ffn_dim=128, num_heads=2, num_layers=2,
-             patch_size=(1, 2, 2), freq_dim=32, in_dim=16, out_dim=16, text_dim=WIDTH, text_len=512, window_size=(-1, -1), qk_norm=True,
-             cross_attn_norm=True, eps=1e-6),
+             patch_size=(1, 2, 2), freq_dim=32, in_dim=16, out_dim=16, text_dim=WIDTH, text_len=512,
+             window_size=(-1, -1), qk_norm=True, cross_attn_norm=True, eps=1e-6),
         _wan_clip, 4, 2, frames=True, joint=False, start=lambda rows: (0, 0),
     ),
 }  # fmt: skip
