@@ -103,3 +103,18 @@ def test_a_run_in_which_nothing_could_be_steered_is_an_error(in_host: HostWorker
     found = drive(in_host, "unrecognized", "Qwen-Image")
     assert "no attention call of this model" in found["message"]
     assert found["afterwards"] and not found["override"]
+
+
+@pytest.mark.parametrize("name", [pytest.param("Flux.1", marks=pytest.mark.slow), "Qwen-Image"])
+def test_recurrence_renoises_as_flow_matching_does(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "recurrence", name)
+    assert found["starts"] == 1.0
+    check_formula(found)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_subject_attention_sees_the_picture_read_its_prompt(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "subject_attention", name)
+    assert found["plain"]["calls"] == found["guided"]["calls"] == found["expected"]
+    assert found["guided"]["left"][0] > 0.98 and found["guided"]["left"][1] < 0.02
+    assert 0.2 < found["plain"]["left"][0] < 0.8

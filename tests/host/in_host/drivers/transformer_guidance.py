@@ -1,8 +1,10 @@
 """Drivers for layout guidance on diffusion transformers: what the steered model computes."""
 
+from itertools import pairwise
 from typing import Any
 
 import comfy.sample
+import comfy.samplers
 import hostkit
 import scenes
 import torch
@@ -319,3 +321,61 @@ def unrecognized(name: str) -> dict:
         "afterwards": hostkit.identical(sample(model, positive, negative, start, 1), plain),
         "override": OVERRIDE in guided_model.model_options["transformer_options"],
     }
+
+
+def recurrence(name: str) -> dict:
+    """Layout Guided KSampler with recurrence against flow matching's steps written out."""
+    model, clip, family = parts(name)
+    positive, negative = scenes.encode(clip, PROMPT), scenes.encode(clip, "a beach")
+    guided_model, guided = scenes.guide(model, positive, layout(), guided_steps=3)
+    latent = {"samples": torch.zeros_like(noise(family))}
+    options = dict(steps=4, guided_steps=3, recurrence=True, cfg=4.0, scheduler="simple", seed=7)
+    found = scenes.guided_ksampler(model, positive, negative, latent, layout(), **options)
+    generator = torch.Generator().manual_seed(7)
+    first = torch.randn(latent["samples"].shape, generator=generator)
+
+    def function(denoiser: Any, x: Tensor, sigmas: Tensor, extra_args: Any = None, **_: Any) -> Tensor:
+        for step, (t, s) in enumerate(pairwise(sigmas)):
+            down = lambda x, t=t, s=s: x + (x - denoiser(x, t[None], **extra_args)) / t * (s - t)  # noqa: E731
+            if step in (1, 2):  # the first step begins in pure noise, where nothing would be left
+                kept = (1 - t) / (1 - s)
+                x = kept * down(x) + torch.randn(x.shape, generator=generator) * (t**2 - (kept * s) ** 2).sqrt()
+            x = down(x)
+        return x
+
+    sigmas = hostkit.run_node("BasicScheduler", model=model, scheduler="simple", steps=4, denoise=1.0)[0]
+    with torch.inference_mode():
+        expected = comfy.sample.sample_custom(
+            guided_model, first, 4.0, comfy.samplers.KSAMPLER(function), sigmas, guided, negative,
+            torch.zeros_like(first), disable_pbar=True, seed=7,
+        )  # fmt: skip
+    options["recurrence"] = False
+    once = scenes.guided_ksampler(model, positive, negative, latent, layout(), **options)
+    return {
+        "starts": float(sigmas[0]),
+        "error": hostkit.relative_error(found, expected),
+        "effect": hostkit.relative_error(found, once),
+    }
+
+
+def subject_attention(name: str) -> dict:
+    """Heat maps of Subject Attention against the attention that another node's override sees in the same passes."""
+    model, clip, family = parts(name)
+    positive, start = scenes.encode(clip, PROMPT), noise(family)
+    guided_model, guided = scenes.guide(model, positive, layout())
+    heat = scenes.module("nodes.host.heat_maps")
+    parse = scenes.module("cones2.prompt.claims").parse_phrase
+    out = {}
+    for key, sampled, conditioning in (("plain", model, positive), ("guided", guided_model, guided)):
+        rows, before = running_rows(family, positive[0][0])
+        groups = [tuple(token + before for token in group) for group in bound(guided).maps.groups]
+        watcher = Watcher(family, grid_of(family, start), rows, groups)
+        chosen = heat.chosen_steps(sampled, "simple", 4, 1, 3)
+        with torch.inference_mode():
+            maps = heat.heat_maps(
+                with_override(sampled, watcher), conditioning[0], [parse("dog"), parse("mug")], start, 3, chosen
+            )
+        left = maps.unflatten(-1, (2, -1))[:, :, 0].sum((1, 2)) / maps.sum((1, 2))
+        seen = [watcher.left[0, number] for number in (0, 1)]
+        out[key] = {"left": left.tolist(), "calls": len(seen[0]), "shape": list(maps.shape), "total": float(maps.sum())}
+    return {**out, "expected": 2 * family.steered}
