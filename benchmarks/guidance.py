@@ -3,8 +3,9 @@
     python benchmarks/guidance.py [--rounds 15] [--forwards 5] [--device cpu] [--threads 2]
 
 Prints Markdown tables: medians of the ratio to plain attention taken round by round, and the peak
-of extra memory during the call; for cross-attention, and for text and picture in one sequence. Then one batched cond + uncond forward of an SD1.5 UNet (random
-weights) with and without guidance, measured and computed from the attention calls' share.
+of extra memory during the call; for cross-attention, and for text and picture in one sequence. Then
+one batched cond + uncond forward of an SD1.5 UNet (random weights) with and without guidance, measured
+and computed from the attention calls' share.
 """
 
 from __future__ import annotations
