@@ -33,7 +33,7 @@ class Cones2Scene(io.ComfyNode):
             inputs=[
                 io.Clip.Input(
                     "clip",
-                    tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model, or of a diffusion transformer that layouts steer.",
+                    tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model or of a diffusion transformer.",
                 ),
                 linked_residuals_input("Further subjects, such as one that is being trained."),
                 io.String.Input(

@@ -28,7 +28,7 @@ class Cones2TextEncode(io.ComfyNode):
             inputs=[
                 io.Clip.Input(
                     "clip",
-                    tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model, or of a diffusion transformer that layouts steer.",
+                    tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model or of a diffusion transformer.",
                 ),
                 io.String.Input(
                     "text",

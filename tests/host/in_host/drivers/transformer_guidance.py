@@ -8,11 +8,12 @@ import comfy.samplers
 import hostkit
 import scenes
 import torch
-from oracle import OVERRIDE, Oracle, Watcher, drops_masks, rounds_to_int8, with_override
+from oracle import OVERRIDE, Oracle, Watcher, drops_masks, is_place, rounds_to_int8, with_override
 from tiny_transformers import Family, noise, parts
 from torch import Tensor
 
 PROMPT = "a dog and a mug on the beach"
+NEGATIVE = "a mug and a dog on the beach"  # of the same length, so that both run in one forward pass
 LEFT, RIGHT = (0.0, 0.0, 1.0, 0.5), (0.0, 0.5, 1.0, 1.0)
 
 
@@ -57,7 +58,7 @@ def formula(name: str) -> dict:
     model, clip, family = parts(name)
     positive, negative, start = (
         scenes.encode(clip, PROMPT),
-        scenes.encode(clip, PROMPT.replace("dog", "beach")),
+        scenes.encode(clip, NEGATIVE),
         noise(family),
     )
     plain = sample(model, positive, negative, start)
@@ -82,7 +83,7 @@ def attention(name: str) -> dict:
     model, clip, family = parts(name)
     positive, negative, start = (
         scenes.encode(clip, PROMPT),
-        scenes.encode(clip, PROMPT.replace("dog", "beach")),
+        scenes.encode(clip, NEGATIVE),
         noise(family),
     )
     hard_model, hard = scenes.guide(model, positive, layout())
@@ -142,7 +143,7 @@ def area(name: str) -> dict:
     model, clip, family = parts(name)
     positive, negative, start = (
         scenes.encode(clip, PROMPT),
-        scenes.encode(clip, PROMPT.replace("dog", "beach")),
+        scenes.encode(clip, NEGATIVE),
         noise(family),
     )
     boxes = layout(dog=(0.0, 0.5, 0.5, 1.0), mug=(0.5, 0.25, 1.0, 0.75))
@@ -217,7 +218,7 @@ def own_mask(name: str) -> dict:
     model, clip, family = parts(name)
     positive, negative, start = (
         scenes.encode(clip, PROMPT),
-        scenes.encode(clip, PROMPT.replace("dog", "beach")),
+        scenes.encode(clip, NEGATIVE),
         noise(family),
     )
     guided_model, guided = scenes.guide(model, positive, layout())
@@ -238,7 +239,7 @@ def overrides(name: str) -> dict:
     model, clip, family = parts(name)
     positive, negative, start = (
         scenes.encode(clip, PROMPT),
-        scenes.encode(clip, PROMPT.replace("dog", "beach")),
+        scenes.encode(clip, NEGATIVE),
         noise(family),
     )
     guided_model, guided = scenes.guide(model, positive, layout())
@@ -267,12 +268,11 @@ def overrides(name: str) -> dict:
 def _held(model: Any, unfit: Any, guided: Any, negative: Any, family: Family, start: Tensor) -> float:
     """How far a steered run with the unfit override is from one with it in unsteered calls alone."""
     rows, _ = running_rows(family, guided[0][0])
-    cells = grid_of(family, start)[0] * grid_of(family, start)[1]
 
     def elsewhere(function: Any, *args: Any, **given: Any) -> Tensor:
         q, k = (args[n] if n < len(args) else given[key] for n, key in enumerate("qk"))
         lengths = q.shape[-2], k.shape[-2]
-        steered = lengths == (cells, rows) if not family.joint else min(lengths) >= rows + cells
+        steered = is_place(family, lengths, grid_of(family, start), rows)
         if steered or given["transformer_options"].get("cond_or_uncond") is None:
             return function(*args, **given)
         return unfit(function, *args, **given)

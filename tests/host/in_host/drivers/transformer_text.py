@@ -75,9 +75,9 @@ def _message(call: Any) -> str:
 def without_encoders() -> dict:
     """SD 3.5 with its two CLIPs alone, with T5 alone, and a conditioning of neither length."""
     dog = scenes.module("cones2.prompt.claims").parse_phrase("dog")
-    both = dict(clip_l=Vectors(768), clip_g=Vectors(1280))
+    both = dict(clip_l=Vectors(768, more=False), clip_g=Vectors(1280, more=False))
     found = {}
-    for key, clip in (("clips", sd3_clip_of(**both)), ("t5", sd3_clip_of(t5xxl=Vectors(4096)))):
+    for key, clip in (("clips", sd3_clip_of(**both)), ("t5", sd3_clip_of(t5xxl=Vectors(4096, more=False)))):
         cond, options = scenes.encode(clip, "a dog")[0]
         found[key] = [[list(span) for span in options["cones2_prompt"].locate([dog])[0].spans], cond.shape[1]]
     return found

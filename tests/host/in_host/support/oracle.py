@@ -30,6 +30,12 @@ def arguments(args: tuple, given: dict[str, Any]) -> dict[str, Any]:
     return {**dict(zip(names, args, strict=False)), **given}
 
 
+def is_place(family: Family, lengths: tuple[int, int], grid: tuple[int, int], rows: int) -> bool:
+    """Whether a call of so many queries and keys is one of the picture with its prompt."""
+    cells = grid[0] * grid[1]
+    return min(lengths) >= family.start(rows)[1] + cells if family.joint else lengths == (cells, rows)
+
+
 class Oracle:
     """An override for a model without layouts: the formula in double precision, as one mask of all pairs.
 
@@ -51,10 +57,9 @@ class Oracle:
 
     def __call__(self, function: Any, *args: Any, **given: Any) -> Tensor:
         call = arguments(args, given)
-        cells = self.grid[0] * self.grid[1]
         lengths = call["q"].shape[-2], call["k"].shape[-2]
-        here = lengths == (cells, self.rows) if not self.family.joint else min(lengths) >= self.rows + cells
-        if here and not given.get("probing"):
+        here = is_place(self.family, lengths, self.grid, self.rows)
+        if here:
             q, k, _ = split(call["q"], call["k"], call["v"], call["heads"], call)
             bias = self.bias(q, k, call["transformer_options"])
             own = call.get("mask")
@@ -100,9 +105,8 @@ class Watcher:
         if call["transformer_options"].get("cond_or_uncond") is None:
             return function(*args, **given)  # the pack tries out what it is
         self.calls += 1
-        cells = self.grid[0] * self.grid[1]
         lengths = call["q"].shape[-2], call["k"].shape[-2]
-        if lengths == (cells, self.rows) if not self.family.joint else min(lengths) >= self.rows + cells:
+        if is_place(self.family, lengths, self.grid, self.rows):
             q, k, _ = split(call["q"], call["k"], call["v"], call["heads"], call)
             self.steered += "scale" in given if self.family.joint else call.get("mask") is not None
             self.look(q, k, call)

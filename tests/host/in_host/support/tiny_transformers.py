@@ -83,19 +83,23 @@ class Clip:
 
 
 class Vectors:
-    """In place of a text encoder: `layers` of `width` columns for each token, the same wherever it stands."""
+    """In place of a text encoder: `layers` of `width` columns for each token, the same wherever it stands.
 
-    def __init__(self, width: int = WIDTH, layers: int = 0) -> None:
-        self.width, self.layers = width, layers
+    more: whether it says which tokens are pads, as language models do.
+    """
 
-    def encode_token_weights(self, pairs: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def __init__(self, width: int = WIDTH, layers: int = 0, more: bool = True) -> None:
+        self.width, self.layers, self.more = width, layers, more
+
+    def encode_token_weights(self, pairs: Any) -> tuple[Any, ...]:
         tokens = [token[0] for chunk in pairs for token in chunk]
         count = max(self.layers, 1)
         rows = torch.stack([
             torch.randn(count, self.width, generator=torch.Generator().manual_seed(token)) for token in tokens
         ])  # fmt: skip
         out = rows.movedim(0, 1)[None]
-        return out if self.layers else out[:, 0], torch.ones(1, 24), {"attention_mask": torch.ones(1, len(tokens))}
+        extra = ({"attention_mask": torch.ones(1, len(tokens))},) if self.more else ()
+        return out if self.layers else out[:, 0], torch.ones(1, self.width), *extra
 
 
 def _encoder(cls: type, **parts: Any) -> Any:
@@ -138,7 +142,9 @@ def _tekken() -> Tensor:
 
 
 def _flux1_clip() -> Clip:
-    return Clip(flux.FluxTokenizer(), _encoder(flux.FluxClipModel, t5xxl=Vectors(), clip_l=Vectors(24)))
+    return Clip(
+        flux.FluxTokenizer(), _encoder(flux.FluxClipModel, t5xxl=Vectors(more=False), clip_l=Vectors(24, more=False))
+    )
 
 
 def _t5_clip() -> Clip:
@@ -175,6 +181,11 @@ def sd3_clip_of(**parts: Any) -> Clip:
     encoder = _encoder(sd3_clip.SD3ClipModel, **{"clip_l": None, "clip_g": None, "t5xxl": None, **parts})
     encoder.t5_attention_mask = False
     return Clip(sd3_clip.SD3Tokenizer(), encoder)
+
+
+def _sd3_clip() -> Clip:
+    small, large, t5 = (Vectors(width, more=False) for width in (768, 1280, 4096))
+    return sd3_clip_of(clip_l=small, clip_g=large, t5xxl=t5)
 
 
 def _krea_clip() -> Clip:
@@ -243,12 +254,12 @@ FAMILIES = {
     ),
     "SD3.5": Family(
         supported.SD3, "SD3",
-        dict(in_channels=16, patch_size=2, depth=2, num_blocks=3, input_size=None, adm_in_channels=24,
+        dict(in_channels=16, patch_size=2, depth=2, num_blocks=3, input_size=None, adm_in_channels=2048,
              pos_embed_max_size=64, num_patches=4096, qk_norm="rms", x_block_self_attn_layers=[0], out_channels=16,
              context_embedder_config={"target": "torch.nn.Linear",
                                       "params": {"in_features": 4096, "out_features": 128}},
              pos_embed_scaling_factor=None),
-        lambda: sd3_clip_of(clip_l=Vectors(768), clip_g=Vectors(1280), t5xxl=Vectors(4096)), 4, 3, columns=4096,
+        _sd3_clip, 4, 3, columns=4096,
     ),
     "Krea 2": Family(
         supported.Krea2, "Krea2",
