@@ -375,7 +375,8 @@ def subject_attention(name: str) -> dict:
             maps = heat.heat_maps(
                 with_override(sampled, watcher), conditioning[0], [parse("dog"), parse("mug")], start, 3, chosen
             )
-        left = maps.unflatten(-1, (2, -1))[:, :, 0].sum((1, 2)) / maps.sum((1, 2))
+        halves = [part.sum((1, 2)) for part in (maps[..., :10], maps[..., 14:])]  # without what is interpolated of both
+        left = halves[0] / (halves[0] + halves[1])
         seen = [watcher.left[0, number] for number in (0, 1)]
         out[key] = {"left": left.tolist(), "calls": len(seen[0]), "shape": list(maps.shape), "total": float(maps.sum())}
     return {**out, "expected": 2 * family.steered}
