@@ -44,20 +44,26 @@ def _said(clip: Any, name: str, cond: torch.Tensor, spans: Any) -> list[list[str
     return [[" ".join(spoken(row)) for row in span] for span in spans]
 
 
+def clip_words(prompt: str, words: list[str]) -> list[list[list[int]]]:
+    """Where CLIP's own spelling of each word stands among the tokens of SD 3.5."""
+    clip = FAMILIES["SD3.5"].clip()
+    pieces = [clip.tokenizer.clip_l.inv_vocab[token[0]] for token in clip.tokenize(prompt)["l"][0]]
+    return [[[place] for place, piece in enumerate(pieces) if piece == f"{word}</w>"] for word in words]
+
+
 def mistakes(name: str) -> dict:
     """A word that the prompt does not have, and a residual for such a prompt."""
     clip = FAMILIES[name].clip()
     conditioning = scenes.encode(clip, PROMPT)
-    model = FAMILIES[name]
+    model, check_known = FAMILIES[name], scenes.module("nodes.host.prompt_record").check_known
+    dog = scenes.module("cones2.prompt.claims").parse_phrase("dog")
     residual = scenes.module("cones2.concepts.residual").make_residual("dog", torch.ones(1, model.columns))
     return {
         "absent": _message(lambda: scenes.module("nodes.host.conditioning").guide_conditioning(
             conditioning, scenes.layout(), scenes.module("cones2.rules").DEFAULT_GUIDANCE,
             scenes.module("nodes.host.bound_layout").Window(),
         )),
-        "cat": _message(lambda: hostkit.run_node(
-            "Cones2SubjectAttention", model=None, conditioning=scenes.encode(clip, "a cat"), latent={}, subjects="dog",
-        )),
+        "cat": _message(lambda: check_known([scenes.encode(clip, "a cat")[0][1]["cones2_prompt"]], [dog])),
         "residual": _message(lambda: hostkit.run_node(
             "Cones2ApplyResidualToConditioning", conditioning=conditioning, residuals={"residual0": (residual,)},
         )),
