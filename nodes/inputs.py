@@ -55,7 +55,10 @@ def check_table(text: str | None, parse: Callable[[str], object]) -> bool | str:
 
 
 def model_input() -> io.Model.Input:
-    return io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL model, with or without LoRAs and other patches.")
+    return io.Model.Input(
+        "model",
+        tooltip="An SD 1.x, SD 2.x or SDXL model or a diffusion transformer, with or without LoRAs and other patches.",
+    )
 
 
 def positive_input(id: str) -> io.Conditioning.Input:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...cones2.guidance.heat_maps import AttentionRecorder
 from ...cones2.layout.drawing import heat_overlay
-from .attention.call import OBSERVER_KEY, Watch
+from .attention.call import WATCH_KEY, Watch
 from .bound_layout import LAYOUT_KEY, BoundLayout
 from .previews import previewer_of
 
@@ -32,13 +32,14 @@ def with_live_attention(model: ModelPatcher, positive: Conditioning) -> ModelPat
 
     The model itself where nothing carries a layout, or its latents have no preview.
     """
-    found = [options[LAYOUT_KEY] for _, options in positive if options.get(LAYOUT_KEY) is not None]
+    found = [(cond, options[LAYOUT_KEY]) for cond, options in positive if options.get(LAYOUT_KEY) is not None]
     previewer = previewer_of(model)
     if not found or previewer is None:
         return model
-    view = _View(found[0], previewer.decode_latent_to_preview)
+    cond, bound = found[0]
+    view = _View(bound, previewer.decode_latent_to_preview)
     clone = model.clone()
-    clone.model_options["transformer_options"][OBSERVER_KEY] = Watch(view.observe, found[0])
+    clone.model_options["transformer_options"][WATCH_KEY] = Watch(view.observe, cond.shape[1], layout=bound)
     clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _KEY, partial(_show, view))
     return clone
 

@@ -73,13 +73,9 @@ class Forward:
 
     def show(self, watch: Watch, q: Tensor, k: Tensor, bias: Tensor | None, extra: dict[str, Any]) -> None:
         """Let the watch see the entries of the batch that it is for."""
-        part = slice(None)
-        if watch.layout is not None:
-            found = [number for number, chunk in enumerate(self.chunks) if chunk and chunk.whole is watch.layout]
-            if not found:
-                return
-            size = len(q) // len(self.chunks)
-            part = slice(found[0] * size, (found[0] + 1) * size)
+        part = watch.part_of(self.chunks, len(q))
+        if part is None:
+            return
         heads, own = extra["n_heads"], None if bias is None else bias[part]
         watch.observe(split_heads(q[part], heads), split_heads(k[part], heads), own, grid_of(extra))
 
