@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import attention, config, demo, guidance, layouts, painter, residuals, sampling, scene, text, training
 from .host.folders import add_residual_folder
 from .host.graph import watch_graphs
+from .host.residual_routes import add_residual_routes
 from .host.samples import add_samples
 
 
@@ -17,6 +18,7 @@ class Cones2Extension(ComfyExtension):
         add_residual_folder()
         add_samples()
         watch_graphs()
+        add_residual_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

@@ -32,6 +32,10 @@ PLACING = [
 """What people search who want each subject in its place."""
 
 
+ADVANCED = {"advanced": True}
+"""For an extra_dict: out of sight until somebody asks for it; in the classic renderer `web/advanced.js` sees to it."""
+
+
 def check_numbers(**numbers: float) -> None:
     """Raise Cones2Error for NaN or infinity. The host checks what is typed, not what other nodes send."""
     for name, value in numbers.items():
@@ -51,7 +55,10 @@ def check_table(text: str | None, parse: Callable[[str], object]) -> bool | str:
 
 
 def model_input() -> io.Model.Input:
-    return io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL model, with or without LoRAs and other patches.")
+    return io.Model.Input(
+        "model",
+        tooltip="An SD 1.x, SD 2.x or SDXL model or a diffusion transformer, with or without LoRAs and other patches.",
+    )
 
 
 def positive_input(id: str) -> io.Conditioning.Input:
@@ -117,7 +124,7 @@ def outside_weight_input() -> io.Float.Input:
         step=0.1,
         tooltip="Weight where a subject is kept out. The published -100000000 excludes it completely; small values "
         "only discourage it.",
-        extra_dict={"advanced": True},
+        extra_dict=ADVANCED,
     )
 
 

@@ -16,6 +16,7 @@ from ..cones2.rules import GuidanceSettings
 from .host.attention.hooks import install
 from .host.bound_layout import Window
 from .host.conditioning import Conditioning, guide_again, guide_conditioning
+from .host.live_attention import with_live_attention
 from .host.photo_start import photo_start_of
 from .host.recurrence import make_recurrent, recurrent
 from .host.sockets import CATEGORY
@@ -130,6 +131,14 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                 photo_start_input(),
                 start_vae_input(),
                 preset_input("guidance_weight, guided_steps, recurrence, negative_mode and outside_weight"),
+                io.Boolean.Input(
+                    "show_attention",
+                    display_name="show attention",
+                    default=False,
+                    optional=True,
+                    tooltip="Show on the preview where each subject's word looks, in the colors of the regions. The "
+                    "picture is the same; guided steps take longer.",
+                ),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The denoised latents."),
@@ -165,6 +174,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         photo_start: float = 0.0,
         vae: VAE | None = None,
         preset: str = AS_SET,
+        show_attention: bool = False,
         layout: Layout | None = None,
     ) -> io.NodeOutput:
         check_numbers(cfg=cfg, denoise=denoise, guidance_weight=guidance_weight, outside_weight=outside_weight)
@@ -182,6 +192,8 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         if recurrence:
             model = guided_model.clone()
             make_recurrent(model)
+        if show_attention:
+            model = with_live_attention(model, positive)
         (latent,) = host_nodes.common_ksampler(
             model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise
         )

@@ -31,7 +31,10 @@ class Cones2Scene(io.ComfyNode):
             "node. Connect it to Layout Guided KSampler.",
             search_aliases=["scene composer", "DreamBooth alternative", *PLACING],
             inputs=[
-                io.Clip.Input("clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model."),
+                io.Clip.Input(
+                    "clip",
+                    tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model or of a diffusion transformer.",
+                ),
                 linked_residuals_input("Further subjects, such as one that is being trained."),
                 io.String.Input(
                     "prompt",

@@ -26,7 +26,10 @@ class Cones2TextEncode(io.ComfyNode):
             "its words are.",
             search_aliases=["prompt", "clip text encode", "positive prompt"],
             inputs=[
-                io.Clip.Input("clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model."),
+                io.Clip.Input(
+                    "clip",
+                    tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model or of a diffusion transformer.",
+                ),
                 io.String.Input(
                     "text",
                     multiline=True,

@@ -2,8 +2,11 @@
 import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
 import { isForeign, layoutText, parseLayout } from './painter/document.js'
-import { connectedPicture, fileAddress, originOf, surroundings, valueOf } from './painter/graph.js'
+import { connectedPicture, fileAddress, nameOfFile, originOf, surroundings, valueOf } from './painter/graph.js'
+import { speak, t } from './painter/texts.js'
 import { Painter } from './painter/view.js'
+import { leavePlace, takePlace } from './places.js'
+import { residuals } from './residuals.js'
 
 const WIDGET = 'CONES2_LAYOUT_PAINTER' // the widget type that the nodes' schemas name
 const SCENE = 'Cones2Scene'
@@ -27,9 +30,12 @@ const painterWidget = (node, name) => ({ widget: addPainter(node, name, node) })
 // The painter of `source`'s layout as a widget of `node`: of that node itself, or of the node of a subgraph around it, whose
 // own value `write` sets after an edit and `sync` reads every now and then.
 export function addPainter (node, name, source, { write = () => {}, sync = () => {}, ...options } = {}) {
+  speak(app.extensionManager?.setting?.get?.('Comfy.Locale'))
   const painter = new Painter({
     size: () => ({ width: sideOf(source, 'width', node), height: sideOf(source, 'height', node) }),
-    around: () => (node.graph && source.graph ? surroundings(source, node) : { names: [], prompt: null }),
+    around: () => (node.graph && source.graph ? surroundings(source, node, (file) => residuals.phrase(file)) : { names: [], files: {}, prompt: null }),
+    cutout: (file) => residuals.picture(file),
+    phrase: async (file) => (await residuals.load(file)).facts?.subject || nameOfFile(file),
     background: (kind) => (kind === 'result' ? lastResult : kind === 'none' ? null : connectedPicture(source, node) ?? source.cones2Background ?? null),
     changed: () => {
       write(painter.state.text)
@@ -54,7 +60,7 @@ export function addPainter (node, name, source, { write = () => {}, sync = () =>
   const { onRemove } = widget
   widget.onRemove = function () {
     clearInterval(looking)
-    painter.element.dataset.cones2Removed = node.id
+    leavePlace(node, painter.element)
     painter.remove()
     onRemove?.call(this)
   }
@@ -73,14 +79,14 @@ function settleInPanel (widget, painter) {
     const regions = subjects.reduce((sum, { shapes }) => sum + shapes.filter((shape) => !shape.erase).length, 0)
     context.fillStyle = getComputedStyle(painter.frame).color
     context.font = '12px Inter, system-ui, sans-serif'
-    context.fillText(`${subjects.length} subjects, ${regions} shapes: draw in the node`, 12, y + 14)
+    context.fillText(t('{subjects} subjects, {shapes} shapes: draw in the node', { subjects: subjects.length, shapes: regions }), 12, y + 14)
   }
 }
 
 function load (node, painter, text) {
   painter.savedText = layoutText(parseLayout(text)) // loading is no edit
   painter.foreign = isForeign(text) ? text : null // kept as it is until something is drawn
-  if (painter.foreign) painter.say('This layout cannot be read here: it is damaged, or of a newer version. Drawing replaces it.')
+  if (painter.foreign) painter.say(t('This layout cannot be read here: it is damaged, or of a newer version. Drawing replaces it.'))
   painter.backgroundKind = node.properties?.[PROPERTY] ?? 'auto'
   painter.state.load(text)
 }
@@ -97,14 +103,8 @@ function changed (node, painter) {
   node.setDirtyCanvas?.(true, true)
 }
 
-// Nodes 2.0 keeps the place of a node that comes again with the same id, as after its undo, and the old painter in it.
-function takePlace (node, painter) {
-  if (painter.element.isConnected || painter.isLarge) return
-  document.querySelector(`[data-cones2-removed="${CSS.escape(String(node.id))}"]`)?.replaceWith(painter.element)
-}
-
 function look (node, painter) {
-  if (node.graph && node.graph === app.canvas.graph) takePlace(node, painter)
+  if (node.graph && node.graph === app.canvas.graph && !painter.isLarge) takePlace(node, painter.element)
   if (!node.graph || !painter.element.isConnected || painter.pointer.gesture) return
   painter.look()
   if (!painter.foreign && !painter.state.subject && painter.around.names.length) painter.state.addSubjects(painter.around.names)

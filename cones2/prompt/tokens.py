@@ -61,9 +61,9 @@ class Token:
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """The real tokens of a prompt in reading order.
+    """The real tokens of a prompt in reading order, or the bytes of their text (see `cones2.prompt.spelled`).
 
-    length: tokens of its conditioning, 77 per chunk.
+    length: tokens of its conditioning, 77 per chunk of CLIP's.
     """
 
     prompt: str
@@ -76,8 +76,8 @@ class PromptTokens:
         return _as_text([token.piece.id for token in self.tokens])
 
     def span(self, places: range) -> Span:
-        """The token indices at these positions of the stream."""
-        return tuple(self.tokens[place].index for place in places)
+        """The token indices at these positions of the stream, each once."""
+        return tuple(dict.fromkeys(self.tokens[place].index for place in places))
 
 
 def chunked_indices(count: int, content: int = CHUNK_CONTENT) -> list[int]:

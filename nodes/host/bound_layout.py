@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...cones2.guidance.weight_maps import WeightMaps, weight_maps
 from ...cones2.layout.regions import Layout
-from ...cones2.prompt.claims import locate_present, parse_phrase
+from ...cones2.prompt.claims import parse_phrase
 from ...cones2.prompt.tokens import Span
 from ...cones2.rules import GuidanceSettings
 from .prompt_record import PromptRecord
@@ -75,6 +75,7 @@ class BoundLayout:
     maps: W for any grid; each run copies it, so that no resized map outlives the run.
     guidance_weight: g; 0.05–0.10 recommended, 0 for none.
     window: when it guides.
+    own: the token indices of this prompt that are not pads.
     spans: the tokens of each region in this prompt; none for a subject that it does not name.
     photos: how a run with it starts; None for plain noise.
     """
@@ -83,6 +84,7 @@ class BoundLayout:
     maps: WeightMaps
     guidance_weight: float
     window: Window
+    own: Sequence[int] = ()
     spans: Sequence[Sequence[Span]] = ()
     photos: PhotoStart | None = None
 
@@ -99,13 +101,12 @@ def bind_layout(
     photos: PhotoStart | None = None,
 ) -> BoundLayout | None:
     """The layout with the token indices of those of its subjects that the prompt names; None when it names none."""
-    subjects = [parse_phrase(subject) for subject in layout.subjects]
-    claims = locate_present(record.tokens, subjects, record.tokenize, share=True)
+    claims = record.locate([parse_phrase(subject) for subject in layout.subjects])
     if not any(claims):
         return None
     spans = [claim.spans if claim else () for claim in claims]
     maps = weight_maps(layout, spans, guidance.outside_weight, guidance.outside_mode)
-    return BoundLayout(layout, maps, guidance.guidance_weight, window, spans, photos)
+    return BoundLayout(layout, maps, guidance.guidance_weight, window, record.own, spans, photos)
 
 
 def guided_steps(bound: Sequence[BoundLayout], sigmas: Tensor, model_sampling: ModelSamplingDiscrete) -> range:

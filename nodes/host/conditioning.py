@@ -12,7 +12,7 @@ from torch import Tensor
 from ...cones2.concepts.concept import changed_rows
 from ...cones2.concepts.fingerprint import from_other_encoder
 from ...cones2.concepts.residual import Residual, check_width
-from ...cones2.errors import LayoutError, PromptError
+from ...cones2.errors import LayoutError, PromptError, ResidualError
 from ...cones2.layout.regions import Layout
 from ...cones2.messages import shown
 from ...cones2.prompt.claims import locate_subjects, parse_phrase
@@ -82,6 +82,8 @@ def place_residuals(
     another width.
     """
     records = [_record(cond, options, clip, text) for cond, options in conditioning]
+    for record in records:
+        _check_takes_residuals(record)
     for cond, _ in conditioning:  # of two mistakes the one that no other phrase mends is said
         for residual in residuals:
             check_width(residual, cond.shape[-1])
@@ -95,13 +97,23 @@ def place_residuals(
 def _record(cond: Tensor, options: dict[str, Any], clip: CLIP | None, text: str) -> PromptRecord:
     if PROMPT_KEY in options or clip is None or not text.strip():
         return prompt_record(options)
-    record, _ = read_prompt(clip, text)
+    record = read_prompt(clip, text)[0].of(cond)
     if record.tokens.length > cond.shape[1]:
         raise PromptError(
             f"the text has {record.tokens.length} tokens with padding but the conditioning only {cond.shape[1]}: "
             "repeat the text it was encoded from"
         )
     return record
+
+
+def _check_takes_residuals(record: PromptRecord) -> None:
+    family = record.family
+    if not family.takes_residuals:
+        encoders = " and ".join(encoder.key for encoder in family.encoders)
+        raise ResidualError(
+            f"residuals are learned with the text encoders of SD 1.x, SD 2.x and SDXL, and this prompt was encoded by "
+            f"{encoders} ({family.label}): use a layout without residuals"
+        )
 
 
 def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: Sequence[Residual]) -> Entry:

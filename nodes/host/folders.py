@@ -77,20 +77,20 @@ def _demo_files() -> list[str]:
     return [f"{DEMO}/{path.name}" for path in sorted(DEMO_RESIDUALS.glob("*.safetensors"))]
 
 
-def residual_path(name: str) -> Path:
-    """Where a name is saved: inside the first residual folder, always as .safetensors.
+def residual_path(name: str, suffix: str = ".safetensors") -> Path:
+    """Where a name is saved: inside the first residual folder, with this suffix.
 
     Folders that are links are followed, as they are when residuals are loaded. Raises ResidualError for a name
     that leads out of the folder or through a file, is too long, or that some operating system cannot store.
     """
     root = _own_folders()[0]
-    stem = name.strip().removesuffix(".safetensors").replace("\\", "/")
+    stem = name.strip().removesuffix(suffix).replace("\\", "/")
     inside = PurePosixPath(stem)
     if not inside.parts or inside.is_absolute() or ".." in inside.parts or stem.endswith("/"):
         raise ResidualError(f'"{shown(name)}" is not a name inside {root}: write for example "rex" or "pets/rex"')
     for part in inside.parts:
         check_file_name(part, ResidualError)
-    path = root.joinpath(*inside.parent.parts, f"{inside.name}.safetensors")
+    path = root.joinpath(*inside.parent.parts, f"{inside.name}{suffix}")
     try:
         path.exists()
     except OSError as error:  # longer than the file system allows

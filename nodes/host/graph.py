@@ -6,9 +6,10 @@ While a graph runs this cannot be seen: nothing of ours runs where a layout is n
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from typing import Any
+
+from .running_server import running_server
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,7 @@ _LOOKS = "Cones2SubjectAttention"
 
 def watch_graphs() -> None:
     """Warn from now on of each queued graph that loses a layout."""
-    running = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if running is not None:  # nodes can run without a server
+    if running := running_server():
         running.add_on_prompt_handler(_warn)
 
 

@@ -23,6 +23,8 @@ def encode(clip: CLIP | None, text: str) -> Conditioning:
         )
     record, tokens = read_prompt(clip, text)
     encoded: Conditioning = clip.encode_from_tokens_scheduled(tokens, add_dict={PROMPT_KEY: record})
+    for cond, options in encoded:
+        options[PROMPT_KEY] = record.of(cond)
     return encoded
 
 

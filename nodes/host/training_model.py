@@ -22,7 +22,8 @@ from ...cones2.training.config import MethodName
 from ...cones2.training.model import Posterior, TrainingModel
 from .attention.unet import Attention, attend, grid_of, layer_keys, split_heads, with_attention
 from .differentiable import differentiable
-from .prompt_record import LiveTokenizer, read_prompt
+from .prompt_record import read_prompt
+from .prompt_streams import LiveTokenizer
 from .tunable_text import TunableText, frozen_text, own_casting
 
 if TYPE_CHECKING:

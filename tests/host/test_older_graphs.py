@@ -24,4 +24,16 @@ def test_links_values_and_the_names_of_shipped_files_stay(frontend: Browser) -> 
         "negative_mode": "others",
     }
     assert found["sampler"]["outside_weight"] == -2
+    assert found["training"] == {
+        "images": ["5", 0], "subject": "cat", "method": "paper", "steps": 1000, "learning_rate": 0.00001,
+        "resolution": 64, "batch_size": 2, "accumulation": 3, "seed": 7, "save_name": "rex",
+        "gradient_checkpointing": True, "preview_every": 10, "recipe": "photos", "description": "a gray cat",
+        "folder": "(none)",
+    }  # fmt: skip
+    assert found["sampling"] == {
+        "seed": 1, "steps": 30, "cfg": 6, "sampler_name": "euler", "scheduler": "simple", "denoise": 0.9,
+        "guidance_weight": 0.1, "guided_steps": 5, "recurrence": False, "negative_mode": "others", "outside_weight": -3,
+        "photo_start": 8, "preset": "as set", "show_attention": False,
+    }  # fmt: skip
+    assert found["inSight"] == [True, True]  # rarely needed, but set
     assert frontend.take_problems() == []

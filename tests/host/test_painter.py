@@ -248,5 +248,15 @@ def test_fingers_draw_on_a_dense_screen(browser: Browser, host_server: HostServe
     browser.act(["touch", [page.at(place) for place in ((0.1, 0.95), (0.3, 0.92), (0.5, 0.95))]])
     [stroke] = page.shapes()["mug"]
     assert len(stroke["stroke"]) >= 2 and "erase" not in stroke
+    drawn, scale, middle = page.shapes(), page.call("scaleOf"), page.at((0.5, 0.5))
+    near, far = [page.at((0.45, 0.5)), page.at((0.55, 0.5))], [page.at((0.3, 0.5)), page.at((0.7, 0.5))]
+    browser.act(["pinch", near, far])
+    assert page.call("where")["width"] == pytest.approx(4 * box["width"], rel=0.05)
+    assert page.at((0.5, 0.5)) == pytest.approx(middle, abs=3)
+    assert (page.shapes(), page.call("scaleOf")) == (drawn, scale)  # two fingers draw nothing
+    browser.act(["touch", [middle, page.at((0.55, 0.5))]])
+    assert len(page.shapes()["mug"]) == 2
+    browser.act(["pinch", far, near])
+    assert page.call("where")["width"] == pytest.approx(box["width"], rel=0.05)
     assert browser.take_problems() == []
     browser.open(host_server.url)

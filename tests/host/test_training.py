@@ -213,3 +213,23 @@ def test_wrong_inputs_are_named(in_host: HostWorker) -> None:
 def test_too_small_a_resolution_is_refused(in_host: HostWorker, resolution: int) -> None:
     with pytest.raises(HostError, match=f"ConfigError: the resolution is {resolution}: it must be at least 64, or 0"):
         in_host.training.trains_at(needs=("sd15_short",), name="sd15_short", resolution=resolution)
+
+
+@pytest.mark.parametrize("source", ["one by one", pytest.param("folder", marks=pytest.mark.slow)])
+def test_photos_may_come_one_by_one_or_from_a_folder(in_host: HostWorker, source: str) -> None:
+    found = in_host.training.trains_from(needs=("sd15_short",), source=source)
+    assert found == {"photos": "3", "runs": 1, "listed": True, "stamps": 3}  # the first training again
+
+
+OUTSIDE = ["..", "../output", "/etc", "", ".", "cones2_link", "cones2_link/models", "gone", "a\0b", "x" * 9000]
+
+
+@pytest.mark.parametrize("folder", OUTSIDE)
+def test_a_folder_outside_the_input_folder_is_a_sentence(in_host: HostWorker, folder: str) -> None:
+    said = in_host.training.folder_refused(folder=folder)
+    assert said.startswith("there is no folder") and len(said) < 600
+
+
+@pytest.mark.parametrize("folder", ["cones2_inside", "(none)", "cones2_inside/../cones2_inside"])
+def test_a_folder_inside_the_input_folder_is_taken(in_host: HostWorker, folder: str) -> None:
+    assert in_host.training.folder_refused(folder=folder) == ""

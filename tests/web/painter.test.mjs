@@ -270,17 +270,31 @@ const sampled = (words) => graphOf({
 
 test('subjects and prompt are found through the sampler that a layout steers', () => {
   const { painter } = sampled(['Cones2TextEncode', { text: 'a dog' }])
-  assert.deepEqual(surroundings(painter), { names: ['dog', 'cat'], prompt: 'a dog' })
+  assert.deepEqual(surroundings(painter), { names: ['dog', 'cat'], files: { dog: 'pets/blue_white_dog.safetensors' }, prompt: 'a dog' })
 })
 
 test('subjects that are linked to the painter itself are found', () => {
   const { painter } = graphOf({ dog: ['Cones2LoadResidual', { file: 'x.pt', subject: 'puppy' }], painter: ['Cones2LayoutPainter', {}, [['residuals.residual0', 'dog']]] })
-  assert.deepEqual(surroundings(painter), { names: ['puppy'], prompt: null })
+  assert.deepEqual(surroundings(painter), { names: ['puppy'], files: { puppy: 'x.pt' }, prompt: null })
+})
+
+test('a linked residual is called what its file says, once that is known', () => {
+  const { painter } = graphOf({ dog: ['Cones2LoadResidual', { file: 'dog_with_badge.pt', subject: '' }], painter: ['Cones2LayoutPainter', {}, [['residuals.residual0', 'dog']]] })
+  assert.deepEqual(surroundings(painter, undefined, () => 'Toy Dog'), { names: ['Toy Dog'], files: { 'toy dog': 'dog_with_badge.pt' }, prompt: null })
+  assert.deepEqual(surroundings(painter, undefined, () => ''), { names: [], files: {}, prompt: null })
+})
+
+test('photos at a residual take the place of the cut-outs in its file', () => {
+  const { painter } = graphOf({
+    photo: ['LoadImage', { image: 'x.png' }], dog: ['Cones2LoadResidual', { file: 'x.pt', subject: 'dog' }, [['photo', 'photo']]],
+    painter: ['Cones2LayoutPainter', {}, [['residuals.residual0', 'dog']]]
+  })
+  assert.deepEqual(surroundings(painter), { names: ['dog'], files: {}, prompt: null })
 })
 
 test('the prompt of a scene is its own', () => {
   const { scene } = graphOf({ scene: ['Cones2Scene', { prompt: 'a mug' }] })
-  assert.deepEqual(surroundings(scene), { names: [], prompt: 'a mug' })
+  assert.deepEqual(surroundings(scene), { names: [], files: {}, prompt: 'a mug' })
 })
 
 test('a circle of links ends', () => {
@@ -288,7 +302,7 @@ test('a circle of links ends', () => {
     a: ['Reroute', {}, [['', 'b']]], b: ['Reroute', {}, [['', 'a']]], painter: ['Cones2LayoutPainter', {}],
     sampler: ['Cones2LayoutGuidedKSampler', {}, [['layout', 'painter'], ['positive', 'a']]]
   })
-  assert.deepEqual(surroundings(painter), { names: [], prompt: null })
+  assert.deepEqual(surroundings(painter), { names: [], files: {}, prompt: null })
 })
 
 test('a phrase is in a prompt as whole words, as often as its number says', () => {

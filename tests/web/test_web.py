@@ -47,7 +47,7 @@ def checks(node: str) -> Path:
 
 
 def test_the_painters_modules(node: str) -> None:
-    ran(node, "--test", HERE / "painter.test.mjs")
+    ran(node, "--test", *sorted(HERE.glob("*.test.mjs")))
 
 
 def test_the_painters_types(checks: Path, node: str) -> None:

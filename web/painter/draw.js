@@ -1,13 +1,14 @@
 // The picture of a layout: exactly the cells that the engine gives each subject, their names, and what is chosen.
 import { textOn } from './elements.js'
 import { channels } from './exchange.js'
-import { boundsOf, handlePoint, HANDLES } from './geometry.js'
+import { boundsOf, handlePoint, HANDLES, inside } from './geometry.js'
 import { regionMask } from './raster.js'
 
 /** @typedef {import('./state.js').PainterState} PainterState @typedef {import('./document.js').Subject} Subject */
-/** @typedef {{ picture: HTMLCanvasElement, center: [number, number] | null, room: number }} Region  room: width at its center, in fractions */
+/** @typedef {{ picture: HTMLCanvasElement, center: [number, number] | null, room: number, bounds: import('./document.js').Box }} Region  room: width at its center; all in fractions */
 
 const FILL = 0.45
+const FAINT = 0.6 // of a cut-out on its region
 const MOST_CELLS = 640 // a side; more is not seen
 
 export class Drawing {
@@ -20,7 +21,8 @@ export class Drawing {
 
   /**
    * @param {PainterState} state
-   * @param {{ background: CanvasImageSource | null, grid: boolean, ratio: number, dark: boolean, pointer: [number, number] | null }} look
+   * @param {{ background: CanvasImageSource | null, cutouts: (HTMLImageElement | null)[], grid: boolean, ratio: number, dark: boolean, pointer: [number, number] | null }} look
+   *   cutouts: of each subject
    */
   draw (state, look) {
     const { canvas } = this
@@ -37,7 +39,10 @@ export class Drawing {
     const regions = state.layout.subjects.map((subject) => this.region(subject))
     const order = [...regions.keys()].filter((index) => index !== state.active)
     if (regions.length) order.push(state.active)
-    for (const index of order) context.drawImage(regions[index].picture, 0, 0, canvas.width, canvas.height)
+    for (const index of order) {
+      context.drawImage(regions[index].picture, 0, 0, canvas.width, canvas.height)
+      this.cutout(context, regions[index], look.cutouts[index])
+    }
     for (const index of order) this.label(context, state.layout.subjects[index], regions[index], index === state.active, look.ratio)
     this.selection(context, state, look.ratio)
     this.brush(context, state, look)
@@ -55,6 +60,16 @@ export class Drawing {
     if (this.regions.size > 64) this.regions.clear()
     this.regions.set(key, made)
     return made
+  }
+
+  /** What a start from the photos puts into a region. @param {CanvasRenderingContext2D} context @param {Region} region @param {HTMLImageElement | null} cutout */
+  cutout (context, { center, bounds }, cutout) {
+    if (!center || !cutout) return
+    const { width, height } = this.canvas
+    const [x, y, w, h] = inside(bounds, cutout.naturalWidth / cutout.naturalHeight * height / width)
+    context.globalAlpha = FAINT
+    context.drawImage(cutout, x * width, y * height, w * width, h * height)
+    context.globalAlpha = 1
   }
 
   /** @param {CanvasRenderingContext2D} context @param {{ dark: boolean, ratio: number }} look */
@@ -143,7 +158,18 @@ function paint (mask, color, height, width) {
   Object.assign(picture, { width, height })
   picture.getContext('2d')?.putImageData(pixels, 0, 0)
   const center = deepest(mask, height, width)
-  return { picture, center, room: center ? roomAt(mask, height, width, center) : 0 }
+  return { picture, center, room: center ? roomAt(mask, height, width, center) : 0, bounds: boundsOfMask(mask, height, width) }
+}
+
+/** The box around a mask, in fractions. @param {Uint8Array} mask @param {number} height @param {number} width @returns {import('./document.js').Box} */
+function boundsOfMask (mask, height, width) {
+  let [left, top, right, bottom] = [width, height, 0, 0]
+  mask.forEach((set, cell) => {
+    if (!set) return
+    const [x, y] = [cell % width, Math.trunc(cell / width)]
+    ;[left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x + 1), Math.max(bottom, y + 1)]
+  })
+  return [left / width, top / height, Math.max(0, right - left) / width, Math.max(0, bottom - top) / height]
 }
 
 /** How wide a mask is at a place, in fractions. @param {Uint8Array} mask @param {number} height @param {number} width @param {[number, number]} place */

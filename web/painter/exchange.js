@@ -1,6 +1,7 @@
 // Layouts from other formats, and this one as others read it.
 import { emptyLayout, inColumns, LIMITS, newSubject, normalized, rounded } from './document.js'
 import { regionMask } from './raster.js'
+import { t } from './texts.js'
 import { colorMasks, lightMask, outlines, prominentColors } from './trace.js'
 
 /** @typedef {import('./document.js').Layout} Layout @typedef {import('./document.js').Subject} Subject @typedef {import('./document.js').Box} Box @typedef {import('./trace.js').Pixels} Pixels */
@@ -13,24 +14,24 @@ import { colorMasks, lightMask, outlines, prominentColors } from './trace.js'
  * @throws an Error whose message says what was found instead
  */
 export function layoutFromJson (text, size) {
-  if (text.length > LIMITS.characters) throw new Error(`The file has ${text.length} characters; ${LIMITS.characters} is the limit.`)
+  if (text.length > LIMITS.characters) throw new Error(t('The file has {count} characters; {limit} is the limit.', { count: text.length, limit: LIMITS.characters }))
   let found
   try {
     found = JSON.parse(text)
   } catch {
-    throw new Error('The text is not JSON.')
+    throw new Error(t('The text is not JSON.'))
   }
   const first = Array.isArray(found) ? found[0] : found
   if (first && typeof first === 'object' && Array.isArray(first.subjects)) return { layout: normalized(first) }
   if (first && typeof first === 'object' && first.color_context) return fromConfig(first)
   const boxes = (Array.isArray(first) ? first : Array.isArray(found) ? found : [found]).map((each) => fromBox(each, size)).filter(Boolean)
-  if (!boxes.length) throw new Error('The JSON is neither a layout, nor a guidance_config.json, nor boxes.')
+  if (!boxes.length) throw new Error(t('The JSON is neither a layout, nor a guidance_config.json, nor boxes.'))
   return { layout: named(/** @type {{ name: string, box: Box, color?: string }[]} */ (boxes)) }
 }
 
 /** @param {{ color_context: unknown, layout?: unknown }} config @returns {{ layout: Layout, picture?: string }} */
 function fromConfig ({ color_context: colors, layout: picture }) {
-  if (typeof colors !== 'object' || colors === null || Array.isArray(colors)) throw new Error('"color_context" of the config is not an object.')
+  if (typeof colors !== 'object' || colors === null || Array.isArray(colors)) throw new Error(t('"color_context" of the config is not an object.'))
   const layout = emptyLayout()
   for (const [color, value] of Object.entries(colors).slice(0, LIMITS.subjects)) {
     const [name, weight] = Array.isArray(value) ? value : [value]
@@ -80,7 +81,7 @@ function named (boxes) {
  */
 export function layoutFromColors (pixels, layout, byOrder = true) {
   const colors = prominentColors(pixels).slice(0, LIMITS.subjects)
-  if (!colors.length) throw new Error('The picture has only black, white and gray: paint each subject in a color of its own.')
+  if (!colors.length) throw new Error(t('The picture has only black, white and gray: paint each subject in a color of its own.'))
   const masks = colorMasks(pixels, colors)
   const left = [...layout.subjects]
   const known = colors.map((color) => takeNearest(left, color))
@@ -103,7 +104,7 @@ function takeNearest (subjects, color) {
 /** The shapes around the light part of a mask picture. @param {Pixels} pixels */
 export function shapesFromMask (pixels) {
   const shapes = outlines(lightMask(pixels), pixels.height, pixels.width)
-  if (!shapes.length) throw new Error('The mask is empty: the subject must be white.')
+  if (!shapes.length) throw new Error(t('The mask is empty: the subject must be white.'))
   return shapes
 }
 

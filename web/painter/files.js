@@ -1,18 +1,20 @@
 // Files in and out of the page: pictures as pixels, texts, downloads.
 
+import { t } from './texts.js'
+
 const MOST_BYTES = 50_000_000
 const MOST_SIDE = 512 // pixels of an imported picture's longer side: finer outlines are not kept
 
 /** @param {Blob | string} source a file, or an address @returns {Promise<HTMLImageElement>} */
 export async function picture (source) {
-  if (source instanceof Blob && source.size > MOST_BYTES) throw new Error(`The file has ${source.size} bytes; ${MOST_BYTES} is the limit.`)
+  if (source instanceof Blob && source.size > MOST_BYTES) throw new Error(t('The file has {count} bytes; {limit} is the limit.', { count: source.size, limit: MOST_BYTES }))
   const image = new Image()
   const address = source instanceof Blob ? URL.createObjectURL(source) : source
   try {
     image.src = address
     await image.decode()
   } catch {
-    throw new Error('The file is not a picture that this browser can read.')
+    throw new Error(t('The file is not a picture that this browser can read.'))
   } finally {
     if (source instanceof Blob) URL.revokeObjectURL(address)
   }
@@ -27,7 +29,7 @@ export async function pixelsOf (file) {
   const height = Math.max(1, Math.round(image.naturalHeight * scale))
   const canvas = Object.assign(document.createElement('canvas'), { width, height })
   const context = canvas.getContext('2d')
-  if (!context) throw new Error('This browser draws no pictures.')
+  if (!context) throw new Error(t('This browser draws no pictures.'))
   context.imageSmoothingEnabled = false // a blend of two colors would be a third
   context.drawImage(image, 0, 0, width, height)
   return context.getImageData(0, 0, width, height)
@@ -35,7 +37,7 @@ export async function pixelsOf (file) {
 
 /** @param {File} file */
 export async function textOf (file) {
-  if (file.size > MOST_BYTES) throw new Error(`The file has ${file.size} bytes; ${MOST_BYTES} is the limit.`)
+  if (file.size > MOST_BYTES) throw new Error(t('The file has {count} bytes; {limit} is the limit.', { count: file.size, limit: MOST_BYTES }))
   return file.text()
 }
 
@@ -50,7 +52,7 @@ export function download (blob, name) {
 export function pngOf (data, height, width) {
   const canvas = Object.assign(document.createElement('canvas'), { width, height })
   canvas.getContext('2d')?.putImageData(new ImageData(data, width, height), 0, 0)
-  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('The picture cannot be written.')))))
+  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error(t('The picture cannot be written.'))))))
 }
 
 /** Ask for files. @param {string} accept @param {(files: File[]) => void} then */

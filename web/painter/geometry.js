@@ -76,6 +76,16 @@ export function handlePoint ([x, y, w, h], handle) {
   return [x + w * at('w', 'e'), y + h * at('n', 's')]
 }
 
+/**
+ * Where a picture of these proportions (width by height, in the layout's fractions) lies in a box: as large as it goes, in
+ * the middle, as `pasted` of cones2/concepts/collage.py puts it. @param {Box} box @param {number} aspect @returns {Box}
+ */
+export function inside ([x, y, w, h], aspect) {
+  const width = Math.min(w, h * aspect)
+  const height = width / aspect
+  return [x + (w - width) / 2, y + (h - height) / 2, width, height]
+}
+
 /** The box between two corners. @param {Point} from @param {Point} to @returns {Box} */
 export function boxBetween ([x0, y0], [x1, y1]) {
   return [Math.min(x0, x1), Math.min(y0, y1), Math.abs(x1 - x0), Math.abs(y1 - y0)]

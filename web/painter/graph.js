@@ -3,6 +3,9 @@
 /**
  * What is used of the frontend's nodes, so that tests need no frontend.
  * @typedef {{ id: any, type: string, comfyClass?: string, graph?: any, inputs?: any[], outputs?: any[], widgets?: any[], properties?: Record<string, any>, imgs?: HTMLImageElement[] }} GraphNode
+ *
+ * @typedef {{ names: string[], files: Record<string, string>, prompt: string | null }} Surroundings
+ *   files: of linked residuals, by their names in small letters; prompt: null when none is in sight
  */
 
 const MOST_NODES = 200 // looked at on the way up
@@ -83,17 +86,26 @@ function upstream (nodes, host) {
  * The subjects and the prompt that belong to a painter: of its own inputs, or of the conditioning that its layout steers.
  * @param {GraphNode} node
  * @param {GraphNode} [host] the node of the subgraph that it is in, where several show that
- * @returns {{ names: string[], prompt: string | null }} null when no prompt is in sight
+ * @param {(file: string) => string} [phraseOf] the phrase of a residual's file; empty while it is not known
+ * @returns {Surroundings}
  */
-export function surroundings (node, host) {
+export function surroundings (node, host, phraseOf = nameOfFile) {
   const steered = targetsOf(node).map((target) => originOf(target, FOLLOWING[/** @type {keyof typeof FOLLOWING} */ (kind(target))] ?? '', host))
   const own = (node.inputs ?? []).filter((input) => /residual/.test(input.name)).map((input) => originOf(node, input.name, host))
   const around = upstream([...own, ...steered], host)
   const texts = around.filter((each) => /TextEncode$/.test(kind(each))).map((each) => textOf(each, 'text', host))
   const ownText = widgetOf(node, 'prompt') ? textOf(node, 'prompt', host) : null
   const prompts = [ownText, ...texts].filter((text) => typeof text === 'string')
-  const names = around.map((each) => subjectOf(each, host)).filter(Boolean)
-  return { names: [...new Set(names)], prompt: prompts.length ? prompts.join('\n') : null }
+  const found = around.map((each) => ({ name: subjectOf(each, host, phraseOf), file: cutoutFile(each, host) }))
+  const files = found.filter(({ name, file }) => name && file).map(({ name, file }) => [name.toLowerCase(), file])
+  return {
+    names: [...new Set(found.map(({ name }) => name).filter(Boolean))], files: Object.fromEntries(files), prompt: prompts.length ? prompts.join('\n') : null
+  }
+}
+
+/** The file whose cut-outs a node gives on: none where photos take their place. @param {GraphNode} node @param {GraphNode} [host] */
+function cutoutFile (node, host) {
+  return kind(node) === 'Cones2LoadResidual' && !originOf(node, 'photo', host) ? String(valueOf(node, 'file', host) ?? '') : ''
 }
 
 /** A node's text, typed or linked. @param {GraphNode} node @param {string} name @param {GraphNode} [host] @returns {string | null} */
@@ -104,11 +116,11 @@ function textOf (node, name, host) {
   return origin.inputs?.some((input) => input.link != null) ? null : text ?? null // made by other nodes: unknown
 }
 
-/** The subject that a node gives: its typed word, else its file's name. @param {GraphNode} node @param {GraphNode} [host] @returns {string} */
-function subjectOf (node, host) {
+/** The subject that a node gives: its typed word, else its file's phrase. @param {GraphNode} node @param {GraphNode | undefined} host @param {(file: string) => string} phraseOf @returns {string} */
+function subjectOf (node, host, phraseOf) {
   const said = (/** @type {string} */ name) => String(valueOf(node, name, host) ?? '').trim()
   if (kind(node) === 'Cones2TrainResidual') return said('subject')
-  return kind(node) === 'Cones2LoadResidual' ? said('subject') || nameOfFile(said('file')) : ''
+  return kind(node) === 'Cones2LoadResidual' ? said('subject') || phraseOf(said('file')) : ''
 }
 
 /** "pets/blue_white_dog.safetensors" → "dog": the last word of a file's name is the kind of thing. @param {string} file */

@@ -35,7 +35,7 @@ const WITH_CONTROL = {
   d: (state) => state.duplicateShape()
 }
 
-export const KEYS = 'Drag on empty ground: a new region (Ctrl: also on others). Inside: move, Alt: copy. Right button: erase. ' +
+export const KEYS = 'Drag on empty ground: a new region (Ctrl: also on others). Inside: move, Alt: copy. Right button: erase. Two fingers: zoom, move. ' +
   'Keys: 1–9 subject, R box, O ellipse, B brush, E eraser, [ ] size, N new, Enter next, arrows move (Shift: 5 %), ' +
   'Alt+arrows resize, D duplicate, Delete, Page Up/Down order, F2 subject, + add, Ctrl+Z / Ctrl+Y, Ctrl+C / V, Esc.'
 

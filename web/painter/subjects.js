@@ -1,7 +1,8 @@
 // The subjects of a painter: chips, the card of a subject, and what may become one.
 import { element, textOn, toolButton } from './elements.js'
-import { isInPrompt, nameOfFile, promptWords } from './graph.js'
+import { isInPrompt, promptWords } from './graph.js'
 import { regionMask } from './raster.js'
+import { t } from './texts.js'
 
 /** @typedef {import('./view.js').Painter} Painter @typedef {import('./document.js').Subject} Subject */
 
@@ -10,15 +11,15 @@ export function chips (painter) {
   const { state, around } = painter
   const made = state.layout.subjects.map((subject, index) => chip(painter, subject, index, around.prompt))
   const add = element('button', {
-    type: 'button', className: 'c2p-add', title: 'Add a subject: a word of the prompt', 'aria-label': 'Add a subject', onclick: () => painter.open('add')
-  }, made.length ? '+' : '+ subject')
+    type: 'button', className: 'c2p-add', title: t('Add a subject: a word of the prompt'), 'aria-label': t('Add a subject'), onclick: () => painter.open('add')
+  }, made.length ? '+' : t('+ subject'))
   return [...made, add]
 }
 
 /** What is wrong with a subject, in one sentence; empty when nothing is. @param {Subject} subject @param {string | null} prompt */
 export function complaint (subject, prompt) {
-  if (prompt !== null && !isInPrompt(prompt, subject.name)) return `"${subject.name}" is not in the prompt: click to rename it`
-  return hasRegion(subject) ? '' : `"${subject.name}" has no region: draw one`
+  if (prompt !== null && !isInPrompt(prompt, subject.name)) return t('"{name}" is not in the prompt: click to rename it', { name: subject.name })
+  return hasRegion(subject) ? '' : t('"{name}" has no region: draw one', { name: subject.name })
 }
 
 /** @param {Subject} subject */
@@ -31,7 +32,7 @@ function chip (painter, subject, index, prompt) {
   return element('button', {
     type: 'button',
     className: `c2p-chip${marks}`,
-    title: wrong || `${subject.name}${index < 9 ? ` (key ${index + 1})` : ''}; click again for more`,
+    title: wrong || (index < 9 ? t('{name} (key {key}); click again for more', { name: subject.name, key: index + 1 }) : t('{name}; click again for more', { name: subject.name })),
     'aria-pressed': index === painter.state.active,
     style: { '--chip': subject.color, '--chip-text': textOn(subject.color) },
     onclick: () => (index === painter.state.active ? painter.open('subject') : painter.state.activate(index))
@@ -47,7 +48,7 @@ export function suggestions ({ state, around }) {
 
 /** The card that adds subjects. @param {Painter} painter */
 export function addCard (painter) {
-  const typed = element('input', { type: 'text', placeholder: 'word of the prompt', maxLength: 200, 'aria-label': 'Word of the prompt' })
+  const typed = element('input', { type: 'text', placeholder: t('word of the prompt'), maxLength: 200, 'aria-label': t('Word of the prompt') })
   const add = (/** @type {string[]} */ names) => {
     painter.state.addSubjects(names)
     painter.close()
@@ -55,37 +56,37 @@ export function addCard (painter) {
   typed.onkeydown = (event) => { if (event.key === 'Enter' && typed.value.trim()) add([typed.value]) }
   const linked = painter.around.names.filter((name) => suggestions(painter).includes(name))
   const words = suggestions(painter).map((word) => element('button', { type: 'button', onclick: () => add([word]) }, word))
-  return element('div', { className: 'c2p-pop down', role: 'dialog', 'aria-label': 'Add a subject' },
-    element('div', { className: 'c2p-row' }, typed, element('button', { type: 'button', onclick: () => typed.value.trim() && add([typed.value]) }, 'Add')),
+  return element('div', { className: 'c2p-pop down', role: 'dialog', 'aria-label': t('Add a subject') },
+    element('div', { className: 'c2p-row' }, typed, element('button', { type: 'button', onclick: () => typed.value.trim() && add([typed.value]) }, t('Add'))),
     element('div', { className: 'c2p-grid' }, ...words),
-    ...(linked.length > 1 ? [element('button', { type: 'button', onclick: () => add(linked) }, `All linked: ${linked.join(', ')}`)] : []))
+    ...(linked.length > 1 ? [element('button', { type: 'button', onclick: () => add(linked) }, t('All linked: {names}', { names: linked.join(', ') }))] : []))
 }
 
 /** The card of the active subject. @param {Painter} painter */
 export function subjectCard (painter) {
   const { state } = painter
   const { subject, active } = state
-  const card = element('div', { className: 'c2p-pop down', role: 'dialog', 'aria-label': 'Subject' })
+  const card = element('div', { className: 'c2p-pop down', role: 'dialog', 'aria-label': t('Subject') })
   if (!subject) return card
   const change = (/** @type {Partial<Subject>} */ changes) => state.changeSubject(active, changes)
   const name = element('input', { type: 'text', value: subject.name, maxLength: 200, onchange: () => name.value.trim() && change({ name: name.value.trim() }) })
   name.onkeydown = (event) => { if (event.key === 'Enter') { name.dispatchEvent(new Event('change')); painter.close() } }
   const color = element('input', { type: 'color', value: subject.color, onchange: () => change({ color: color.value }) })
   const weight = element('input', {
-    type: 'number', value: String(subject.weight), min: '-1000000', max: '1000000', step: '0.1', title: 'How strongly the subject is pulled towards its region; 2.5 in the paper',
+    type: 'number', value: String(subject.weight), min: '-1000000', max: '1000000', step: '0.1', title: t('How strongly the subject is pulled towards its region; 2.5 in the paper'),
     onchange: () => Number.isFinite(weight.valueAsNumber) && change({ weight: weight.valueAsNumber })
   })
   const words = suggestions(painter).slice(0, 12)
   card.append(
-    element('label', {}, element('span', {}, 'Word'), name),
+    element('label', {}, element('span', {}, t('Word')), name),
     element('div', { className: 'c2p-grid' }, ...words.map((word) => element('button', { type: 'button', onclick: () => change({ name: word }) }, word))),
-    element('label', {}, element('span', {}, 'Weight'), weight),
-    element('label', {}, element('span', {}, 'Color'), color),
+    element('label', {}, element('span', {}, t('Weight')), weight),
+    element('label', {}, element('span', {}, t('Color')), color),
     element('div', { className: 'c2p-grid' },
-      element('button', { type: 'button', onclick: () => state.moveSubject(state.active, -1) }, 'To the back'),
-      element('button', { type: 'button', onclick: () => state.moveSubject(state.active, 1) }, 'To the front'),
-      element('button', { type: 'button', onclick: () => state.clearSubject() }, 'Clear region'),
-      element('button', { type: 'button', onclick: () => { painter.close(); state.removeSubject(state.active) } }, 'Remove')))
+      element('button', { type: 'button', onclick: () => state.moveSubject(state.active, -1) }, t('To the back')),
+      element('button', { type: 'button', onclick: () => state.moveSubject(state.active, 1) }, t('To the front')),
+      element('button', { type: 'button', onclick: () => state.clearSubject() }, t('Clear region')),
+      element('button', { type: 'button', onclick: () => { painter.close(); state.removeSubject(state.active) } }, t('Remove'))))
   return card
 }
 
@@ -93,29 +94,29 @@ export function subjectCard (painter) {
 export function rows (painter, files) {
   const { state } = painter
   const made = state.layout.subjects.map((subject, index) => row(painter, subject, index, files))
-  const pick = fileMenu(files, '', '+ subject from a file', (file) => state.addSubjectFrom(file, nameOfFile(file)))
+  const pick = fileMenu(files, '', t('+ subject from a file'), (file) => painter.addFrom(file))
   return element('div', { className: 'c2p-rows' }, ...made, element('div', { className: 'c2p-row' }, pick))
 }
 
 /** @param {Painter} painter @param {Subject} subject @param {number} index @param {string[]} files */
 function row (painter, subject, index, files) {
   const { state } = painter
-  const word = element('input', { type: 'text', value: subject.name, maxLength: 200, title: 'Word of the prompt', 'aria-label': `Word of subject ${index + 1}`,
+  const word = element('input', { type: 'text', value: subject.name, maxLength: 200, title: t('Word of the prompt'), 'aria-label': t('Word of subject {number}', { number: index + 1 }),
     onchange: () => word.value.trim() && state.changeSubject(index, { name: word.value.trim() }) })
-  const strength = element('input', { type: 'number', value: String(subject.strength ?? 1), min: '-10', max: '10', step: '0.05', title: 'Strength of the residual', 'aria-label': `Strength of ${subject.name}`,
+  const strength = element('input', { type: 'number', value: String(subject.strength ?? 1), min: '-10', max: '10', step: '0.05', title: t('Strength of the residual'), 'aria-label': t('Strength of {name}', { name: subject.name }),
     disabled: !subject.residual, onchange: () => Number.isFinite(strength.valueAsNumber) && state.changeSubject(index, { strength: strength.valueAsNumber }) })
   const linked = painter.around.names.some((name) => name.toLowerCase() === subject.name.toLowerCase())
-  const file = fileMenu(files, subject.residual ?? '', linked ? 'linked' : 'plain word', (name) =>
+  const file = fileMenu(files, subject.residual ?? '', linked ? t('linked') : t('plain word'), (name) =>
     state.changeSubject(index, name ? { residual: name, strength: subject.strength ?? 1 } : { residual: undefined, strength: undefined }))
   return element('div', { className: 'c2p-row', onpointerdown: () => state.active !== index && state.activate(index) },
     element('i', { style: { background: subject.color } }), word, file, strength,
-    toolButton('remove', `Remove ${subject.name}`, () => state.removeSubject(index)))
+    toolButton('remove', t('Remove {name}', { name: subject.name }), () => state.removeSubject(index)))
 }
 
 /** @param {string[]} files @param {string} chosen @param {string} none @param {(file: string) => void} choose */
 function fileMenu (files, chosen, none, choose) {
   const names = chosen && !files.includes(chosen) ? [chosen, ...files] : files
-  const menu = element('select', { title: 'Residual in models/residuals', 'aria-label': 'Residual', onchange: () => choose(menu.value) },
+  const menu = element('select', { title: t('Residual in models/residuals'), 'aria-label': t('Residual'), onchange: () => choose(menu.value) },
     element('option', { value: '' }, none), ...names.map((name) => element('option', { value: name }, name)))
   menu.value = chosen
   return menu

@@ -4,16 +4,20 @@ import { element } from './elements.js'
 import { isColored, layoutFromColors, layoutFromJson, shapesFromMask } from './exchange.js'
 import { picture, pixelsOf, textOf } from './files.js'
 import { listenToKeys } from './keys.js'
+import { kept, listenToPinches, WHOLE } from './pinch.js'
 import { Pointer } from './pointer.js'
 import { PainterState } from './state.js'
 import { addStyle } from './style.js'
 import { addCard, chips, rows, subjectCard } from './subjects.js'
+import { t } from './texts.js'
 import { menuCard, tools } from './tools.js'
 
 /**
  * @typedef {object} Host  what the painter asks of whoever shows it
  * @property {() => { width: number, height: number }} size  of the picture, in pixels
- * @property {() => { names: string[], prompt: string | null }} around
+ * @property {() => import('./graph.js').Surroundings} around
+ * @property {(file: string) => HTMLImageElement | null} cutout  the picture that a residual's file has of its subject
+ * @property {(file: string) => Promise<string>} phrase  of a residual's file
  * @property {(kind: string) => string | null} background  address of a picture
  * @property {() => void} changed  the layout has another text
  * @property {(event: any, kind: 'down' | 'move' | 'up' | 'wheel') => void} forward  an event that is the graph's
@@ -22,6 +26,7 @@ import { menuCard, tools } from './tools.js'
 
 const CARDS = { add: addCard, subject: subjectCard, menu: menuCard }
 const SAY_MILLISECONDS = 8000
+const MOST_PIXELS = 4096 // a side, when zoomed in
 
 export class Painter {
   /** @param {Host} host */
@@ -32,6 +37,7 @@ export class Painter {
     this.around = host.around()
     this.size = host.size
     this.grid = false
+    this.zoom = WHOLE
     this.backgroundKind = 'auto'
     /** @type {HTMLImageElement | null} */
     this.image = null
@@ -42,13 +48,13 @@ export class Painter {
     /** @type {string | null} a text that cannot be read here, to be kept */
     this.foreign = null
     this.shown = { chips: '', tools: '', rows: '' }
-    this.chipRow = element('div', { className: 'c2p-row', role: 'toolbar', 'aria-label': 'Subjects' })
-    this.canvas = element('canvas', { role: 'img', 'aria-label': 'Layout' })
+    this.chipRow = element('div', { className: 'c2p-row', role: 'toolbar', 'aria-label': t('Subjects') })
+    this.canvas = element('canvas', { role: 'img', 'aria-label': t('Layout') })
     // a field takes the keys: the frontend leaves its own undo, copy and paste to fields
-    this.keys = element('input', { className: 'c2p-keys', readOnly: true, inputMode: 'none', 'aria-label': 'Layout: arrows move, Enter chooses the next region, N draws one' })
+    this.keys = element('input', { className: 'c2p-keys', readOnly: true, inputMode: 'none', 'aria-label': t('Layout: arrows move, Enter chooses the next region, N draws one') })
     this.hint = element('div', { className: 'c2p-hint' })
     this.stage = element('div', { className: 'c2p-stage' }, this.keys, this.canvas, this.hint)
-    this.toolRow = element('div', { className: 'c2p-row c2p-tools', role: 'toolbar', 'aria-label': 'Tools' })
+    this.toolRow = element('div', { className: 'c2p-row c2p-tools', role: 'toolbar', 'aria-label': t('Tools') })
     this.rowBox = element('div')
     this.said = element('div', { className: 'c2p-say', role: 'alert', hidden: true })
     this.frame = element('div', { className: 'c2p' }, this.chipRow, this.stage, this.toolRow, this.rowBox, this.said)
@@ -64,6 +70,7 @@ export class Painter {
     this.pointer = new Pointer({ canvas: this.canvas, state: this.state, focus: () => this.keys.focus({ preventScroll: true }), needSubject: () => this.open('add'),
       rename: () => this.open('subject'), hover: (point) => this.hover(point), forward: host.forward })
     listenToKeys(this.keys, { state: this.state, cancel: () => this.cancel(), leave: () => (this.isLarge ? this.larger(false) : this.keys.blur()), rename: () => this.open('subject'), add: () => this.open('add') })
+    this.unpinch = listenToPinches(this.stage, { begin: () => this.pointer.cancel(), move: (change) => { this.zoom = change(this.zoom); this.fit() } })
     this.state.listeners.add(() => this.update())
     this.observer = new ResizeObserver(() => this.fit())
     this.observer.observe(this.stage)
@@ -93,7 +100,7 @@ export class Painter {
     this.refresh('tools', [this.state.tool, this.state.past.length > 0, this.state.future.length > 0, this.isLarge], () => this.toolRow.replaceChildren(...tools(this)))
     const files = this.host.files()
     if (files) this.refresh('rows', [this.subjectsKey(), this.around.names, files], () => this.rowBox.replaceChildren(rows(this, files)))
-    this.hint.textContent = this.state.subject ? '' : 'Add a subject: a word of the prompt.'
+    this.hint.textContent = this.state.subject ? '' : t('Add a subject: a word of the prompt.')
     this.fit()
     if (this.state.text !== this.savedText && !this.pointer?.gesture) {
       this.savedText = this.state.text
@@ -142,19 +149,37 @@ export class Painter {
     const { width, height } = this.size()
     const room = { width: this.stage.clientWidth, height: this.stage.clientHeight }
     if (!room.width || !room.height) return
-    const scale = Math.min(room.width / width, room.height / height)
+    const scale = Math.min(room.width / width, room.height / height) * this.zoom.scale
     const [wide, high] = [width * scale, height * scale]
-    Object.assign(this.canvas.style, { width: `${wide}px`, height: `${high}px`, left: `${(room.width - wide) / 2}px`, top: `${(room.height - high) / 2}px` })
-    const ratio = Math.min(3, devicePixelRatio || 1)
+    this.zoom = kept(this.zoom, wide, high, room)
+    const [left, top] = [(room.width - wide) / 2 + this.zoom.x, (room.height - high) / 2 + this.zoom.y]
+    Object.assign(this.canvas.style, { width: `${wide}px`, height: `${high}px`, left: `${left}px`, top: `${top}px` })
+    const ratio = this.ratio(wide, high)
     if (this.canvas.width !== Math.round(wide * ratio) || this.canvas.height !== Math.round(high * ratio)) {
       Object.assign(this.canvas, { width: Math.round(wide * ratio), height: Math.round(high * ratio) })
     }
     this.draw()
   }
 
+  /** Pixels of the canvas per pixel of the page, as it is laid out. @param {number} width @param {number} height */
+  ratio (width, height) {
+    return Math.min(3, devicePixelRatio || 1, Math.max(1, MOST_PIXELS / Math.max(width, height)))
+  }
+
   draw () {
-    const ratio = Math.min(3, devicePixelRatio || 1)
-    this.drawing?.draw(this.state, { background: this.image, grid: this.grid, ratio, dark: isDark(this.frame), pointer: this.pointerAt })
+    const ratio = this.ratio(this.canvas.clientWidth, this.canvas.clientHeight)
+    this.drawing?.draw(this.state, { background: this.image, cutouts: this.state.layout.subjects.map((subject) => this.cutout(subject)), grid: this.grid, ratio, dark: isDark(this.frame), pointer: this.pointerAt })
+  }
+
+  /** The picture of a subject, as a start from the photos takes it: subjects that keep out of their region have none. @param {import('./document.js').Subject} subject */
+  cutout ({ name, residual, weight }) {
+    const file = residual ?? this.around.files[name.toLowerCase()]
+    return file && weight > 0 ? this.host.cutout(file) : null
+  }
+
+  /** Add the subject of a residual's file. @param {string} file */
+  async addFrom (file) {
+    if (file) this.state.addSubjectFrom(file, await this.host.phrase(file))
   }
 
   /** The height that the widget wants at a width. @param {number} width */
@@ -211,7 +236,7 @@ export class Painter {
   larger (large) {
     this.close()
     if (large && !this.isLarge) {
-      this.dialog = element('dialog', { className: 'c2p-dialog', 'aria-label': 'Layout', onclose: () => this.larger(false) }, this.frame)
+      this.dialog = element('dialog', { className: 'c2p-dialog', 'aria-label': t('Layout'), onclose: () => this.larger(false) }, this.frame)
       for (const name of ['pointerdown', 'keydown', 'wheel']) this.dialog.addEventListener(name, (event) => event.stopPropagation())
       document.body.append(this.dialog)
       this.dialog.showModal()
@@ -309,6 +334,7 @@ export class Painter {
   remove () {
     this.larger(false)
     this.observer.disconnect()
+    this.unpinch()
     clearTimeout(this.silence)
   }
 }

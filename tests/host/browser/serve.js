@@ -95,6 +95,19 @@ class Frontend {
     await session.detach()
   }
 
+  // Two fingers that begin at two points and end at two others.
+  async act_pinch (from, to) {
+    const session = await this.page.context().newCDPSession(this.page)
+    const send = (type, points) => session.send('Input.dispatchTouchEvent', { type, touchPoints: points.map(([x, y], id) => ({ x, y, id })) })
+    await send('touchStart', from.slice(0, 1))
+    await send('touchStart', from)
+    for (let step = 1; step <= 4; step++) {
+      await send('touchMove', from.map(([x, y], finger) => [x + (to[finger][0] - x) * step / 4, y + (to[finger][1] - y) * step / 4]))
+    }
+    await send('touchEnd', [])
+    await session.detach()
+  }
+
   async takeProblems () {
     return this.problems.splice(0)
   }

@@ -1,0 +1,120 @@
+"""Layout guidance on diffusion transformers: the host's classes with random weights, its own tokenizers."""
+
+from typing import Any
+
+import pytest
+
+from tests.host.client.worker import HostWorker
+
+TOLERANCE = 1e-4
+FAST = ("Qwen-Image", "Anima")  # one joint, one with cross-attention
+ALL = ("Flux.1", "Flux.2", "Chroma", "Qwen-Image", "Z-Image", "Lumina 2", "SD3.5", "Krea 2", "Anima", "Cosmos", "Wan")
+FAMILIES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ALL]
+WITH_REFERENCES = ("Flux.1", "Flux.2", "Qwen-Image", "Krea 2")
+
+
+def drive(in_host: HostWorker, function: str, name: str, **arguments: Any) -> Any:
+    return getattr(in_host.transformer_guidance, function)(name=name, **arguments)
+
+
+def check_formula(found: dict[str, float]) -> None:
+    """As the formula, and far from the plain model in comparison."""
+    assert found["error"] < TOLERANCE and found["effect"] > 10 * found["error"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_steered_run_is_the_formula_with_masks_of_all_pairs(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "formula", name)
+    check_formula(found)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_layout_that_does_not_guide_leaves_the_plain_model_bit_for_bit(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "formula", name)
+    assert found["off"] == [True, True] and found["without_layout"] and found["afterwards"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_only_calls_of_the_picture_with_its_prompt_are_steered(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "attention", name)
+    assert [found["hard"]["calls"], found["hard"]["steered"]] == found["expected"]
+    assert found["plain"]["steered"] == 0
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_subjects_are_read_in_their_regions_and_negatives_as_before(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "attention", name)
+    (negative, positive), (_, soft), (before, plain) = (found[key]["left"] for key in ("hard", "soft", "plain"))
+    assert positive[0] > 0.999 and positive[1] < 0.001
+    assert soft[0] > plain[0] and soft[1] < plain[1]
+    assert negative == pytest.approx(before, abs=1e-3)
+    inside = found["hard"]["inside"][1], found["plain"]["inside"][1]
+    assert all(steered > unsteered for steered, unsteered in zip(*inside, strict=True))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("situation", ["batch", "combined", "negative_area"])
+def test_every_picture_and_prompt_of_a_forward_pass_keeps_its_layout(
+    in_host: HostWorker, situation: str, name: str
+) -> None:
+    assert drive(in_host, situation, name)["error"] < 4 * TOLERANCE
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_area_gets_its_part_of_the_layout_and_its_twin_none(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "area", name)
+    assert found["error"] < TOLERANCE and found["twin"] < 4 * TOLERANCE
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("height", "width"), [(15, 21), (12, 40), pytest.param(72, 128, marks=pytest.mark.slow)])
+def test_pictures_of_any_size_are_steered(in_host: HostWorker, name: str, height: int, width: int) -> None:
+    found = drive(in_host, "sizes", name, height=height, width=width)
+    check_formula(found)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in WITH_REFERENCES]
+)
+def test_reference_pictures_leave_the_layout_in_its_place(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "reference_latents", name)
+    check_formula(found)
+
+
+def test_the_models_own_attention_mask_stays_in_force(in_host: HostWorker) -> None:
+    found = drive(in_host, "own_mask", "Qwen-Image")
+    check_formula(found)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_overrides_of_other_nodes_stay_in_force_and_unfit_ones_are_bypassed(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "overrides", name)
+    assert found["same"] == [True, True]
+    assert found["calls"] == found["expected"]
+    assert len(found["warnings"]) == 1 and found["kept"] == 0.0 and found["finite"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_compiled_model_gives_the_same_picture(in_host: HostWorker, name: str) -> None:
+    assert drive(in_host, "compiled", name)["error"] < TOLERANCE
+
+
+def test_a_run_in_which_nothing_could_be_steered_is_an_error(in_host: HostWorker) -> None:
+    found = drive(in_host, "unrecognized", "Qwen-Image")
+    assert "no attention call of this model" in found["message"]
+    assert found["afterwards"] and not found["override"]
+
+
+@pytest.mark.parametrize("name", [pytest.param("Flux.1", marks=pytest.mark.slow), "Qwen-Image"])
+def test_recurrence_renoises_as_flow_matching_does(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "recurrence", name)
+    assert found["starts"] == 1.0
+    check_formula(found)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_subject_attention_sees_the_picture_read_its_prompt(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "subject_attention", name)
+    assert found["plain"]["calls"] == found["guided"]["calls"] == found["expected"]
+    assert found["guided"]["left"][0] > 0.999 and found["guided"]["left"][1] < 0.001
+    assert 0.2 < found["plain"]["left"][0] < 0.8
