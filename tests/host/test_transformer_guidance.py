@@ -118,3 +118,28 @@ def test_subject_attention_sees_the_picture_read_its_prompt(in_host: HostWorker,
     assert found["plain"]["calls"] == found["guided"]["calls"] == found["expected"]
     assert found["guided"]["left"][0] > 0.999 and found["guided"]["left"][1] < 0.001
     assert 0.2 < found["plain"]["left"][0] < 0.8
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_every_attention_function_of_the_host_takes_the_features(in_host: HostWorker, dtype: str) -> None:
+    found = in_host.transformer_guidance.backends(dtype=dtype)
+    assert {"pytorch", "sub_quad", "split"} <= set(found)
+    for guided, plain in found.values():
+        assert guided < 2e-6 if dtype == "float32" else guided <= 1.1 * plain
+
+
+REFUSED = {
+    "frames": "ModelError: layouts steer single pictures, and this run makes 3 frames",
+    "as many cells as tokens": "ModelError: a picture of 16 × 32 cells has as many of them",
+    "references of Z-Image": "ModelError: with reference pictures Z-Image puts them before the prompt",
+    "shortened": "ModelError: another node shortened this prompt to 6 tokens",
+    "PixArt": "ModelError: PixArt is not a class of models that a layout can steer: use a model of one of the families SD 1",
+    "HunyuanDiT": "ModelError: HunyuanDiT is not a class of models",
+    "ErnieImage": "ModelError: ErnieImage is not a class of models",
+    "Flux": "ModelError: Flux is not a class of models",  # another network under its name
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_no_layout_can_steer_is_refused_in_a_sentence(in_host: HostWorker, what: str) -> None:
+    assert in_host.transformer_guidance.refused(what=what).startswith(REFUSED[what])

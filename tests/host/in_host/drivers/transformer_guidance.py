@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
+import comfy.ldm.modules.attention as host_attention
 import comfy.sample
 import comfy.samplers
 import hostkit
@@ -380,3 +381,72 @@ def subject_attention(name: str) -> dict:
         seen = [watcher.left[0, number] for number in (0, 1)]
         out[key] = {"left": left.tolist(), "calls": len(seen[0]), "shape": list(maps.shape), "total": float(maps.sum())}
     return {**out, "expected": 2 * family.steered}
+
+
+def backends(dtype: str) -> dict:
+    """Errors of guided and of plain attention against double precision, for each of the host's attention functions."""
+    kind, cells, text, width = getattr(torch, dtype), 96, 32, 64
+    features = scenes.module("cones2.guidance.features")
+    q, k, v = torch.randn(3, 2, 3, cells + text, width, generator=torch.Generator().manual_seed(0)).to(kind)
+    gains = torch.full((2, cells, 2), -features.SCORE_LIMIT)
+    gains[:, : cells // 2, 0] = gains[:, cells // 2 :, 1] = 8.0
+    term = features.Gains(gains, ((4,), (9,)))
+    bias = torch.zeros(2, 1, cells + text, cells + text, dtype=torch.float64)
+    bias[:, :, text:, :text] = term.mask(text, width**-0.5, torch.float64)
+    scores = q.double() @ k.double().mT * width**-0.5
+    guided, plain = ((scores + part).softmax(-1) @ v.double() for part in (bias, 0.0))
+    extended = features.with_features(q, k, v, [features.Placed(term, slice(0, 2), text, 0)])
+    found = {}
+    for name in ("pytorch", "sub_quad", "split", "basic"):
+        function = host_attention.get_attention_function(name, None)
+        if function is None:
+            continue
+        options = dict(skip_reshape=True, skip_output_reshape=True)
+        out = function(*extended, 3, scale=width**-0.5, **options)[..., :width]
+        found[name] = [
+            float((out.double() - guided).abs().max()),
+            float((function(q, k, v, 3, **options).double() - plain).abs().max()),
+        ]
+    return found
+
+
+def refused(what: str) -> str:
+    """The sentence of a run that a layout cannot steer."""
+    try:
+        REFUSED[what]()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _run(name: str, start: Tensor | None = None, **extra: Any) -> None:
+    model, clip, family = parts(name)
+    positive, start = scenes.encode(clip, PROMPT), noise(family) if start is None else start
+    guided_model, guided = scenes.guide(model, positive, layout())
+    add = lambda conds: [[cond, {**options, **extra}] for cond, options in conds]  # noqa: E731
+    sample(guided_model, add(guided), add(positive), start, 1)
+
+
+def _shortened() -> None:
+    model, clip, family = parts("Qwen-Image")
+    guided_model, guided = scenes.guide(model, scenes.encode(clip, PROMPT), layout())
+    sample(guided_model, [[cond[:, :6], options] for cond, options in guided], guided, noise(family), 1)
+
+
+def _other_class(name: str) -> None:
+    model, clip, _ = parts("Qwen-Image")
+    other = model.clone()
+    other.model = type(name, (), {"diffusion_model": torch.nn.Identity()})()
+    scenes.guide(other, scenes.encode(clip, PROMPT), layout())
+
+
+REFUSED = {
+    "frames": lambda: _run("Wan", torch.randn(1, 16, 3, 16, 24)),
+    "as many cells as tokens": lambda: _run("Anima", torch.randn(1, 16, 1, 32, 64)),
+    "references of Z-Image": lambda: _run("Z-Image", reference_latents=[torch.randn(1, 16, 16, 24)]),
+    "shortened": _shortened,
+    "PixArt": lambda: _other_class("PixArt"),
+    "HunyuanDiT": lambda: _other_class("HunyuanDiT"),
+    "ErnieImage": lambda: _other_class("ErnieImage"),
+    "Flux": lambda: _other_class("Flux"),
+}
