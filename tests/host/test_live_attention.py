@@ -19,5 +19,14 @@ def test_each_step_shows_where_words_look_and_the_picture_is_the_same(
     assert min(found["colored"]) > 10
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Flux.1", "Qwen-Image"])
+def test_transformers_show_it_as_well(in_host: HostWorker, name: str) -> None:
+    found = in_host.live_attention.of_transformer(name=name)
+    assert found["same"] and found["left"] == []
+    assert found["steps"] == [[1, 3], [2, 3], [3, 3]]
+    assert max(found["sizes"][0]) == 512 and min(found["colored"]) > 10
+
+
 def test_without_it_nobody_looks(in_host: HostWorker) -> None:
     assert in_host.live_attention.cost_when_off(needs=NEEDS) == 0

@@ -7,7 +7,16 @@ import comfy.utils
 import hostkit
 import numpy as np
 import scenes
+import tiny_transformers
+import torch
 from sampling_runs import LATENT, parts
+
+
+def of_transformer(name: str) -> dict:
+    """As `views`, with a small transformer of a family."""
+    model, clip, family = tiny_transformers.parts(name)
+    latent = {"samples": torch.zeros_like(tiny_transformers.noise(family))}
+    return _views(model, scenes.encode(clip), hostkit.encode(clip, "blurry"), latent, scenes.layout(), False)
 
 
 def views(recurrence: bool = False, combined: bool = False) -> dict:
@@ -16,6 +25,10 @@ def views(recurrence: bool = False, combined: bool = False) -> dict:
     if combined:  # another prompt in front, which has no layout of its own
         other = scenes.encode(hostkit.checkpoint("sd15_short")[1], "a house")
         positive = hostkit.run_node("ConditioningCombine", conditioning_1=other, conditioning_2=positive)[0]
+    return _views(model, positive, negative, hostkit.empty_latent(*LATENT), layout, recurrence)
+
+
+def _views(model: Any, positive: Any, negative: Any, latent: dict, layout: Any, recurrence: bool) -> dict:
     shown: dict[bool, list[Any]] = {}
     latents = {}
     for on in (False, True):
@@ -26,8 +39,8 @@ def views(recurrence: bool = False, combined: bool = False) -> dict:
 
         with mock.patch.object(comfy.utils, "PROGRESS_BAR_HOOK", hook):
             latents[on] = scenes.guided_ksampler(
-                model, positive, negative, hostkit.empty_latent(*LATENT), layout, steps=3, recurrence=recurrence,
-                guided_steps=2, show_attention=on,
+                model, positive, negative, latent, layout, steps=3, recurrence=recurrence, guided_steps=2,
+                show_attention=on,
             )  # fmt: skip
     pictures = [np.asarray(preview[1], dtype=np.float64) for _, _, preview in shown[True] if preview]
     return {
