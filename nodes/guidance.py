@@ -79,8 +79,8 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="Only for a conditioning from another text node, such as an edit model's with pictures: the "
-                    "CLIP it was encoded with.",
+                    tooltip="Only for a conditioning from another text node, such as an edit model's with pictures: "
+                    "the CLIP it was encoded with.",
                 ),
                 io.String.Input(
                     "text",

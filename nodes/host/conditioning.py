@@ -33,9 +33,9 @@ Conditioning = Sequence[Entry]
 
 
 def remembering(conditioning: Conditioning, clip: CLIP | None, text: str) -> Conditioning:
-    """The conditioning with the words of prompts that another text node encoded; `clip` and `text` are what it was given.
+    """The conditioning with the words of prompts that another text node encoded.
 
-    Raises PromptError where neither the conditioning nor they tell the words.
+    clip, text: what that node was given. Raises PromptError where neither the conditioning nor they tell the words.
     """
     return [_entry(cond, options, PROMPT_KEY, _record(cond, options, clip, text)) for cond, options in conditioning]
 
