@@ -75,7 +75,7 @@ class BoundLayout:
     maps: W for any grid; each run copies it, so that no resized map outlives the run.
     guidance_weight: g; 0.05–0.10 recommended, 0 for none.
     window: when it guides.
-    own: the token indices of this prompt that are not pads.
+    own: the indices of the prompt's tokens, without template and pads.
     spans: the tokens of each region in this prompt; none for a subject that it does not name.
     photos: how a run with it starts; None for plain noise.
     """

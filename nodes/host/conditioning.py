@@ -32,6 +32,14 @@ Conditioning = Sequence[Entry]
 """The host's CONDITIONING: the prompts that sample together."""
 
 
+def remembering(conditioning: Conditioning, clip: CLIP | None, text: str) -> Conditioning:
+    """The conditioning with the words of prompts that another text node encoded.
+
+    clip, text: what that node was given. Raises PromptError where neither the conditioning nor they tell the words.
+    """
+    return [_entry(cond, options, PROMPT_KEY, _record(cond, options, clip, text)) for cond, options in conditioning]
+
+
 def guide_conditioning(
     conditioning: Conditioning,
     layout: Layout,

@@ -133,7 +133,7 @@ REFUSED = {
     "as many cells as tokens": "ModelError: a picture of 16 × 32 cells has as many of them",
     "references of Z-Image": "ModelError: with reference pictures Z-Image puts them before the prompt",
     "shortened": "ModelError: another node shortened this prompt to 6 tokens",
-    "PixArt": "ModelError: PixArt is not a class of models that a layout can steer: use a model of one of the families SD 1",
+    "PixArt": "ModelError: PixArt is not a class of models that a layout can steer: use a model of one of the families",
     "HunyuanDiT": "ModelError: HunyuanDiT is not a class of models",
     "ErnieImage": "ModelError: ErnieImage is not a class of models",
     "Flux": "ModelError: Flux is not a class of models",  # another network under its name
@@ -143,3 +143,10 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_no_layout_can_steer_is_refused_in_a_sentence(in_host: HostWorker, what: str) -> None:
     assert in_host.transformer_guidance.refused(what=what).startswith(REFUSED[what])
+
+
+def test_a_prompt_that_another_node_encoded_is_steered_with_its_clip_and_text(in_host: HostWorker) -> None:
+    found = drive(in_host, "encoded_elsewhere", "Qwen-Image")
+    check_formula(found)
+    assert set(found["moved"]) == {19}
+    assert "connect the CLIP and repeat the text at Apply Layout Guidance" in found["message"]

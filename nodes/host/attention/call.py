@@ -95,7 +95,7 @@ class Guided:
 
     terms: what changes the scores of its prompt.
     length: tokens of its own prompt, before the host repeats it to the length of a longer one.
-    own: the indices of those that are not pads.
+    own: the indices of those of the prompt itself, without template and pads.
     offset: how many tokens the host put before it.
     whole: its layout, where the call shows the whole picture; None for a part.
     """

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ....cones2.errors import ModelError
-from ....cones2.guidance.features import Placed, with_features
+from ....cones2.guidance.features import Placed, runs, with_features
 from .call import Guided, Watch
 from .places import Place
 from .probe import Attend, Trust, name_of
@@ -113,7 +113,7 @@ class Steering:
             if chunk is None:
                 continue
             batch, first = slice(number * size, (number + 1) * size), self.place.token + chunk.offset
-            own = k[batch][:, :, torch.tensor(chunk.own, dtype=torch.long, device=k.device) + first]
+            own = torch.cat([k[batch, :, run] for run in runs(chunk.own, first)], 2)
             for term in chunk.terms:
                 gains = term.gains(q[batch, :, cells], own, self.place.grid, self.growth[batch])
                 yield Placed(gains, batch, self.place.cell, first)

@@ -450,3 +450,26 @@ REFUSED = {
     "ErnieImage": lambda: _other_class("ErnieImage"),
     "Flux": lambda: _other_class("Flux"),
 }
+
+
+def encoded_elsewhere(name: str) -> dict:
+    """A prompt that another node encoded, with a picture before it: CLIP and text tell its words."""
+    model, clip, family = parts(name)
+    plain, start = clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT)), noise(family)
+    picture = torch.randn(1, 19, plain[0][0].shape[-1], generator=torch.Generator().manual_seed(1))
+    positive = [[torch.cat([picture, cond], 1), options] for cond, options in plain]
+    guided_model, guided = scenes.guide(model, positive, layout(), clip=clip, text=PROMPT)
+    of_plain = scenes.guide(model, scenes.encode(clip, PROMPT), layout())[1]
+    found = sample(guided_model, guided, positive, start, 1)
+    expected = sample(oracle_of(model, family, guided, start), positive, positive, start, 1)
+    try:
+        scenes.guide(model, positive, layout())
+        message = ""
+    except Exception as error:
+        message = str(error)
+    return {
+        "error": hostkit.relative_error(found, expected),
+        "effect": hostkit.relative_error(found, sample(model, positive, positive, start, 1)),
+        "moved": [later - early for early, later in zip(bound(of_plain).own, bound(guided).own, strict=True)],
+        "message": message,
+    }
