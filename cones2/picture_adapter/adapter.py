@@ -110,6 +110,11 @@ def make_adapter(
     return adapter
 
 
+def default_scale(adapter: PictureAdapter) -> float:
+    """The published scale of its kind."""
+    return 0.65 if adapter.is_plus else 0.75
+
+
 def _layer(layers: Mapping[str, Tensor], number: int, with_factor: bool) -> AdapterLayer:
     names = ["to_k_ip", "to_v_ip", *(["text_to_weight"] if with_factor else [])]
     lacking = [f"{number}.{name}.weight" for name in names if f"{number}.{name}.weight" not in layers]

@@ -14,10 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import LayoutError
 from ..layout.grid import coverage, resize_set
 from ..layout.regions import Layout, Region
-from ..messages import listed
 from ..prompt.claims import PhraseRef, parse_phrase
 
 _SOFT_SIDE = 256
@@ -58,19 +56,17 @@ class RegionShares:
 
 def region_shares(
     layout: Layout, subjects: Sequence[PhraseRef], edge: float = 0.0, outside: float = 0.0
-) -> RegionShares:
-    """Where the pictures of subjects count under a layout.
+) -> RegionShares | None:
+    """Where the pictures of subjects count under a layout; None when no region names any of them.
 
     edge: width of the soft border around each region, as a share of the picture's shorter side; 0: hard edges.
     outside: 0–1, see the module.
     Regions and subjects belong together by their phrases; of several with one phrase the first region is the first
     subject's, and so on. A region that keeps its subject out (a weight below 0) is where it does not count.
-    Raises LayoutError when no region names any of the subjects.
     """
     found = _regions_of(layout, subjects)
     if not any(found):
-        names, regions = listed(list(map(str, subjects))), listed(layout.subjects)
-        raise LayoutError(f"the layout has no region for a subject with pictures ({names}); its regions are: {regions}")
+        return None
     masks = [_mask(layout, regions) for regions in found]
     if edge > 0:
         masks = [_softened(mask, edge) for mask in masks]
