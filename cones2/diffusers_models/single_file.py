@@ -140,7 +140,7 @@ def _unet_config(state: StateDict, is_sd2: bool) -> dict[str, Any]:
 def _xl_config(state: StateDict) -> dict[str, Any]:
     """What SDXL's UNet has beside those of SD 2.x: deep transformers, pooled text and picture sizes."""
     told = state[_XL_LABEL].shape[1]
-    pooled = state[_XL_OPEN_CLIP + "text_projection"].shape[1]
+    pooled = len(_xl_text_weights(state)["text_projection.weight"])
     return {
         "sample_size": 128,
         "transformer_layers_per_block": [max(1, depth) for _, _, depth in _unet_levels(state)],
@@ -227,17 +227,24 @@ def _with_prefix(state: StateDict, prefix: str) -> StateDict:
 
 
 def _xl_text_encoder(state: StateDict) -> Any:
-    """SDXL's second text encoder, OpenCLIP with the projection of its pooled text."""
-    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+    """SDXL's second text encoder with the projection of its pooled text, by OpenCLIP's names or transformers'."""
     from transformers import CLIPTextModelWithProjection
 
-    width = state[_XL_OPEN_CLIP + "token_embedding.weight"].shape[1]
-    converted = convert_open_clip_checkpoint(_ModelOfWidth(width), dict(state), prefix=_XL_OPEN_CLIP)
-    projection = converted.pop("text_projection.weight")
-    weights = {key.removeprefix("text_model."): value for key, value in converted.items()}
+    weights = {key.removeprefix("text_model."): value for key, value in _xl_text_weights(state).items()}
+    projection = weights["text_projection.weight"]
     model = CLIPTextModelWithProjection(_text_config(weights, "gelu", projection_dim=len(projection)))
-    _load_text(model, {**weights, "text_projection.weight": projection})
+    _load_text(model, weights)
     return model
+
+
+def _xl_text_weights(state: StateDict) -> StateDict:
+    if _XL_OPEN_CLIP + "token_embedding.weight" not in state:
+        return _with_prefix(state, _XL_OPEN_CLIP + "transformer.")
+    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+
+    width = state[_XL_OPEN_CLIP + "token_embedding.weight"].shape[1]
+    converted: StateDict = convert_open_clip_checkpoint(_ModelOfWidth(width), dict(state), prefix=_XL_OPEN_CLIP)
+    return converted
 
 
 def _text_encoder(weights: StateDict, is_sd2: bool) -> Any:

@@ -33,7 +33,7 @@ def load_adapter(path: Path | str, head_width: int = RESAMPLER_HEAD_WIDTH) -> Pi
 def read_adapter_weights(path: Path | str) -> AdapterWeights:
     """The weights in a file, not checked further. Raises AdapterError for a file that cannot be read."""
     try:
-        tree = read_tensor_tree(path, _MAX_BYTES, "an image adapter", SUFFIXES)
+        tree = read_tensor_tree(path, _MAX_BYTES, "image adapter", SUFFIXES)
     except Cones2Error as error:
         raise AdapterError(str(error)) from error
     return {part: _part(tree, part) for part in _PARTS if _part(tree, part)}

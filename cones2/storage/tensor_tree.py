@@ -46,7 +46,7 @@ def read_tensor_tree(path: Path | str, limit: int, what: str, suffixes: tuple[st
                 return _read_archive(stream, size)
             return _read_safetensors(path, stream, size)
     except Cones2Error as error:
-        raise Cones2Error(f"{shown_path(path)} cannot be read as {what}: {error}") from error
+        raise Cones2Error(f"{shown_path(path)} is not a readable {what}: {error}") from error
     except OSError as error:
         raise Cones2Error(f"{shown_path(path)} cannot be read: {error.strerror}") from error
 
