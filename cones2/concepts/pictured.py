@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import AdapterError
 from ..prompt.claims import Claim, PhraseRef
-from .collage import PlacedCutouts
+from ..prompt.tokens import Span
 from .cutout import CutOut
 
 MAX_PICTURES = 16
@@ -56,9 +56,24 @@ class PicturedSubject:
         """The phrase as users name it."""
         return str(self.reference)
 
-    def at(self, claim: Claim) -> PlacedCutouts:
-        """It at the tokens that its phrase owns in a prompt: the words stay as they are."""
-        return PlacedCutouts(self.cutouts, claim.spans)
+    def at(self, claim: Claim) -> PlacedPictures:
+        """It at the tokens that its phrase owns in a prompt."""
+        return PlacedPictures(self, claim.spans)
+
+
+class PlacedPictures(NamedTuple):
+    """A subject from pictures at the tokens of a prompt; the words stay as they are."""
+
+    concept: PicturedSubject
+    spans: Sequence[Span]
+
+    @property
+    def cutouts(self) -> tuple[CutOut, ...]:
+        """The subject's own."""
+        return self.concept.cutouts
+
+    def change_rows(self, rows: Tensor) -> None:
+        """Nothing."""
 
 
 def with_pictures(subjects: Sequence[Pictured]) -> list[PicturedSubject]:

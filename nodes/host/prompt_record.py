@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from ...cones2.concepts.pictured import PlacedPictures
 from ...cones2.concepts.residual import PlacedResidual
 from ...cones2.errors import ModelError, PromptError
 from ...cones2.families.family import ModelFamily, family_of_encoders
@@ -33,7 +34,7 @@ class PromptRecord:
     tokenize: the tokenizer it was encoded with.
     family: of the model that its text encoders belong to.
     layer: text-encoder layer the conditioning comes from; -1 is the last.
-    placed: the residuals that were added to it, at their tokens.
+    placed: its subjects at their tokens: residuals that were added to it, and those from pictures.
     clean: the conditioning [..., L, d] before the first of them; None while there are none.
     """
 
@@ -41,10 +42,10 @@ class PromptRecord:
     tokenize: LiveTokenizer
     family: ModelFamily
     layer: int
-    placed: tuple[PlacedResidual, ...] = ()
+    placed: tuple[PlacedResidual | PlacedPictures, ...] = ()
     clean: Tensor | None = None
 
-    def with_placed(self, placed: Sequence[PlacedResidual], clean: Tensor) -> PromptRecord:
+    def with_placed(self, placed: Sequence[PlacedResidual | PlacedPictures], clean: Tensor) -> PromptRecord:
         """The record after residuals were added to `clean`."""
         return replace(self, placed=tuple(placed), clean=clean)
 

@@ -127,7 +127,7 @@ def record_guided(
     for index, entries in enumerate(conds):
         for cond, layout, prompt in _with_layouts(entries or []):
             if layout.active(sigma, run_sigmas, model.model_sampling):
-                terms = run.terms_of(layout, window, _area(cond.get("area"), x.shape[-2:]))
+                terms = run.terms_of(layout, window, area_of(cond.get("area"), x.shape[-2:]))
                 guided[index, cond["uuid"]] = Guided(terms, prompt.shape[1])
     if guided or CALL_KEY in options:
         model_options = {**model_options, "transformer_options": {**options, CALL_KEY: Call(guided)}}
@@ -174,7 +174,7 @@ def _latent_window(window: Any, size: tuple[int, int] | None) -> LatentWindow | 
     return LatentWindow(axis, tuple(indices), size[axis])
 
 
-def _area(area: Sequence[int] | None, size: Sequence[int]) -> Area | None:
+def area_of(area: Sequence[int] | None, size: Sequence[int]) -> Area | None:
     """An area (height, width, top, left in latent cells), cut to the picture as the host does."""
     if area is None:
         return None
