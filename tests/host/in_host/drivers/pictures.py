@@ -245,7 +245,7 @@ def untouched(name: str) -> dict:
         return hostkit.ksampler(adapted_model, positive, negative, hostkit.empty_latent(128, 96))
 
     plain, options = run(model), repr(model.model_options)
-    late = adapted(model, clip, start_percent=0.999, end_percent=1.0)
+    late = adapted(model, clip, start_percent=0.5, end_percent=0.5)
     weak = {f"subject{number}": subject(NAMES[number], number, strength=0.0) for number in range(2)}
     with_pictures = run(adapted(model, clip))
     return {
@@ -273,7 +273,7 @@ def two_adapters(name: str) -> dict:
 
 def with_residual_nodes(name: str) -> dict:
     """Subjects from pictures go through Apply Residual and Scene, which leave the words as they are."""
-    model, clip, _ = hostkit.checkpoint(name)
+    _, clip, _ = hostkit.checkpoint(name)
     positive = scenes.encode(clip)
     dog = subject("dog", 0)
     applied = hostkit.run_node("Cones2ApplyResidualToConditioning", conditioning=positive, residuals={"residual0": dog})
