@@ -95,13 +95,10 @@ def _published(q: Tensor, h: Tensor, layer: LayerPictures, names: list[Tensor], 
     """The formula as published, on both halves: tables over 77 rows and all positions for each subject."""
     heads, maps, attended = q.shape[1], [], []
     for number, rows in enumerate(names):
-        keys = F.linear(rows, to_k).unflatten(-1, (heads, -1)).transpose(0, 1)
+        keys = _split(F.linear(rows, to_k), heads)
         table = (keys @ q.mT * q.shape[-1] ** -0.5).softmax(-1)
         maps.append(table.mean(1)[:, 1 : 1 + _NAME_ROWS].mean(1))
-        image = (
-            part[number].unflatten(-1, (heads, -1)).transpose(0, 1).expand(2, -1, -1, -1)
-            for part in (layer.keys, layer.values)
-        )
+        image = (_split(part[number], heads).expand(2, -1, -1, -1) for part in (layer.keys, layer.values))
         attended.append(F.scaled_dot_product_attention(q, *image).transpose(1, 2).flatten(2))
     weights = torch.stack(maps, 1)
     weights = weights / weights.sum(1, keepdim=True)
@@ -109,6 +106,10 @@ def _published(q: Tensor, h: Tensor, layer: LayerPictures, names: list[Tensor], 
     gate = (h @ layer.text_to_weight).sigmoid()
     total = (weights[..., None] * torch.stack(attended, 1)).sum(1)
     return h + _SCALE * (gate / gate.mean(-1, keepdim=True))[..., None] * total
+
+
+def _split(rows: Tensor, heads: int) -> Tensor:
+    return rows.view(len(rows), heads, -1).transpose(0, 1)
 
 
 if __name__ == "__main__":

@@ -75,12 +75,13 @@ def load_image_encoder(folder: Path | str, device: torch.device | str = "cpu") -
     from transformers import CLIPVisionModelWithProjection
 
     try:
-        network, report = CLIPVisionModelWithProjection.from_pretrained(
+        loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
             folder, local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # transformers and safetensors raise many kinds for damaged or other models
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise AdapterError(f"{shown_path(folder)} holds no CLIP image encoder: {shown(reason)}") from error
+    network, report = loaded
     lacking = [key for key in report["missing_keys"] if not key.endswith("position_ids")]
     if lacking:
         raise AdapterError(f"{shown_path(folder)} holds no CLIP image encoder: it lacks {shown(sorted(lacking)[0])}")

@@ -80,10 +80,7 @@ def _gated(total: Tensor, h: Tensor, layer: LayerPictures, scale: float) -> Tens
 
 def _attended(q: Tensor, layer: LayerPictures, number: int) -> Tensor:
     """a_j(p): attention of every position to the image tokens of one subject, heads merged, [B, N, C]."""
-    keys, values = (
-        part[number].unflatten(-1, (q.shape[1], -1)).transpose(0, 1).expand(len(q), -1, -1, -1)
-        for part in (layer.keys, layer.values)
-    )
+    keys, values = (_split(part[number], q.shape[1]).expand(len(q), -1, -1, -1) for part in (layer.keys, layer.values))
     return F.scaled_dot_product_attention(q, keys, values).transpose(1, 2).flatten(2)
 
 
@@ -93,7 +90,7 @@ def _log_map(q: Tensor, keys: Tensor) -> Tensor:
     m_j is the mean over heads and rows of softmax(key · q / √d) over the positions. Kept as a logarithm, because
     shares of 1/N and less are divided by each other.
     """
-    split = keys.to(q).unflatten(-1, (q.shape[1], -1)).transpose(0, 1) * q.shape[-1] ** -0.5  # [heads, n, d]
+    split = _split(keys.to(q), q.shape[1]) * q.shape[-1] ** -0.5
     total: Tensor | None = None
     for rows in torch.split(split, _ROWS_AT_ONCE, 1):
         scores = (rows @ q.mT).log_softmax(-1)
@@ -101,6 +98,11 @@ def _log_map(q: Tensor, keys: Tensor) -> Tensor:
         total = part if total is None else torch.logaddexp(total, part)
     assert total is not None  # a name has at least one row
     return total - torch.log(torch.tensor(float(split.shape[0] * split.shape[1])))
+
+
+def _split(rows: Tensor, heads: int) -> Tensor:
+    """[n, heads · d] as [heads, n, d]."""
+    return rows.view(len(rows), heads, -1).transpose(0, 1)
 
 
 def _normalized(log_maps: Tensor, shares: Tensor | None) -> Tensor:

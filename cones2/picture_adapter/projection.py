@@ -25,7 +25,7 @@ def project(adapter: PictureAdapter, features: Tensor) -> Tensor:
     features = features.to(next(iter(weights.values())).device, torch.float32)
     if adapter.is_plus:
         return _resampled(weights, features, adapter.head_width)
-    tokens = F.linear(features, weights["proj.weight"], weights["proj.bias"]).unflatten(-1, (-1, adapter.width))
+    tokens = F.linear(features, weights["proj.weight"], weights["proj.bias"]).view(len(features), -1, adapter.width)
     return _norm(weights, "norm", tokens)
 
 
@@ -58,7 +58,7 @@ def _read(weights: dict[str, Tensor], name: str, states: Tensor, queries: Tensor
     seen, own = _norm(weights, f"{name}.norm1", states), _norm(weights, f"{name}.norm2", queries)
     keys, values = _linear(weights, f"{name}.to_kv", torch.cat([seen, own], 1)).chunk(2, -1)
     q, k, v = (
-        part.unflatten(-1, (-1, head_width)).transpose(1, 2)
+        part.reshape(*part.shape[:-1], -1, head_width).transpose(1, 2)
         for part in (_linear(weights, f"{name}.to_q", own), keys, values)
     )
     return _linear(weights, f"{name}.to_out", F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))

@@ -1,5 +1,8 @@
 """Subjects from pictures on the real host: what the adapted model computes."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests.host.client.worker import HostWorker
@@ -13,6 +16,7 @@ SD1 = "sd15_short"
     [
         (SD1, 2, "mip", {"batch": 2}),
         (SD1, 1, "plain", {}),
+        (SD1, 2, "plus", {}),
         (SD1, 4, "mip", {"height": 16, "width": 10}),
         pytest.param("sdxl_short", 2, "mip", {}, marks=pytest.mark.slow),
     ],
@@ -93,3 +97,14 @@ def test_mistakes_get_one_sentence(in_host: HostWorker) -> None:
     }
     assert {name: text for name, text in expected.items() if text not in found[name]} == {}, found
     assert all(sentence.startswith("cones2.") or "Error:" in sentence for sentence in found.values())
+
+
+RECORDED = Path(os.environ.get("CONES2_RECORDED", "nowhere")) / "mip"
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="CONES2_RECORDED names no folder with recorded runs (mip/)")
+def test_the_host_s_unet_class_repeats_recorded_runs(in_host: HostWorker) -> None:
+    for path in sorted(RECORDED.glob("MIP4/MIP4_*.json")):
+        found = in_host.recorded_pictures.recorded(folder=str(RECORDED), case=path.stem)
+        print(path.stem, found)
+        assert found["plain"] < 2e-3 and found["adapted"] < 2e-3

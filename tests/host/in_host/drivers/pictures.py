@@ -45,8 +45,10 @@ def weights(model: Any, kind: str = "mip") -> dict:
         own = layer.to_q.out_features
         for name in ("to_k_ip", "to_v_ip"):
             found[f"{2 * number + 1}.{name}.weight"] = torch.randn(own, width, generator=generator) * width**-0.5
-        if kind == "mip":
+        if kind != "plain":
             found[f"{2 * number + 1}.text_to_weight.weight"] = torch.randn(1, own, generator=generator) * own**-0.5
+    if kind == "plus":
+        return {"image_proj": resampler(width, generator), "ip_adapter": found}
     projection = {
         "proj.weight": torch.randn(TOKENS * width, FEATURES, generator=generator) * FEATURES**-0.5,
         "proj.bias": torch.zeros(TOKENS * width),
@@ -54,6 +56,26 @@ def weights(model: Any, kind: str = "mip") -> dict:
         "norm.bias": torch.zeros(width),
     }
     return {"image_proj": projection, "ip_adapter": found}
+
+
+def resampler(width: int, generator: torch.Generator) -> dict:
+    """A "plus" projection with one layer and one head."""
+    inner, features = 64, VISION["hidden_size"]
+    shapes = {"latents": (1, 6, inner), "proj_in.weight": (inner, features), "proj_out.weight": (width, inner)}
+    shapes |= {"layers.0.0.to_q.weight": (inner, inner), "layers.0.0.to_out.weight": (inner, inner)}
+    shapes |= {"layers.0.0.to_kv.weight": (2 * inner, inner), "layers.0.1.1.weight": (4 * inner, inner)}
+    shapes |= {"layers.0.1.3.weight": (inner, 4 * inner)}
+    norms = {"proj_in": inner, "proj_out": width}
+    weights = {name: torch.randn(shape, generator=generator) * shape[-1] ** -0.5 for name, shape in shapes.items()}
+    weights |= {f"{name}.bias": torch.zeros(size) for name, size in norms.items()}
+    for name, size in {
+        "layers.0.0.norm1": inner,
+        "layers.0.0.norm2": inner,
+        "layers.0.1.0": inner,
+        "norm_out": width,
+    }.items():
+        weights |= {f"{name}.weight": torch.ones(size), f"{name}.bias": torch.zeros(size)}
+    return weights
 
 
 def picture(seed: int) -> Tensor:
@@ -88,9 +110,16 @@ class Naive:
         self.given, self.scale, self.shares, self.kind = weights(model, kind), scale, shares, kind
         encoder, projection = vision(), self.given["image_proj"]
         with torch.inference_mode():
-            embeds = [encoder.encode_image(picture(number)).image_embeds for number in range(count)]
-            self.tokens = [tokens_of(projection, one)[0] for one in embeds]
-            self.unconditional = tokens_of(projection, torch.zeros(1, FEATURES))[0]
+            outputs = [encoder.encode_image(picture(number)) for number in range(count)]
+            if kind == "plus":
+                adapter = scenes.module("cones2.picture_adapter.adapter_file").adapter_of(self.given)
+                project = scenes.module("cones2.picture_adapter.projection").project
+                zeros = encoder.model(pixel_values=torch.zeros(1, 3, SIDE, SIDE), intermediate_output=-2)[1]
+                self.tokens = [project(adapter, one.penultimate_hidden_states)[0] for one in outputs]
+                self.unconditional = project(adapter, zeros)[0]
+            else:
+                self.tokens = [tokens_of(projection, one.image_embeds)[0] for one in outputs]
+                self.unconditional = tokens_of(projection, torch.zeros(1, FEATURES))[0]
             self.rows = []
             for name in NAMES[:count]:
                 encoded = hostkit.encode(clip, name)[0][0]
