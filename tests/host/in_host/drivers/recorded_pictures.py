@@ -14,7 +14,7 @@ from torch import Tensor
 SHAPE = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "channel_mult": [1, 1, 2],
     "num_res_blocks": [2, 2, 2], "num_head_channels": 16, "transformer_depth": [0, 0, 1, 1, 2, 2],
-    "transformer_depth_middle": 2, "transformer_depth_output": [2, 2, 2, 1, 1, 1, 0, 0, 0], "context_dim": 96,
+    "transformer_depth_middle": 2, "transformer_depth_output": [0, 0, 0, 1, 1, 1, 2, 2, 2], "context_dim": 96,
     "adm_in_channels": 112, "num_classes": "sequential", "use_spatial_transformer": True,
     "use_linear_in_transformer": True, "legacy": False,
 }  # fmt: skip
