@@ -127,10 +127,9 @@ def run_sampling(options: SampleOptions) -> int:
     model = _load(options)
     model.check_size(*_size(options, model))
     check_folder(options.out)
-    pictures = None if options.references is None else load_references(options.references, model)
     finished: list[Path] = []
     try:
-        _run_jobs(options, model, pictures, jobs, layouts, finished)
+        _run_jobs(options, model, jobs, layouts, finished)
     except KeyboardInterrupt:
         again = "; the same command goes on" if _finds(options) else ""
         begin = "\n" if launched().world == 1 else mark()
@@ -149,15 +148,11 @@ def _finds(options: SampleOptions) -> bool:
 
 
 def _run_jobs(
-    options: SampleOptions,
-    model: DiffusersModel,
-    pictures: References | None,
-    jobs: Sequence[Job],
-    layouts: Layouts,
-    finished: list[Path],
+    options: SampleOptions, model: DiffusersModel, jobs: Sequence[Job], layouts: Layouts, finished: list[Path]
 ) -> None:
     """Sample the pictures one after the other; each scene is made in its turn, since it may take a gigabyte."""
     several, finds, folder, me = len(jobs) > 1, _finds(options), OutFolder(options.out), launched()
+    pictures = None if options.references is None else load_references(options.references, model)
     for job in jobs if several else ():
         _scene(options, model, pictures, job, outline(job))
     plans = [_plan(options, model, job) for job in jobs]

@@ -278,6 +278,14 @@ test('subjects that are linked to the painter itself are found', () => {
   assert.deepEqual(surroundings(painter), { names: ['puppy'], prompt: null })
 })
 
+test('subjects whose pictures the layout places are found', () => {
+  const { painter } = graphOf({
+    dog: ['Cones2SubjectFromPictures', { subject: 'puppy' }], painter: ['Cones2LayoutPainter', {}],
+    adapter: ['Cones2ApplyMIPAdapter', {}, [['layout', 'painter'], ['subjects.subject0', 'dog']]]
+  })
+  assert.deepEqual(surroundings(painter), { names: ['puppy'], prompt: null })
+})
+
 test('the prompt of a scene is its own', () => {
   const { scene } = graphOf({ scene: ['Cones2Scene', { prompt: 'a mug' }] })
   assert.deepEqual(surroundings(scene), { names: [], prompt: 'a mug' })

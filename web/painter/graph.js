@@ -25,6 +25,9 @@ export function originOf (node, name) {
   return link && node.graph.getNodeById(link.origin_id)
 }
 
+/** The nodes that inputs of such names come from. @param {GraphNode} node @param {RegExp} names */
+const linkedTo = (node, names) => (node.inputs ?? []).filter((input) => names.test(input.name)).map((input) => originOf(node, input.name))
+
 /** @param {GraphNode} node @returns {GraphNode[]} */
 function targetsOf (node) {
   const links = (node.outputs ?? []).flatMap((output) => output.links ?? []).map((id) => linkOf(node.graph, id))
@@ -45,14 +48,16 @@ function upstream (nodes) {
 }
 
 /**
- * The subjects and the prompt that belong to a painter: of its own inputs, or of the conditioning that its layout steers.
+ * The subjects and the prompt that belong to a painter: of its own inputs, of the conditioning that its layout steers, or of
+ * the pictures that it places.
  * @param {GraphNode} node
  * @returns {{ names: string[], prompt: string | null }} null when no prompt is in sight
  */
 export function surroundings (node) {
   const steered = targetsOf(node).map((target) => originOf(target, FOLLOWING[/** @type {keyof typeof FOLLOWING} */ (kind(target))] ?? ''))
-  const own = (node.inputs ?? []).filter((input) => /residual/.test(input.name)).map((input) => originOf(node, input.name))
-  const around = upstream([...own, ...steered])
+  const shown = targetsOf(node).filter((target) => kind(target) === 'Cones2ApplyMIPAdapter')
+  const linked = [...shown.map((target) => linkedTo(target, /^subjects\./)), linkedTo(node, /residual/)].flat()
+  const around = upstream([...linked, ...steered])
   const texts = around.filter((each) => /TextEncode$/.test(kind(each))).map((each) => textOf(each, 'text'))
   const ownText = widgetOf(node, 'prompt') ? textOf(node, 'prompt') : null
   const prompts = [ownText, ...texts].filter((text) => typeof text === 'string')
@@ -69,7 +74,7 @@ function textOf (node, name) {
 
 /** The subject that a node gives: its typed word, else its file's name. @param {GraphNode} node @returns {string} */
 function subjectOf (node) {
-  if (kind(node) === 'Cones2TrainResidual') return String(widgetOf(node, 'subject')?.value ?? '').trim()
+  if (['Cones2TrainResidual', 'Cones2SubjectFromPictures'].includes(kind(node))) return String(widgetOf(node, 'subject')?.value ?? '').trim()
   if (kind(node) !== 'Cones2LoadResidual') return ''
   return String(widgetOf(node, 'subject')?.value ?? '').trim() || nameOfFile(String(widgetOf(node, 'file')?.value ?? ''))
 }
