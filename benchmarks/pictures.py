@@ -98,8 +98,8 @@ def _published(q: Tensor, h: Tensor, layer: LayerPictures, names: list[Tensor], 
         keys = _split(F.linear(rows, to_k), heads)
         table = (keys @ q.mT * q.shape[-1] ** -0.5).softmax(-1)
         maps.append(table.mean(1)[:, 1 : 1 + _NAME_ROWS].mean(1))
-        image = (_split(part[number], heads).expand(2, -1, -1, -1) for part in (layer.keys, layer.values))
-        attended.append(F.scaled_dot_product_attention(q, *image).transpose(1, 2).flatten(2))
+        k, v = (_split(part[number], heads).expand(2, -1, -1, -1) for part in (layer.keys, layer.values))
+        attended.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
     weights = torch.stack(maps, 1)
     weights = weights / weights.sum(1, keepdim=True)
     assert layer.text_to_weight is not None

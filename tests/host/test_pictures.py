@@ -93,6 +93,7 @@ def test_mistakes_get_one_sentence(in_host: HostWorker) -> None:
         "layout": "the layout has no region for a subject with pictures (cat); its regions are: dog, mug",
         "nan": "image holds values that are not numbers",
         "prompt": '"cat" is not in the prompt; its words are: a, dog, and, mug',
+        "positions": "another node replaces the prompts or merges the positions",
         "save": '"dog" is a subject from pictures: it has no residual to save',
     }
     assert {name: text for name, text in expected.items() if text not in found[name]} == {}, found

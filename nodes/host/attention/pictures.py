@@ -8,6 +8,7 @@ change the cross-attention does not matter. Nothing is stored outside a run.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -211,6 +212,7 @@ class _Forward:
     modules: Mapping[LayerKey, Any]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any], previous: Attention | None) -> Tensor:
+        self._check_shapes(q, extra)
         text = attend(q, k, v, extra)
         total = text if previous is None else previous(q, k, v, extra)
         layer, name_keys = self._of_layer((*extra["block"], extra["block_index"]), q)
@@ -224,6 +226,15 @@ class _Forward:
                 else self._added(chunk, heads[part], text[part], layer, name_keys, grid_of(extra))
             )
         return total + torch.cat(added)
+
+    def _check_shapes(self, q: Tensor, extra: dict[str, Any]) -> None:
+        """Pictures cannot be shown to prompts that other packs replace, nor placed on positions that they merge."""
+        moved = self.references.shares is not None and q.shape[1] != math.prod(grid_of(extra))
+        if moved or q.shape[0] % len(self.chunks):
+            raise ModelError(
+                "another node replaces the prompts or merges the positions of the cross-attention, so pictures cannot "
+                "be added to it: remove attention couple, token merging or similar nodes from this model"
+            )
 
     def _added(
         self,

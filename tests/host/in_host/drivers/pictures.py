@@ -190,6 +190,9 @@ def refused(name: str) -> dict:
     def apply(**options: Any) -> str:
         return sentence(lambda: adapted(model, clip, **options))
 
+    merged = model.clone()
+    merged.set_model_attn2_patch(lambda n, context, value, extra: (n[:, ::2], context, value))
+    placed_model = adapted(merged, clip, layout=left_and_right())
     short = weights(model)
     short["ip_adapter"] = {key: value for key, value in short["ip_adapter"].items() if not key.startswith("1.")}
     return {
@@ -202,6 +205,7 @@ def refused(name: str) -> dict:
         "layout": apply(layout=left_and_right(), subjects=cat),
         "nan": sentence(lambda: hostkit.run_node("Cones2SubjectFromPictures", image=broken, subject="dog")),
         "prompt": sentence(lambda: scenes.denoised(adapted(model, clip, subjects=cat), positive, negative, start)),
+        "positions": sentence(lambda: scenes.denoised(placed_model, positive, negative, start)),
         "save": sentence(
             lambda: hostkit.run_node("Cones2SaveResidual", residual=subject("dog", 0), name="x", overwrite=False)
         ),
