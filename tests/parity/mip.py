@@ -74,39 +74,50 @@ def _token_figures(case: Case, models: MipModels) -> list[Figure]:
 
 
 def _layer_figures(case: Case) -> list[Figure]:
-    """One attention layer: weights of the subjects, text factor, output."""
+    """One attention layer: weights of the subjects, text factor, output; as much of it as the case stores."""
     stored = {name: tensor.float() for name, tensor in case.tensors.items()}
-    data, hidden = case.data, stored["hidden_states"]
-    heads, scale = int(data["heads"]), float(data["scale"])
-    q, k, v = (
-        _linear(stored, name, source).unflatten(-1, (heads, -1)).transpose(1, 2)
-        for name, source in (("to_q", hidden), ("to_k", stored["text"]), ("to_v", stored["text"]))
-    )
-    h = guided_attention(q, k, v, None).transpose(1, 2).flatten(2)
-    factor = stored["text_to_weight.weight"].flatten()
-    layer = AdapterLayer(stored["to_k_ip.weight"], stored["to_v_ip.weight"], factor)
-    adapter = PictureAdapter({}, (layer,))
-    ours: dict[str, list[Tensor]] = {"output": [], "object_weights": [], "text_weight": []}
-    for row, lengths in enumerate(data["entity_token_lengths"]):
-        names = [
-            _linear(stored, "to_k", stored["entity_text"][row, number, 1 : 1 + length])
-            for number, length in enumerate(lengths)
-        ]
-        part = slice(row, row + 1)
-        weights = name_weights(q[part], names)
-        pictures = layer_pictures(adapter, torch.cat([stored["image_tokens"][row], stored["image_tokens"][row, :1]]))[0]
-        added = picture_part(q[part], h[part], pictures, weights, [1.0] * len(names), scale)
-        ours["output"].append(_linear(stored, "to_out.0", h[part] + added))
-        ours["object_weights"].append(weights)
-        gate = text_factor(h[part], factor)
-        assert gate is not None
-        ours["text_weight"].append(gate)
-    figures = [
-        difference(name, torch.cat(parts), stored[name], LAYER) for name, parts in ours.items() if name in stored
+    data, heads = case.data, int(case.data["heads"])
+    q = _split(_linear(stored, "to_q", stored["hidden_states"]), heads)
+    weights = [
+        name_weights(q[row : row + 1], [_name_keys(stored, row, *name) for name in enumerate(lengths)])
+        for row, lengths in enumerate(data["entity_token_lengths"])
     ]
-    if "text_attention_before_to_out" in stored:
-        figures.append(difference("text attention", h, stored["text_attention_before_to_out"], LAYER))
-    return figures
+    ours = {"object_weights": torch.cat(weights)}
+    if "text" in stored:
+        k, v = (_split(_linear(stored, name, stored["text"]), heads) for name in ("to_k", "to_v"))
+        ours["text_attention_before_to_out"] = guided_attention(q, k, v, None).transpose(1, 2).flatten(2)
+    h = ours.get("text_attention_before_to_out", stored.get("text_attention_before_to_out"))
+    if h is not None and "text_to_weight.weight" in stored:
+        gate = text_factor(h, stored["text_to_weight.weight"].flatten())
+        assert gate is not None
+        ours["text_weight"] = gate
+    if h is not None and "to_out.0.weight" in stored:
+        rows = [slice(row, row + 1) for row in range(len(q))]
+        added = [
+            picture_part(
+                q[row], h[row], _row_pictures(stored, row.start), own, [1.0] * own.shape[1], float(data["scale"])
+            )
+            for row, own in zip(rows, weights, strict=True)
+        ]
+        ours["output"] = _linear(stored, "to_out.0", h + torch.cat(added))
+    return [difference(name, tensor, stored[name], LAYER) for name, tensor in ours.items() if name in stored]
+
+
+def _name_keys(stored: Mapping[str, Tensor], row: int, number: int, length: int) -> Tensor:
+    return _linear(stored, "to_k", stored["entity_text"][row, number, 1 : 1 + length])
+
+
+def _row_pictures(stored: Mapping[str, Tensor], row: int) -> LayerPictures:
+    """Keys and values of one batch entry's subjects; nothing is asked of the unconditional ones."""
+    tokens, factor = stored["image_tokens"][row], stored.get("text_to_weight.weight")
+    layer = AdapterLayer(
+        stored["to_k_ip.weight"], stored["to_v_ip.weight"], None if factor is None else factor.flatten()
+    )
+    return layer_pictures(PictureAdapter({}, (layer,)), torch.cat([tokens, tokens[:1]]))[0]
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def _unet_figures(case: Case, models: MipModels) -> list[Figure]:
@@ -115,7 +126,6 @@ def _unet_figures(case: Case, models: MipModels) -> list[Figure]:
     adapter = load_adapter(case.path.with_suffix(".adapter.bin"), HEAD_WIDTH)
     adapter.check_layers(models.model.cross_attention_widths)
     figures += _picture_figures(case, models, adapter) + _name_figures(case, models)
-    rows = len(stored["call0.text"])
     run = _Run(case, models, adapter)
     timestep = float(case.data["timestep_call0"])
     figures.append(difference("call0.out", run.predict(stored["call0.sample"], timestep), stored["call0.out"], UNET))
@@ -124,9 +134,10 @@ def _unet_figures(case: Case, models: MipModels) -> list[Figure]:
     if (variant := case.path.with_suffix(".adapter.safetensors")).is_file():
         other = _Run(case, models, load_adapter(variant, HEAD_WIDTH)).predict(stored["call0.sample"], timestep)
         figures.append(difference("call0.out of the safetensors file", other, stored["call0.out"], UNET))
-    outputs, latents = run.sampled(rows // 2)
-    figures.append(difference("call_outs", outputs, stored["call_outs"], UNET))
-    figures.append(difference("final_latents", latents, stored["final_latents"], UNET))
+    if "call_outs" in stored:
+        outputs, latents = run.sampled(len(stored["call0.text"]) // 2)
+        figures.append(difference("call_outs", outputs, stored["call_outs"], UNET))
+        figures.append(difference("final_latents", latents, stored["final_latents"], UNET))
     return figures
 
 
