@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import attention, config, demo, guidance, layouts, painter, residuals, sampling, scene, text, training
+from . import attention, config, demo, guidance, layouts, painter, pictures, residuals, sampling, scene, text, training
+from .host.adapter_folder import add_adapter_folder
 from .host.folders import add_residual_folder
 from .host.graph import watch_graphs
 from .host.residual_routes import add_residual_routes
@@ -17,6 +18,7 @@ class Cones2Extension(ComfyExtension):
     async def on_load(self) -> None:
         add_residual_folder()
         add_samples()
+        add_adapter_folder()
         watch_graphs()
         add_residual_routes()
 
@@ -33,4 +35,5 @@ class Cones2Extension(ComfyExtension):
             *config.NODES,
             *attention.NODES,
             *training.NODES,
+            *pictures.NODES,
         ]

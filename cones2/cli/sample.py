@@ -23,6 +23,7 @@ from ..ranges import (
     STEPS,
 )
 from .arguments import file_path, model_path, number_in, one_of, size, whole_in
+from .reference_flags import add_reference_flags, reference_options
 
 if TYPE_CHECKING:
     from .sampling_run import SampleOptions
@@ -47,11 +48,12 @@ def add_sample_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
         required=True,
         type=model_path,
         metavar="DIR_OR_FILE",
-        help="SD 1.x or 2.x: a diffusers folder or a checkpoint file; never downloaded; "
+        help="SD 1.x, 2.x or SDXL: a diffusers folder or a checkpoint file; never downloaded; "
         "demo: the small one that ships, for pictures of 64x64",
     )
     _add_scene_flags(parser.add_argument_group("what to draw"))
     _add_guidance_flags(parser.add_argument_group("layout guidance"))
+    add_reference_flags(parser.add_argument_group("subjects from pictures"))
     _add_run_flags(parser.add_argument_group("run"))
     parser.set_defaults(run=_sample)
 
@@ -75,7 +77,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         raise ConfigError("--cutout does nothing without --photo-start: add, for example, --photo-start 8")
     if args.photo_start and args.published_rules:
         raise ConfigError("--photo-start does not go with --published-rules: the published code starts from noise")
-    picture_size = _picture_size(args)
+    picture_size, references = _picture_size(args), reference_options(args)
     # torch is loaded by the run, not for the help and for mistakes in the flags
     import torch
 
@@ -122,6 +124,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         photo_start=args.photo_start,
         cutouts=tuple(parse_cutout(text) for text in args.cutout),
         continues=args.continues,
+        references=references,
     )
 
 

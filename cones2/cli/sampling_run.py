@@ -22,6 +22,7 @@ from ..layout.document import LayoutDocument
 from ..layout.drawing import grid, layout_preview
 from ..layout.regions import Layout
 from ..messages import shown
+from ..picture_adapter.references import References
 from ..rules import Rules
 from ..sampling.euler import StepInfo
 from ..sampling.noise import Prediction
@@ -37,6 +38,8 @@ from .layouts import Layouts, outline, without_warnings
 from .out_folder import OutFolder, digest_of
 from .output import launched, mark, say
 from .processes import own_device
+from .reference_flags import ReferenceOptions
+from .references import load_references, with_references
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class SampleOptions:
     num_images: per prompt.
     size: height, width in pixels; None: the model's own.
     photo_start: how much of the photos is in the starting noise; cutouts: photos beside the residuals' own.
+    references: subjects from pictures, if any.
     continues: pictures that are in `out` with the same settings are not made again.
     """
 
@@ -83,6 +87,7 @@ class SampleOptions:
     continues: bool = False
     photo_start: float = 0.0
     cutouts: tuple[CutoutFlag, ...] = ()
+    references: ReferenceOptions | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +152,9 @@ def _run_jobs(
 ) -> None:
     """Sample the pictures one after the other; each scene is made in its turn, since it may take a gigabyte."""
     several, finds, folder, me = len(jobs) > 1, _finds(options), OutFolder(options.out), launched()
+    pictures = None if options.references is None else load_references(options.references, model)
     for job in jobs if several else ():
-        _scene(options, model, job, outline(job))
+        _scene(options, model, pictures, job, outline(job))
     plans = [_plan(options, model, job) for job in jobs]
     todo = [_Turn(plan, seed) for plan in plans for seed in range(options.seed, options.seed + options.num_images)]
 
@@ -160,7 +166,7 @@ def _run_jobs(
         for plan, group in groupby(mine, key=attrgetter("plan")):
             with without_warnings() if several else nullcontext():
                 layout = layouts.of(plan.job, plan.settings.height, plan.settings.width)
-                scene = _scene(options, model, plan.job, layout)
+                scene = _scene(options, model, pictures, plan.job, layout)
             _run_plan(options, model, plan, layout, scene, group, sum(turn.plan is plan for turn in missing), finished)
             del layout, scene  # before the next ones are made
     if finds and me.is_first:
@@ -168,12 +174,16 @@ def _run_jobs(
         say(f"{len(todo)} pictures are in {shown_path(options.out)}, {len(todo) - len(missing)} of them from before")
 
 
-def _scene(options: SampleOptions, model: DiffusersModel, job: Job, layout: Layout | None) -> Scene:
+def _scene(
+    options: SampleOptions, model: DiffusersModel, pictures: References | None, job: Job, layout: Layout | None
+) -> Scene:
     cutouts = by_subject(options.cutouts)
     scene = job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules, cutouts)
     if options.photo_start:
         check_photos(job.name, scene, layout)
-    return scene
+    if options.references is None or pictures is None:
+        return scene
+    return with_references(scene, pictures, options.references, model.text.prompt_tokens(job.prompt), model, layout)
 
 
 def _size(options: SampleOptions, model: DiffusersModel) -> tuple[int, int]:
@@ -202,13 +212,7 @@ def _with_overrides(job: Job, options: SampleOptions) -> Job:
 
 def _load(options: SampleOptions) -> DiffusersModel:
     device, dtype = own_device(options.device), getattr(torch, options.dtype)
-    model = load_model(options.model, options.tokenizer, device, dtype, prediction_type=options.prediction_type)
-    if model.is_xl:
-        raise ModelError(
-            f"{shown_path(options.model)} is an SDXL model: the command line samples SD 1.x and 2.x; "
-            "use the ComfyUI nodes for SDXL"
-        )
-    return model
+    return load_model(options.model, options.tokenizer, device, dtype, prediction_type=options.prediction_type)
 
 
 def _plan(options: SampleOptions, model: DiffusersModel, job: Job) -> _Plan:
@@ -319,6 +323,7 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
         "published_rules": options.rules.name,
         "photo_start": settings.photo_start,
         "cutouts": [[str(flag.subject), str(flag.path)] for flag in options.cutouts],
+        **(options.references.record() if options.references else {}),
         "inputs": digest_of(_inputs(options, job)),
     }
 
@@ -330,10 +335,10 @@ def _save(folder: OutFolder, name: str, picture: Image.Image, record: dict[str, 
 
 
 def _inputs(options: SampleOptions, job: Job) -> list[Path]:
-    """The files of a job's subjects, of their photos and its layout."""
+    """The files of a job's subjects, of their photos and the adapter, and its layout."""
     if job.config:
         residuals = [residual for _, _, residual in job.config.subjects]
     else:
         residuals = [flag.residual for flag in job.subjects]
-    photos = [flag.path for flag in options.cutouts]
+    photos = [flag.path for flag in options.cutouts] + (options.references.files if options.references else [])
     return [path for path in (*residuals, *photos, job.layout) if path is not None]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...cones2.concepts.concept import changed_rows
 from ...cones2.concepts.fingerprint import from_other_encoder
+from ...cones2.concepts.pictured import PicturedSubject
 from ...cones2.concepts.residual import Residual, check_width
 from ...cones2.errors import LayoutError, PromptError, ResidualError
 from ...cones2.layout.regions import Layout
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 Entry = tuple[Tensor, dict[str, Any]]
 """An encoded prompt [B, L, d] and its options."""
+
+Subject = Residual | PicturedSubject
+"""What a subject's socket carries."""
 
 Conditioning = Sequence[Entry]
 """The host's CONDITIONING: the prompts that sample together."""
@@ -81,9 +85,9 @@ def _bound_again(entry: Entry, guidance: GuidanceSettings, window: Window, photo
 
 
 def place_residuals(
-    conditioning: Conditioning, residuals: Sequence[Residual], clip: CLIP | None = None, text: str = ""
+    conditioning: Conditioning, residuals: Sequence[Subject], clip: CLIP | None = None, text: str = ""
 ) -> Conditioning:
-    """The conditioning with each residual added wherever its phrase occurs.
+    """The conditioning with each residual added wherever its phrase occurs; it remembers subjects from pictures.
 
     clip, text: what a conditioning that does not remember its prompt was encoded from.
     Raises PromptError for a phrase that occurs in none of the combined prompts, ResidualError for a residual of
@@ -93,7 +97,7 @@ def place_residuals(
     for record in records:
         _check_takes_residuals(record)
     for cond, _ in conditioning:  # of two mistakes the one that no other phrase mends is said
-        for residual in residuals:
+        for residual in trained(residuals):
             check_width(residual, cond.shape[-1])
     check_known(records, [residual.reference for residual in residuals])
     return [
@@ -124,16 +128,21 @@ def _check_takes_residuals(record: PromptRecord) -> None:
         )
 
 
-def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: Sequence[Residual]) -> Entry:
+def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: Sequence[Subject]) -> Entry:
     """The entry with all its residuals, earlier and new, as if they had been added together."""
-    for residual in residuals:
+    for residual in trained(residuals):
         _warn_of_other_encoder(residual, cond, record)
-    together = [placed.residual for placed in record.placed] + list(residuals)
+    together = [placed.concept for placed in record.placed] + list(residuals)
     claims = locate_subjects(record.tokens, [residual.reference for residual in together], record.tokenize)
     placed = [residual.at(claim) for residual, claim in zip(together, claims, strict=True)]
     clean = cond if record.clean is None else record.clean
     changed = _moved(cond, changed_rows(clean, record.placed), changed_rows(clean, placed))
     return _entry(changed, options, PROMPT_KEY, record.with_placed(placed, clean))
+
+
+def trained(subjects: Sequence[Subject]) -> list[Residual]:
+    """Those of the subjects that have a residual."""
+    return [subject for subject in subjects if isinstance(subject, Residual)]
 
 
 def _moved(cond: Tensor, before: Tensor, after: Tensor) -> Tensor:

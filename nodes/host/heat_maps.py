@@ -61,7 +61,7 @@ def subjects_to_observe(subjects: str, options: dict[str, Any]) -> list[PhraseRe
     if bound:
         carried = [parse_phrase(subject) for subject in bound.layout.subjects]
     else:
-        carried = [item.residual.reference for item in prompt_record(options).placed]
+        carried = [item.concept.reference for item in prompt_record(options).placed]
     if not typed and not carried:
         raise PromptError(
             "no subject to look for: name one per line, or connect a conditioning that carries a layout or residuals"

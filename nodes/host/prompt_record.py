@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ...cones2.concepts.pictured import PlacedPictures
 from ...cones2.concepts.residual import PlacedResidual
 from ...cones2.errors import PromptError
 from ...cones2.families.family import ModelFamily, family_of_encoders
@@ -29,14 +30,14 @@ class PromptRecord:
     streams: it as its text encoders read it, one for each place where its words stand in what the model reads.
     family: of the model that its text encoders belong to.
     layer: text-encoder layer the conditioning comes from; -1 is the last.
-    placed: the residuals that were added to it, at their tokens.
+    placed: its subjects at their tokens: residuals that were added to it, and those from pictures.
     clean: the conditioning [..., L, d] before the first of them; None while there are none.
     """
 
     streams: tuple[Stream, ...]
     family: ModelFamily
     layer: int
-    placed: tuple[PlacedResidual, ...] = ()
+    placed: tuple[PlacedResidual | PlacedPictures, ...] = ()
     clean: Tensor | None = None
 
     @property
@@ -54,7 +55,7 @@ class PromptRecord:
         """The indices of the prompt's tokens, in all streams."""
         return tuple(index for stream in self.streams for index in stream.own)
 
-    def with_placed(self, placed: Sequence[PlacedResidual], clean: Tensor) -> PromptRecord:
+    def with_placed(self, placed: Sequence[PlacedResidual | PlacedPictures], clean: Tensor) -> PromptRecord:
         """The record after residuals were added to `clean`."""
         return replace(self, placed=tuple(placed), clean=clean)
 

@@ -292,6 +292,14 @@ test('photos at a residual take the place of the cut-outs in its file', () => {
   assert.deepEqual(surroundings(painter), { names: ['dog'], files: {}, prompt: null })
 })
 
+test('subjects whose pictures the layout places are found', () => {
+  const { painter } = graphOf({
+    dog: ['Cones2SubjectFromPictures', { subject: 'puppy' }], painter: ['Cones2LayoutPainter', {}],
+    adapter: ['Cones2ApplyMIPAdapter', {}, [['layout', 'painter'], ['subjects.subject0', 'dog']]]
+  })
+  assert.deepEqual(surroundings(painter), { names: ['puppy'], prompt: null })
+})
+
 test('the prompt of a scene is its own', () => {
   const { scene } = graphOf({ scene: ['Cones2Scene', { prompt: 'a mug' }] })
   assert.deepEqual(surroundings(scene), { names: [], files: {}, prompt: 'a mug' })

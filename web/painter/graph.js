@@ -62,6 +62,9 @@ export function valueOf (node, name, host) {
   return outer ? valueOf(outer.node, outer.name) : widgetOf(node, name)?.value
 }
 
+/** The nodes that inputs of such names come from. @param {GraphNode} node @param {RegExp} names @param {GraphNode} [host] */
+const linkedTo = (node, names, host) => (node.inputs ?? []).filter((input) => names.test(input.name)).map((input) => originOf(node, input.name, host))
+
 /** @param {GraphNode} node @returns {GraphNode[]} */
 function targetsOf (node) {
   const links = (node.outputs ?? []).flatMap((output) => output.links ?? []).map((id) => linkOf(node.graph, id))
@@ -83,7 +86,8 @@ function upstream (nodes, host) {
 }
 
 /**
- * The subjects and the prompt that belong to a painter: of its own inputs, or of the conditioning that its layout steers.
+ * The subjects and the prompt that belong to a painter: of its own inputs, of the conditioning that its layout steers, or of
+ * the pictures that it places.
  * @param {GraphNode} node
  * @param {GraphNode} [host] the node of the subgraph that it is in, where several show that
  * @param {(file: string) => string} [phraseOf] the phrase of a residual's file; empty while it is not known
@@ -91,8 +95,9 @@ function upstream (nodes, host) {
  */
 export function surroundings (node, host, phraseOf = nameOfFile) {
   const steered = targetsOf(node).map((target) => originOf(target, FOLLOWING[/** @type {keyof typeof FOLLOWING} */ (kind(target))] ?? '', host))
-  const own = (node.inputs ?? []).filter((input) => /residual/.test(input.name)).map((input) => originOf(node, input.name, host))
-  const around = upstream([...own, ...steered], host)
+  const shown = targetsOf(node).filter((target) => kind(target) === 'Cones2ApplyMIPAdapter')
+  const linked = [...shown.map((target) => linkedTo(target, /^subjects\./, host)), linkedTo(node, /residual/, host)].flat()
+  const around = upstream([...linked, ...steered], host)
   const texts = around.filter((each) => /TextEncode$/.test(kind(each))).map((each) => textOf(each, 'text', host))
   const ownText = widgetOf(node, 'prompt') ? textOf(node, 'prompt', host) : null
   const prompts = [ownText, ...texts].filter((text) => typeof text === 'string')
@@ -119,7 +124,7 @@ function textOf (node, name, host) {
 /** The subject that a node gives: its typed word, else its file's phrase. @param {GraphNode} node @param {GraphNode | undefined} host @param {(file: string) => string} phraseOf @returns {string} */
 function subjectOf (node, host, phraseOf) {
   const said = (/** @type {string} */ name) => String(valueOf(node, name, host) ?? '').trim()
-  if (kind(node) === 'Cones2TrainResidual') return said('subject')
+  if (['Cones2TrainResidual', 'Cones2SubjectFromPictures'].includes(kind(node))) return said('subject')
   return kind(node) === 'Cones2LoadResidual' ? said('subject') || phraseOf(said('file')) : ''
 }
 

@@ -136,7 +136,7 @@ def record_guided(
     for index, entries in enumerate(conds):
         for cond, owner, layout in _with_layouts(entries or []):
             if layout.active(sigma, run_sigmas, model.model_sampling):
-                area = _area(cond.get("area"), x.shape[-2:])
+                area = area_of(cond.get("area"), x.shape[-2:])
                 found = _guided(run.terms_of(layout, window, area), layout, owner, model)
                 guided[index, cond["uuid"]] = found if window or area else replace(found, whole=layout)
     if guided or CALL_KEY in options:
@@ -207,7 +207,7 @@ def _latent_window(window: Any, size: tuple[int, int] | None) -> LatentWindow | 
     return LatentWindow(axis, tuple(indices), size[axis])
 
 
-def _area(area: Sequence[int] | None, size: Sequence[int]) -> Area | None:
+def area_of(area: Sequence[int] | None, size: Sequence[int]) -> Area | None:
     """An area (sizes, then starts, in latent cells; height and width last), cut to the picture as the host does."""
     if area is None:
         return None

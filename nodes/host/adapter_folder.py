@@ -1,0 +1,37 @@
+"""The model folder of image adapters, which IPAdapter packs have too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+from ...cones2.messages import MESSAGE_LIMIT, shown
+from ...cones2.picture_adapter.adapter_file import SUFFIXES
+
+ADAPTER_FOLDER = "ipadapter"
+
+
+def add_adapter_folder() -> None:
+    """Make `models/ipadapter` known, beside roots that other packs or extra_model_paths.yaml have added."""
+    folder_paths.add_model_folder_path(ADAPTER_FOLDER, os.path.join(folder_paths.models_dir, ADAPTER_FOLDER))
+    folder_paths.folder_names_and_paths[ADAPTER_FOLDER][1].update(SUFFIXES)
+
+
+def adapter_files() -> list[str]:
+    """The adapters of all folders, as names inside them."""
+    return list(folder_paths.get_filename_list(ADAPTER_FOLDER))
+
+
+def find_adapter(file: object) -> Path | None:
+    """The path of a name that `adapter_files` lists; None for anything else."""
+    path = folder_paths.get_full_path(ADAPTER_FOLDER, file) if isinstance(file, str) else None
+    return None if path is None else Path(path)
+
+
+def missing_adapter(file: object) -> str:
+    """The sentence for an absent file."""
+    roots = ", ".join(folder_paths.get_folder_paths(ADAPTER_FOLDER))
+    found = ", ".join(adapter_files()) or "no files"
+    return shown(f'there is no adapter "{shown(file)}" in {roots}; found: {found}', MESSAGE_LIMIT)
