@@ -46,5 +46,9 @@ class ModelError(Cones2Error):
     """A model is missing, damaged or of an unsupported kind."""
 
 
+class AdapterError(Cones2Error):
+    """A picture adapter, its image encoder or a subject's pictures are wrong."""
+
+
 class Cancelled(Exception):
     """The user stopped a run; nothing is broken."""

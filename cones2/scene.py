@@ -14,6 +14,7 @@ from .errors import Cones2Error
 from .guidance.heat_maps import Observer
 from .guidance.terms import AttentionTerm
 from .layout.regions import Layout
+from .picture_adapter.references import References
 from .prompt.claims import Claim, locate_subjects
 from .prompt.conditioning import Conditioning, EncodedPrompt, PromptFormat
 from .prompt.tokens import Tokenize
@@ -33,6 +34,7 @@ class Scene:
     claims: the tokens of each region of the layout.
     rules: by which the scene was read, and is sampled.
     photos: the subjects' cut-outs in their regions, for a start from them.
+    references: subjects whose pictures an image adapter adds to the attention, or None.
     """
 
     positive: Conditioning
@@ -41,6 +43,7 @@ class Scene:
     claims: tuple[Claim, ...] = ()
     rules: Rules = OUR_RULES
     photos: tuple[PhotoPlace, ...] = ()
+    references: References | None = None
 
 
 class LatentModel(Protocol):

@@ -14,6 +14,7 @@ from ..errors import ModelError
 from ..guidance.cross_attention import guided_attention
 from ..guidance.heat_maps import Observer
 from ..guidance.terms import AttentionTerm, total_bias
+from .picture_pass import PicturePass
 
 
 @dataclass
@@ -24,6 +25,7 @@ class ForwardState:
     growth: of the noise level, a number or [images].
     positive: the batch entries of the positive prompt.
     observer: called by each layer with these.
+    pictures: what subjects' pictures add to every layer; None for nothing.
     taken: how many layers took terms so far.
     """
 
@@ -31,6 +33,7 @@ class ForwardState:
     growth: float | Tensor = 0.0
     positive: slice = field(default_factory=lambda: slice(None))
     observer: Observer | None = None
+    pictures: PicturePass | None = None
     taken: int = 0
 
     def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int]) -> Tensor | None:
@@ -45,11 +48,14 @@ class ForwardState:
 
 
 class GuidedAttnProcessor:
-    """A diffusers attention processor for one cross-attention layer (`attn2`)."""
+    """A diffusers attention processor for one cross-attention layer (`attn2`).
 
-    def __init__(self, state: ForwardState) -> None:
+    number: of the layer among all, in the order of the blocks down, up, middle.
+    """
+
+    def __init__(self, state: ForwardState, number: int = 0) -> None:
         self.grid = (0, 0)  # set before each forward of the layer
-        self._state = state
+        self._state, self._number = state, number
 
     def __call__(
         self,
@@ -72,6 +78,9 @@ class GuidedAttnProcessor:
             seen = None if bias is None else bias[positive]
             self._state.observer(q[positive], k[positive], seen, self.grid)
         out = guided_attention(q, k, v, bias).transpose(1, 2).flatten(2)
+        if self._state.pictures is not None:  # their text factor reads the attention that no term has changed
+            plain = out if bias is None else guided_attention(q, k, v, None).transpose(1, 2).flatten(2)
+            out = out + self._state.pictures.added(self._number, attn, q, plain, self.grid)
         out = attn.to_out[1](attn.to_out[0](out))
         if attn.residual_connection:
             out = out + hidden_states
@@ -89,7 +98,8 @@ class GuidedLayers:
     """
 
     def __init__(self, unet: nn.Module, state: ForwardState) -> None:
-        self._layers = [(*layer, GuidedAttnProcessor(state)) for layer in _cross_attention_layers(unet)]
+        layers = enumerate(cross_attention_layers(unet))
+        self._layers = [(*layer, GuidedAttnProcessor(state, number)) for number, layer in layers]
         if not self._layers:
             raise ModelError(
                 f"{type(unet).__name__} has no cross-attention layers: layout guidance needs an SD 1.x or 2.x UNet"
@@ -119,8 +129,11 @@ def guided_unet(unet: nn.Module, state: ForwardState) -> Iterator[ForwardState]:
         yield state
 
 
-def _cross_attention_layers(unet: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
-    """(enclosing transformer, attention) of each layer that attends from image to text."""
+def cross_attention_layers(unet: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
+    """(enclosing transformer, attention) of each layer that attends from image to text.
+
+    In diffusers' order of the blocks: down, up, middle.
+    """
     for module in unet.modules():
         for block in getattr(module, "transformer_blocks", None) or ():
             if getattr(block, "attn2", None) is not None:

@@ -1,0 +1,157 @@
+"""An image adapter's weights as values: plain IP-Adapter, "plus", and MIP-Adapter, told apart by their keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..errors import AdapterError
+from ..messages import listed
+
+_LAYER = re.compile(r"(\d{1,4})\.to_k_ip\.weight")
+_RESAMPLER_NUMBER = re.compile(r"layers\.(\d{1,3})\.")
+_LINEAR = ("proj.weight", "proj.bias", "norm.weight", "norm.bias")
+_RESAMPLER = (
+    "latents", "proj_in.weight", "proj_in.bias", "proj_out.weight", "proj_out.bias", "norm_out.weight", "norm_out.bias",
+)  # fmt: skip
+_RESAMPLER_LAYER = (
+    "0.norm1.weight", "0.norm1.bias", "0.norm2.weight", "0.norm2.bias", "0.to_q.weight", "0.to_kv.weight",
+    "0.to_out.weight", "1.0.weight", "1.0.bias", "1.1.weight", "1.3.weight",
+)  # fmt: skip
+_KNOWN_MODELS = {16: "SD 1.x or 2.x", 70: "SDXL"}
+RESAMPLER_HEAD_WIDTH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterLayer:
+    """What the adapter adds to one cross-attention layer of width C.
+
+    to_k, to_v: from image tokens to keys and values, [C, d].
+    text_to_weight: t of the text factor, [C]; None in adapters without one.
+    """
+
+    to_k: Tensor
+    to_v: Tensor
+    text_to_weight: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class PictureAdapter:
+    """An image adapter.
+
+    projection: weights by name that turn an image encoder's features into tokens.
+    layers: one per cross-attention layer, in the order of the blocks down, up, middle.
+    head_width: of the resampler's attention; 64 in all published ones, not readable from the weights.
+    """
+
+    projection: Mapping[str, Tensor]
+    layers: tuple[AdapterLayer, ...]
+    head_width: int = RESAMPLER_HEAD_WIDTH
+
+    @property
+    def is_plus(self) -> bool:
+        """Whether a resampler reads the encoder's penultimate states; else a linear layer reads its embedding."""
+        return "latents" in self.projection
+
+    @property
+    def has_text_factor(self) -> bool:
+        """Whether it is a MIP-Adapter, which learned how much picture there is at a position."""
+        return self.layers[0].text_to_weight is not None
+
+    @property
+    def label(self) -> str:
+        """What people call its kind."""
+        return ("MIP-Adapter" if self.has_text_factor else "IP-Adapter") + (" plus" if self.is_plus else "")
+
+    @property
+    def width(self) -> int:
+        """Width d of its image tokens."""
+        return int(self.layers[0].to_k.shape[1])
+
+    @property
+    def feature_width(self) -> int:
+        """Width of the image encoder's features that it reads."""
+        return int(self.projection["proj_in.weight" if self.is_plus else "proj.weight"].shape[1])
+
+    def check_layers(self, widths: Sequence[int]) -> None:
+        """Raise AdapterError unless a model's cross-attention layers have these widths, in the adapter's order."""
+        own = [len(layer.to_k) for layer in self.layers]
+        if own == list(widths):
+            return
+        made_for = _KNOWN_MODELS.get(len(own), "another model")
+        if len(own) != len(widths):
+            raise AdapterError(
+                f"this {self.label} has {len(own)} layers ({made_for}) but the model has {len(widths)} cross-attentions"
+            )
+        place = next(index for index, pair in enumerate(zip(own, widths, strict=True)) if pair[0] != pair[1])
+        raise AdapterError(
+            f"layer {place + 1} of this {self.label} is {own[place]} wide but the model's is {widths[place]} wide: "
+            "it was made for another model"
+        )
+
+
+def make_adapter(
+    projection: Mapping[str, Tensor], layers: Mapping[str, Tensor], head_width: int = RESAMPLER_HEAD_WIDTH
+) -> PictureAdapter:
+    """The adapter of a file's two dictionaries, `image_proj` and `ip_adapter`.
+
+    Raises AdapterError naming what is missing, has another shape, or is of a kind that is not read.
+    """
+    _check_projection(projection)
+    numbers = sorted(int(match[1]) for key in layers if (match := _LAYER.fullmatch(key)))
+    if not numbers:
+        raise AdapterError(f"it has no layers (N.to_k_ip.weight): its ip_adapter holds {listed(sorted(layers))}")
+    with_factor = any(key.endswith(".text_to_weight.weight") for key in layers)
+    adapter = PictureAdapter(projection, tuple(_layer(layers, number, with_factor) for number in numbers), head_width)
+    _check_widths(adapter)
+    return adapter
+
+
+def _layer(layers: Mapping[str, Tensor], number: int, with_factor: bool) -> AdapterLayer:
+    names = ["to_k_ip", "to_v_ip", *(["text_to_weight"] if with_factor else [])]
+    lacking = [f"{number}.{name}.weight" for name in names if f"{number}.{name}.weight" not in layers]
+    if lacking:
+        raise AdapterError(f"it lacks {listed(lacking)}")
+    to_k, to_v = layers[f"{number}.to_k_ip.weight"], layers[f"{number}.to_v_ip.weight"]
+    if to_k.ndim != 2 or to_k.shape != to_v.shape:
+        raise AdapterError(f"layer {number} has keys {tuple(to_k.shape)} and values {tuple(to_v.shape)}: two (C, d)")
+    if not with_factor:
+        return AdapterLayer(to_k, to_v, None)
+    factor = layers[f"{number}.text_to_weight.weight"]
+    if factor.numel() != len(to_k):
+        raise AdapterError(f"{number}.text_to_weight.weight has {factor.numel()} numbers, expected {len(to_k)}")
+    return AdapterLayer(to_k, to_v, factor.flatten())
+
+
+def _check_projection(projection: Mapping[str, Tensor]) -> None:
+    names = set(projection)
+    if any(name.startswith(("proj.0.", "perceiver_resampler.")) for name in names):
+        raise AdapterError("it is a face adapter (its projection has several layers), which is not read")
+    wanted = [*_RESAMPLER, *_resampler_layers(projection)] if "latents" in names else list(_LINEAR)
+    lacking = [f"image_proj.{name}" for name in wanted if name not in names]
+    if lacking:
+        raise AdapterError(f"it lacks {listed(lacking)}")
+
+
+def _resampler_layers(projection: Mapping[str, Tensor]) -> list[str]:
+    """The names of all weights of the resampler's layers, of which there is at least one."""
+    found = [int(match[1]) for name in projection if (match := _RESAMPLER_NUMBER.match(name))]
+    return [f"layers.{number}.{name}" for number in range(max(found, default=0) + 1) for name in _RESAMPLER_LAYER]
+
+
+def _check_widths(adapter: PictureAdapter) -> None:
+    projection, width = adapter.projection, adapter.width
+    if any(layer.to_k.shape[1] != width for layer in adapter.layers):
+        raise AdapterError("its layers take image tokens of different widths")
+    if adapter.is_plus:
+        latents = projection["latents"]
+        fits = latents.ndim == 3 and len(projection["proj_out.weight"]) == width
+        fits = fits and projection["layers.0.0.to_q.weight"].shape[0] % adapter.head_width == 0
+    else:
+        fits = projection["proj.weight"].ndim == 2 and len(projection["proj.weight"]) % width == 0
+        fits = fits and projection["norm.weight"].numel() == width
+    if not fits:
+        raise AdapterError(f"its projection does not make tokens {width} wide, as its layers take them")

@@ -1,0 +1,142 @@
+"""Large files of many tensors from strangers, named or in nested dictionaries: adapters, deltas, checkpoints.
+
+A torch.save archive is read member by member and never unpickled; a safetensors file is mapped. Either way the
+memory taken is that of the tensors and of one more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from torch import Tensor
+
+from ..errors import Cones2Error
+from ..messages import shown
+from .files import find_file, shown_path
+from .pickle_tree import DAMAGED, Pairs, read_pickle
+from .saved_tensor import build_tensor
+
+TensorTree = Mapping[str, "Tensor | TensorTree"]
+"""Tensors by name, at any depth."""
+
+_MAX_MEMBERS = 20_000
+_MAX_PICKLE = 8 << 20
+_MAX_HEADER = 16 << 20
+_MAX_DEPTH = 4
+
+
+def read_tensor_tree(path: Path | str, limit: int, what: str, suffixes: tuple[str, ...]) -> TensorTree:
+    """The tensors of a .safetensors file (one level, dots in the names) or of dictionaries that torch.save wrote.
+
+    limit: bytes of the file at most. what: its kind, as messages name it. Tensors stay as they are stored; other
+    values are left out. Nothing in the file is executed. Raises Cones2Error naming the file and what is wrong.
+    """
+    path = find_file(path, what, suffixes)
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > limit:
+                raise Cones2Error(f"it is larger than {limit:,} bytes, the most such a file may have")
+            if stream.read(2) == b"PK":
+                return _read_archive(stream, size)
+            return _read_safetensors(path, stream, size)
+    except Cones2Error as error:
+        raise Cones2Error(f"{shown_path(path)} cannot be read as {what}: {error}") from error
+    except OSError as error:
+        raise Cones2Error(f"{shown_path(path)} cannot be read: {error.strerror}") from error
+
+
+def _read_safetensors(path: Path, stream: BinaryIO, size: int) -> TensorTree:
+    stream.seek(0)
+    header = int.from_bytes(stream.read(8), "little")
+    if not 2 <= header <= min(_MAX_HEADER, size - 8) or stream.read(1) != b"{":
+        raise Cones2Error("it is neither a safetensors file nor an archive saved by torch.save")
+    from safetensors.torch import load_file
+
+    try:
+        stream.seek(8)
+        json.loads(stream.read(header))
+        return load_file(path)  # checks every claimed shape and range against the file's size
+    except Exception as error:  # safetensors and torch raise many kinds for damaged files
+        raise Cones2Error("it is a damaged safetensors file") from error
+
+
+def _read_archive(stream: BinaryIO, size: int) -> TensorTree:
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            storages = _Storages(archive, size)
+            value, _ = read_pickle(storages.description(), limit=_MAX_PICKLE)
+            return _tree(value, storages, _MAX_DEPTH)
+    except Cones2Error:
+        raise
+    except Exception as error:  # zipfile raises several kinds for damaged archives
+        raise Cones2Error("it is a damaged archive") from error
+
+
+def _tree(value: object, storages: _Storages, depth: int) -> TensorTree:
+    """The dictionary as a tree. Whatever is not a tensor or a dictionary is left out."""
+    if not isinstance(value, Pairs) or not depth:
+        raise Cones2Error("it holds something other than dictionaries of tensors")
+    tree: dict[str, Tensor | TensorTree] = {}
+    for key, item in value.items:
+        if not isinstance(key, str):
+            continue
+        if isinstance(item, Pairs):
+            tree[key] = _tree(item, storages, depth - 1)
+        elif not isinstance(item, str | int | float | list | tuple | None):
+            try:
+                tree[key] = storages.spend(build_tensor(item, storages))
+            except Cones2Error as error:
+                raise Cones2Error(f"{shown(key, 80)}: {error}") from error
+    return tree
+
+
+class _Storages(Mapping[str, bytes]):
+    """The members of a torch.save archive by storage key, each read when it is asked for.
+
+    Refuses compressed, overlapping and foreign archives, and tensors that together claim more than the file holds.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
+        members = archive.infolist()
+        if len(members) > _MAX_MEMBERS:
+            raise Cones2Error(f"it is an archive of more than {_MAX_MEMBERS:,} files")
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        if not stored or sum(member.file_size for member in members) > size:
+            raise Cones2Error("it is an archive that unpacks to more than its size")
+        self._archive, self._left = archive, size
+        self._members = {member.filename: member for member in members}
+        pickles = [name for name in self._members if name.lower().endswith("data.pkl")]
+        if len(pickles) != 1 or len(self._members) != len(members):
+            raise Cones2Error(DAMAGED)
+        self._pickle, self._folder = pickles[0], pickles[0][: -len("data.pkl")]
+        order = self._members.get(f"{self._folder}byteorder")
+        if order is not None and archive.read(order)[:16] != b"little":
+            raise Cones2Error("it was saved on a big-endian machine, which is not supported")
+
+    def description(self) -> bytes:
+        """The pickle that says what the storages are."""
+        if self._members[self._pickle].file_size > _MAX_PICKLE:
+            raise Cones2Error("its description is far longer than tensors need")
+        return self._archive.read(self._members[self._pickle])
+
+    def spend(self, tensor: Tensor) -> Tensor:
+        """The tensor without the rest of its storage, counted against the file's size: many views cost as copies."""
+        self._left -= tensor.nbytes
+        if self._left < 0:
+            raise Cones2Error("its tensors claim more bytes than the file holds")
+        return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+
+    def __getitem__(self, key: str) -> bytes:
+        return self._archive.read(self._members[f"{self._folder}data/{key}"])
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.rpartition("/")[2] for name in self._members if name.startswith(f"{self._folder}data/"))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
