@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import Cones2Error, DeltaError
 from ..messages import listed
 from ..storage.files import read_limited, shown_path
-from ..storage.tensors import parse_tree
+from ..storage.tensor_tree import read_tree_file
 from .layers import plain_name
 
 _MAX_BYTES = 32 << 30
@@ -87,7 +87,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], int | None]:
         except Exception as error:  # safetensors raises several kinds for damaged files
             raise DeltaError(f"{shown_path(path)} is not a whole safetensors file") from error
     try:
-        entries = parse_tree(read_limited(path, _MAX_BYTES, "base model", _SUFFIXES)).entries
+        entries = read_tree_file(path, _MAX_BYTES, "a base model", _SUFFIXES).tree
     except Cones2Error as error:
         raise DeltaError(str(error)) from error
     inner = entries.get("state_dict")

@@ -15,8 +15,8 @@ from torch import Tensor
 from .. import __version__
 from ..errors import Cones2Error, DeltaError
 from ..messages import encodable, listed, shown
-from ..storage.files import read_limited, shown_path, write_atomically
-from ..storage.tensors import TensorTree, parse_tree
+from ..storage.files import shown_path, write_atomically
+from ..storage.tensor_tree import read_tree_file
 from .changes import LowRank, Whole
 from .compress import factored
 from .delta import Delta, make_delta, token_names
@@ -187,15 +187,14 @@ def _file_name(token: str) -> str:
 
 def _read(path: Path, limit: int) -> DeltaFile:
     try:
-        content = read_limited(path, limit, "Custom Diffusion file", SUFFIXES)
+        file = read_tree_file(path, limit, "a Custom Diffusion file", SUFFIXES)
     except Cones2Error as error:
         raise DeltaError(str(error)) from error
     try:
-        tree: TensorTree = parse_tree(content)
-        parsed = parse(tree)
+        parsed = parse(file)
     except Cones2Error as error:
         raise DeltaError(f"{shown_path(path)}: {error}") from error
-    return DeltaFile(parsed.delta, parsed.format, tree.container, parsed.notes)
+    return DeltaFile(parsed.delta, parsed.format, file.container, parsed.notes)
 
 
 def _weights_in(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import DeltaError
 from ..messages import listed, shown
-from ..storage.tensors import BARE, TensorTree
+from ..storage.tensor_tree import TreeFile
 from .changes import Change, Whole, from_parts, low_rank
 from .delta import MAX_TOKENS, MAX_WEIGHTS, Delta, ModifierToken, make_delta, numbered_names
 from .layers import is_key_or_value, plain_name
@@ -47,13 +47,11 @@ class _Found:
     notes: list[str] = field(default_factory=list)
 
 
-def parse(tree: TensorTree) -> Parsed:
-    """The delta in a file's dictionary. Raises DeltaError saying which part is missing or wrong."""
-    entries = tree.entries
-    if tree.metadata.get("format") == FORMAT:
-        return _parse_own(tree)
-    if BARE in entries:
-        raise DeltaError("it holds a bare tensor: that is a Cones 2 residual, not a Custom Diffusion file")
+def parse(file: TreeFile) -> Parsed:
+    """The delta in a file. Raises DeltaError saying which part is missing or wrong."""
+    entries = file.tree
+    if file.metadata.get("format") == FORMAT:
+        return _parse_own(file)
     name, found = _parse_foreign(entries)
     if not found.weights and not found.tokens:
         raise DeltaError(
@@ -66,7 +64,7 @@ def parse(tree: TensorTree) -> Parsed:
         found.notes.append(
             "it has no modifier token: give its token file too (diffusers writes <new1>.bin), or use the class word"
         )
-    delta = make_delta(found.weights, found.tokens, _texts(tree.metadata))
+    delta = make_delta(found.weights, found.tokens, _texts(file.metadata))
     return Parsed(delta, name if found.weights else "token", tuple(found.notes))
 
 
@@ -134,7 +132,7 @@ def _take_named_tokens(found: _Found, tokens: object) -> None:
     if not isinstance(tokens, Mapping):
         raise DeltaError("its modifier_token is no dictionary of tokens")
     for name, value in list(tokens.items())[: MAX_TOKENS + 1]:
-        rows = value if isinstance(value, list) else [value]
+        rows = list(value.values()) if isinstance(value, Mapping) else [value]
         vectors = tuple(row.reshape(-1).float() for row in rows if isinstance(row, Tensor))
         if len(vectors) != len(rows) or not rows or any(row.numel() != row.shape[-1] for row in rows if row.ndim):
             raise DeltaError(f"its token {shown(name, 40)} is not a vector, or a list of one per text encoder")
@@ -169,10 +167,10 @@ def _add_rows(found: _Found, rows: Tensor) -> None:
     found.tokens += [ModifierToken(name, (row.float().clone(),)) for name, row in zip(names, rows, strict=True)]
 
 
-def _parse_own(tree: TensorTree) -> Parsed:
+def _parse_own(file: TreeFile) -> Parsed:
     parts: dict[str, dict[str, Tensor]] = {}
     vectors: dict[tuple[int, int], Tensor] = {}
-    for key, tensor in tree.entries.items():
+    for key, tensor in file.tree.items():
         name, _, kind = key.rpartition(":")
         if isinstance(tensor, Tensor) and kind and plain_name(name) == name:
             parts.setdefault(name, {})[kind] = tensor
@@ -186,11 +184,11 @@ def _parse_own(tree: TensorTree) -> Parsed:
         if change is None:
             raise DeltaError(f"{shown(name, 120)} has the parts {listed(sorted(each))}, which make no weight")
         weights[name] = change
-    per_block = tree.metadata.get("layers_per_block", "")
+    per_block = file.metadata.get("layers_per_block", "")
     delta = make_delta(
         weights,
-        list(_own_tokens(tree.metadata.get("tokens", "[]"), vectors)),
-        _texts(tree.metadata),
+        list(_own_tokens(file.metadata.get("tokens", "[]"), vectors)),
+        _texts(file.metadata),
         int(per_block) if per_block in ("1", "2", "3", "4") else 2,
     )
     return Parsed(delta, "cones2")
