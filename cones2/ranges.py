@@ -34,6 +34,9 @@ CFG = Range(0, 1000)
 PHOTO_START = Range(0, 1000)
 """How much of the photos is in the starting noise; 0 for none, 8 recommended."""
 
+DELTA_STRENGTH = Range(-10, 10)
+"""Factor on the difference that a Custom Diffusion delta makes; 1 as learned."""
+
 PICTURE_SIDE = Range(1, 16_384)
 """Pixels."""
 

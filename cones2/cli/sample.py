@@ -23,6 +23,7 @@ from ..ranges import (
     STEPS,
 )
 from .arguments import file_path, model_path, number_in, one_of, size, whole_in
+from .delta import split_strength
 
 if TYPE_CHECKING:
     from .sampling_run import SampleOptions
@@ -122,6 +123,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         photo_start=args.photo_start,
         cutouts=tuple(parse_cutout(text) for text in args.cutout),
         continues=args.continues,
+        deltas=tuple(split_strength(text) for text in args.delta),
     )
 
 
@@ -169,6 +171,15 @@ def _add_scene_flags(group: Any) -> None:
         metavar="PHRASE=FILE",
         help="a photo of a subject for --photo-start, cut out (transparent around it) or filling the picture, e.g. "
         '"dog=rex.png"; instead of those in its residual file; several of one subject take turns',
+    )
+    group.add_argument(
+        "--delta",
+        action="append",
+        default=[],
+        metavar="FILE@STRENGTH",
+        help="a Custom Diffusion file (delta.bin, .ckpt, .safetensors), whose token the prompt may use: "
+        '"a <new1> cat"; the strength (1) is optional; of several the differences are summed and tokens of one name '
+        "renamed in their order",
     )
     group.add_argument("--layout", type=file_path, metavar="FILE", help="layout picture; replaces the config's")
     group.add_argument(

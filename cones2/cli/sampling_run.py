@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from ..custom_diffusion.files import weights_file
 from ..diffusers_models.latent_model import DiffusersModel, to_images
 from ..diffusers_models.loading import load_model
 from ..errors import ModelError
@@ -31,6 +32,7 @@ from ..storage.files import check_folder, shown_path
 from ..storage.images import open_photo
 from .claims import turns
 from .cutouts import CutoutFlag, by_subject, check_known, check_photos
+from .delta_flags import with_delta_files
 from .devices import is_out_of_memory
 from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
 from .layouts import Layouts, outline, without_warnings
@@ -51,6 +53,7 @@ class SampleOptions:
     num_images: per prompt.
     size: height, width in pixels; None: the model's own.
     photo_start: how much of the photos is in the starting noise; cutouts: photos beside the residuals' own.
+    deltas: Custom Diffusion files with their strengths.
     continues: pictures that are in `out` with the same settings are not made again.
     """
 
@@ -83,6 +86,7 @@ class SampleOptions:
     continues: bool = False
     photo_start: float = 0.0
     cutouts: tuple[CutoutFlag, ...] = ()
+    deltas: tuple[tuple[Path, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +212,7 @@ def _load(options: SampleOptions) -> DiffusersModel:
             f"{shown_path(options.model)} is an SDXL model: the command line samples SD 1.x and 2.x; "
             "use the ComfyUI nodes for SDXL"
         )
-    return model
+    return with_delta_files(model, options.deltas)
 
 
 def _plan(options: SampleOptions, model: DiffusersModel, job: Job) -> _Plan:
@@ -319,6 +323,7 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
         "published_rules": options.rules.name,
         "photo_start": settings.photo_start,
         "cutouts": [[str(flag.subject), str(flag.path)] for flag in options.cutouts],
+        **({"deltas": [[str(path), strength] for path, strength in options.deltas]} if options.deltas else {}),
         "inputs": digest_of(_inputs(options, job)),
     }
 
@@ -336,4 +341,5 @@ def _inputs(options: SampleOptions, job: Job) -> list[Path]:
     else:
         residuals = [flag.residual for flag in job.subjects]
     photos = [flag.path for flag in options.cutouts]
-    return [path for path in (*residuals, *photos, job.layout) if path is not None]
+    deltas = [weights_file(path) for path, _ in options.deltas]
+    return [path for path in (*residuals, *photos, *deltas, job.layout) if path is not None]

@@ -72,7 +72,7 @@ def read_delta_file(path: Path | str, tokens: Sequence[Path] = ()) -> DeltaFile:
     naming the file and what is wrong with it.
     """
     path = Path(path)
-    path = _weights_in(path) if path.is_dir() else path
+    path = weights_file(path)
     found = _read(path, MAX_FILE_BYTES)
     beside = [] if tokens or found.delta.tokens else sorted(_token_files(path.parent))
     more = [token for file in (*tokens, *beside) for token in _read(Path(file), _MAX_TOKEN_BYTES).delta.tokens]
@@ -195,6 +195,14 @@ def _read(path: Path, limit: int) -> DeltaFile:
     except Cones2Error as error:
         raise DeltaError(f"{shown_path(path)}: {error}") from error
     return DeltaFile(parsed.delta, parsed.format, file.container, parsed.notes)
+
+
+def weights_file(path: Path) -> Path:
+    """The path, or the file with the weights in a folder that the example of diffusers wrote.
+
+    Raises DeltaError for a folder without one.
+    """
+    return _weights_in(path) if path.is_dir() else path
 
 
 def _weights_in(folder: Path) -> Path:
