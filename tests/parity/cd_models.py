@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -39,13 +40,20 @@ class CdModels(MipModels):
             [] if tokenizer is None else [EndPadded(tokenizer)],
             nn.ModuleList([self._text("text_encoder", CLIPTextModel)]).eval(),
         )
-        vae: Any = None
+        vae: Any = SimpleNamespace(config=_Config(block_out_channels=(1, 1, 1, 1)))
         return DiffusersModel(text, self._unet(), vae, make_noise(scheduler["prediction_type"], alphas))
 
     @cached_property
     def base(self) -> dict[str, Tensor]:
         """The attention weights by diffusers name."""
         return attention_weights(self.model.unet.named_parameters())
+
+
+class _Config(dict[str, Any]):
+    """What the engine asks of a VAE that is not recorded: its pixels per cell."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
 
 
 class EndPadded:
@@ -62,6 +70,10 @@ class EndPadded:
     def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
         spelled: list[str] = self._tokenizer.convert_ids_to_tokens(ids)
         return spelled
+
+    def get_vocab(self) -> dict[str, int]:
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
+        return vocabulary
 
     def get_added_vocab(self) -> dict[str, int]:
         return {}
