@@ -165,9 +165,9 @@ def _words(caption: str) -> str:
     )
 
 
-def _largest(name: str, ours: Sequence[float], wanted: Sequence[float]) -> Figure:
+def _largest(name: str, ours: Sequence[float], wanted: Sequence[float], tolerance: float = LOSSES) -> Figure:
     """Largest error, relative where the figure exceeds 1."""
     if len(ours) != len(wanted):
         return Figure(f"number of {name}", abs(len(ours) - len(wanted)), 0.0)
     worst = max(abs(one - other) / max(1.0, abs(other)) for one, other in zip(ours, wanted, strict=True))
-    return Figure(name, worst, LOSSES)
+    return Figure(name, worst, tolerance)
