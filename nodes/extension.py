@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import attention, config, demo, guidance, layouts, painter, residuals, sampling, scene, text, training
+from . import (
+    attention,
+    config,
+    custom_diffusion,
+    demo,
+    guidance,
+    layouts,
+    painter,
+    residuals,
+    sampling,
+    scene,
+    text,
+    training,
+)
+from .host.delta_folder import add_delta_folder
 from .host.folders import add_residual_folder
 from .host.graph import watch_graphs
 
@@ -14,6 +28,7 @@ class Cones2Extension(ComfyExtension):
 
     async def on_load(self) -> None:
         add_residual_folder()
+        add_delta_folder()
         watch_graphs()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
@@ -29,4 +44,5 @@ class Cones2Extension(ComfyExtension):
             *config.NODES,
             *attention.NODES,
             *training.NODES,
+            *custom_diffusion.NODES,
         ]

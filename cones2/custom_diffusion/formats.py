@@ -15,7 +15,7 @@ from ..messages import listed, shown
 from ..storage.tensor_tree import TreeFile
 from .changes import Change, Whole, from_parts, low_rank
 from .delta import MAX_TOKENS, MAX_WEIGHTS, Delta, ModifierToken, make_delta, numbered_names
-from .layers import is_key_or_value, plain_name
+from .layers import is_key_or_value, layers_per_block_of, plain_name
 
 FormatName = Literal["cones2", "repository", "compvis", "diffusers", "checkpoint", "token"]
 FORMAT = "cones2-delta-1"
@@ -45,6 +45,7 @@ class _Found:
     weights: dict[str, Change] = field(default_factory=dict)
     tokens: list[ModifierToken] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    layers_per_block: int = 2
 
 
 def parse(file: TreeFile) -> Parsed:
@@ -64,7 +65,7 @@ def parse(file: TreeFile) -> Parsed:
         found.notes.append(
             "it has no modifier token: give its token file too (diffusers writes <new1>.bin), or use the class word"
         )
-    delta = make_delta(found.weights, found.tokens, _texts(file.metadata))
+    delta = make_delta(found.weights, found.tokens, _texts(file.metadata), found.layers_per_block)
     return Parsed(delta, name if found.weights else "token", tuple(found.notes))
 
 
@@ -97,8 +98,9 @@ def _parse_foreign(entries: Mapping[str, object]) -> tuple[FormatName, _Found]:
 def _take_weights(found: _Found, entries: Mapping[str, object]) -> None:
     """The attention weights among the entries, whole or as products."""
     biases = []
+    found.layers_per_block = layers_per_block_of(entries)
     for key, value in entries.items():
-        name = plain_name(key)
+        name = plain_name(key, found.layers_per_block)
         if name is None:
             continue
         change = _change(value)

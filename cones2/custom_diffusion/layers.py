@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 PARTS = ("to_q", "to_k", "to_v", "to_out.0")
 KEYS_AND_VALUES = ("to_k", "to_v")
@@ -18,6 +19,7 @@ _COMPVIS = re.compile(
     rf"\.transformer_blocks\.(\d+)\.attn2\.{_PART}\.(weight|bias)$"
 )
 _MODEL = "model.diffusion_model."
+_COUNTS = (2, 1, 3, 4)  # layers per block: published models have 2
 _LONGEST = 300  # characters of a name that is looked at
 
 
@@ -39,6 +41,13 @@ def plain_name(key: str, layers_per_block: int = 2) -> str | None:
         block = "mid_block.attentions.0" if side is None else _attention(side, int(number), layers_per_block)
         return f"{block}.transformer_blocks.{inner}.attn2.{part}.{kind}"
     return None
+
+
+def layers_per_block_of(keys: Iterable[str]) -> int:
+    """How many layers a block has in CompVis' numbers: as many as leave the places of resampling without attention."""
+    matches = [match for key in keys if len(key) <= _LONGEST and (match := _COMPVIS.search(key))]
+    numbers = {int(match[2]) for match in matches if match[1] == "input"}
+    return next((count for count in _COUNTS if all((number - 1) % (count + 1) < count for number in numbers)), 2)
 
 
 def compvis_name(name: str, layers_per_block: int = 2) -> str:

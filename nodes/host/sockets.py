@@ -9,6 +9,9 @@ CATEGORY = "Cones2"
 ResidualSocket = io.Custom("CONES2_RESIDUAL")
 """A tuple of engine Residuals: usually one; a guidance config gives all of its subjects'."""
 
+DeltaSocket = io.Custom("CONES2_DELTA")
+"""An engine Delta: one Custom Diffusion file, or several merged."""
+
 LayoutSocket = io.Custom("CONES2_LAYOUT")
 """An engine Layout."""
 
