@@ -85,6 +85,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
     from ..published.rules import PUBLISHED_RULES
     from ..rules import OUR_RULES
     from .cutouts import parse_cutout
+    from .delta_flags import parse_region_delta
     from .drawn import drawn_document, parse_region, with_named_residuals
     from .jobs import parse_subject
     from .sampling_run import SampleOptions
@@ -124,6 +125,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         cutouts=tuple(parse_cutout(text) for text in args.cutout),
         continues=args.continues,
         deltas=tuple(split_strength(text) for text in args.delta),
+        region_deltas=tuple(parse_region_delta(text) for text in args.region_delta),
     )
 
 
@@ -180,6 +182,14 @@ def _add_scene_flags(group: Any) -> None:
         help="a Custom Diffusion file (delta.bin, .ckpt, .safetensors), whose token the prompt may use: "
         '"a <new1> cat"; the strength (1) is optional; of several the differences are summed and tokens of one name '
         "renamed in their order",
+    )
+    group.add_argument(
+        "--region-delta",
+        action="append",
+        default=[],
+        metavar="PHRASE=FILE@STRENGTH",
+        help="a Custom Diffusion file whose keys and values act in the region of these words alone, so that two of one "
+        'kind do not mix: "<new1> cat=mine.bin" and "<new2> cat=yours.bin"; give a region for each',
     )
     group.add_argument("--layout", type=file_path, metavar="FILE", help="layout picture; replaces the config's")
     group.add_argument(

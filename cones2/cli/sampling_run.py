@@ -32,7 +32,7 @@ from ..storage.files import check_folder, shown_path
 from ..storage.images import open_photo
 from .claims import turns
 from .cutouts import CutoutFlag, by_subject, check_known, check_photos
-from .delta_flags import with_delta_files
+from .delta_flags import RegionDelta, delta_record, with_delta_files, with_region_deltas
 from .devices import is_out_of_memory
 from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
 from .layouts import Layouts, outline, without_warnings
@@ -53,7 +53,7 @@ class SampleOptions:
     num_images: per prompt.
     size: height, width in pixels; None: the model's own.
     photo_start: how much of the photos is in the starting noise; cutouts: photos beside the residuals' own.
-    deltas: Custom Diffusion files with their strengths.
+    deltas: Custom Diffusion files with their strengths; region_deltas: those that act in a region alone.
     continues: pictures that are in `out` with the same settings are not made again.
     """
 
@@ -87,6 +87,7 @@ class SampleOptions:
     photo_start: float = 0.0
     cutouts: tuple[CutoutFlag, ...] = ()
     deltas: tuple[tuple[Path, float], ...] = ()
+    region_deltas: tuple[RegionDelta, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +178,7 @@ def _scene(options: SampleOptions, model: DiffusersModel, job: Job, layout: Layo
     scene = job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules, cutouts)
     if options.photo_start:
         check_photos(job.name, scene, layout)
-    return scene
+    return with_region_deltas(scene, model, layout, options.region_deltas)
 
 
 def _size(options: SampleOptions, model: DiffusersModel) -> tuple[int, int]:
@@ -212,7 +213,7 @@ def _load(options: SampleOptions) -> DiffusersModel:
             f"{shown_path(options.model)} is an SDXL model: the command line samples SD 1.x and 2.x; "
             "use the ComfyUI nodes for SDXL"
         )
-    return with_delta_files(model, options.deltas)
+    return with_delta_files(model, options.deltas, options.region_deltas)
 
 
 def _plan(options: SampleOptions, model: DiffusersModel, job: Job) -> _Plan:
@@ -323,7 +324,7 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
         "published_rules": options.rules.name,
         "photo_start": settings.photo_start,
         "cutouts": [[str(flag.subject), str(flag.path)] for flag in options.cutouts],
-        **({"deltas": [[str(path), strength] for path, strength in options.deltas]} if options.deltas else {}),
+        **delta_record(options.deltas, options.region_deltas),
         "inputs": digest_of(_inputs(options, job)),
     }
 
@@ -341,5 +342,6 @@ def _inputs(options: SampleOptions, job: Job) -> list[Path]:
     else:
         residuals = [flag.residual for flag in job.subjects]
     photos = [flag.path for flag in options.cutouts]
-    deltas = [weights_file(path) for path, _ in options.deltas]
+    paths = [path for path, _ in options.deltas] + [delta.path for delta in options.region_deltas]
+    deltas = [weights_file(path) for path in paths]
     return [path for path in (*residuals, *photos, *deltas, job.layout) if path is not None]

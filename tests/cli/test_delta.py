@@ -105,3 +105,20 @@ def test_a_wrong_delta_is_one_sentence(
     base = ["sample", "--model", "demo", "--prompt", "a dog", "--out", str(tmp_path)]
     assert main([*base, *argv]) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_two_of_one_kind_act_in_their_own_regions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = (str(demo_delta(tmp_path, name, seed, "dog")) for name, seed in (("a", 1), ("b", 2)))
+    argv = ["sample", "--model", "demo", "--prompt", "a <new1> dog and a <new2> dog", "--steps", "1"]
+    argv += ["--region-delta", f"<new1> dog={one}", "--region-delta", f"<new2> dog={two}@0.8"]
+    assert main([*argv, "--out", str(tmp_path / "out")]) == 1
+    assert '"<new1> dog" has no region' in capsys.readouterr().err
+    argv += ["--region", "<new1> dog=0,0.2,0.4,0.6", "--region", "<new2> dog=0.5,0.2,0.4,0.6"]
+    assert main([*argv, "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "picture_seed0.png").is_file()
+
+
+def test_a_region_delta_without_a_phrase_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["sample", "--model", "demo", "--prompt", "a dog", "--region-delta", "dog.bin"]
+    assert main(argv) == 1
+    assert "names no subject" in capsys.readouterr().err
