@@ -22,6 +22,10 @@ class ResidualError(Cones2Error):
     """A residual file or its use is wrong."""
 
 
+class DeltaError(Cones2Error):
+    """A Custom Diffusion file or its use is wrong."""
+
+
 class PromptError(Cones2Error):
     """A subject cannot be found in the prompt."""
 

@@ -46,6 +46,9 @@ REFERENCE_EDGE = Range(0, 0.5)
 REFERENCE_OUTSIDE = Range(0, 1)
 """How much a subject's pictures count outside its region."""
 
+DELTA_STRENGTH = Range(-10, 10)
+"""Factor on the difference that a Custom Diffusion delta makes; 1 as learned."""
+
 PICTURE_SIDE = Range(1, 16_384)
 """Pixels."""
 

@@ -12,6 +12,7 @@ from .concepts.collage import PhotoPlace, collages, photo_places
 from .concepts.concept import Concept, PlacedConcept, changed
 from .errors import Cones2Error
 from .guidance.heat_maps import Observer
+from .guidance.regional import RegionalProjections
 from .guidance.terms import AttentionTerm
 from .layout.regions import Layout
 from .picture_adapter.references import References
@@ -35,6 +36,7 @@ class Scene:
     rules: by which the scene was read, and is sampled.
     photos: the subjects' cut-outs in their regions, for a start from them.
     references: subjects whose pictures an image adapter adds to the attention, or None.
+    regional: subjects' own keys and values in their regions.
     """
 
     positive: Conditioning
@@ -44,6 +46,7 @@ class Scene:
     rules: Rules = OUR_RULES
     photos: tuple[PhotoPlace, ...] = ()
     references: References | None = None
+    regional: tuple[RegionalProjections, ...] = ()
 
 
 class LatentModel(Protocol):

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import attention, config, demo, guidance, layouts, painter, pictures, residuals, sampling, scene, text, training
+from . import (
+    attention,
+    config,
+    custom_diffusion,
+    demo,
+    guidance,
+    layouts,
+    painter,
+    pictures,
+    residuals,
+    sampling,
+    scene,
+    text,
+    training,
+)
 from .host.adapter_folder import add_adapter_folder
+from .host.delta_folder import add_delta_folder
 from .host.folders import add_residual_folder
 from .host.graph import watch_graphs
 from .host.residual_routes import add_residual_routes
@@ -19,6 +34,7 @@ class Cones2Extension(ComfyExtension):
         add_residual_folder()
         add_samples()
         add_adapter_folder()
+        add_delta_folder()
         watch_graphs()
         add_residual_routes()
 
@@ -36,4 +52,5 @@ class Cones2Extension(ComfyExtension):
             *attention.NODES,
             *training.NODES,
             *pictures.NODES,
+            *custom_diffusion.NODES,
         ]

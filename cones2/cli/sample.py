@@ -23,6 +23,7 @@ from ..ranges import (
     STEPS,
 )
 from .arguments import file_path, model_path, number_in, one_of, size, whole_in
+from .delta import split_strength
 from .reference_flags import add_reference_flags, reference_options
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
     from ..published.rules import PUBLISHED_RULES
     from ..rules import OUR_RULES
     from .cutouts import parse_cutout
+    from .delta_flags import parse_region_delta
     from .drawn import drawn_document, parse_region, with_named_residuals
     from .jobs import parse_subject
     from .sampling_run import SampleOptions
@@ -125,6 +127,8 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         cutouts=tuple(parse_cutout(text) for text in args.cutout),
         continues=args.continues,
         references=references,
+        deltas=tuple(split_strength(text) for text in args.delta),
+        region_deltas=tuple(parse_region_delta(text) for text in args.region_delta),
     )
 
 
@@ -172,6 +176,23 @@ def _add_scene_flags(group: Any) -> None:
         metavar="PHRASE=FILE",
         help="a photo of a subject for --photo-start, cut out (transparent around it) or filling the picture, e.g. "
         '"dog=rex.png"; instead of those in its residual file; several of one subject take turns',
+    )
+    group.add_argument(
+        "--delta",
+        action="append",
+        default=[],
+        metavar="FILE@STRENGTH",
+        help="a Custom Diffusion file (delta.bin, .ckpt, .safetensors), whose token the prompt may use: "
+        '"a <new1> cat"; the strength (1) is optional; of several the differences are summed and tokens of one name '
+        "renamed in their order",
+    )
+    group.add_argument(
+        "--region-delta",
+        action="append",
+        default=[],
+        metavar="PHRASE=FILE@STRENGTH",
+        help="a Custom Diffusion file whose keys and values act in the region of these words alone, so that two of one "
+        'kind do not mix: "<new1> cat=mine.bin" and "<new2> cat=yours.bin"; give a region for each',
     )
     group.add_argument("--layout", type=file_path, metavar="FILE", help="layout picture; replaces the config's")
     group.add_argument(

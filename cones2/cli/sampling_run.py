@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from ..custom_diffusion.files import weights_file
 from ..diffusers_models.latent_model import DiffusersModel, to_images
 from ..diffusers_models.loading import load_model
 from ..errors import ModelError
@@ -32,6 +33,7 @@ from ..storage.files import check_folder, shown_path
 from ..storage.images import open_photo
 from .claims import turns
 from .cutouts import CutoutFlag, by_subject, check_known, check_photos
+from .delta_flags import RegionDelta, delta_record, with_delta_files, with_region_deltas
 from .devices import is_out_of_memory
 from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
 from .layouts import Layouts, outline, without_warnings
@@ -55,6 +57,7 @@ class SampleOptions:
     size: height, width in pixels; None: the model's own.
     photo_start: how much of the photos is in the starting noise; cutouts: photos beside the residuals' own.
     references: subjects from pictures, if any.
+    deltas: Custom Diffusion files with their strengths; region_deltas: those that act in a region alone.
     continues: pictures that are in `out` with the same settings are not made again.
     """
 
@@ -88,6 +91,8 @@ class SampleOptions:
     photo_start: float = 0.0
     cutouts: tuple[CutoutFlag, ...] = ()
     references: ReferenceOptions | None = None
+    deltas: tuple[tuple[Path, float], ...] = ()
+    region_deltas: tuple[RegionDelta, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +186,11 @@ def _scene(
     scene = job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules, cutouts)
     if options.photo_start:
         check_photos(job.name, scene, layout)
-    if options.references is None or pictures is None:
-        return scene
-    return with_references(scene, pictures, options.references, model.text.prompt_tokens(job.prompt), model, layout)
+    if options.references is not None and pictures is not None:
+        scene = with_references(
+            scene, pictures, options.references, model.text.prompt_tokens(job.prompt), model, layout
+        )
+    return with_region_deltas(scene, model, layout, options.region_deltas)
 
 
 def _size(options: SampleOptions, model: DiffusersModel) -> tuple[int, int]:
@@ -212,7 +219,8 @@ def _with_overrides(job: Job, options: SampleOptions) -> Job:
 
 def _load(options: SampleOptions) -> DiffusersModel:
     device, dtype = own_device(options.device), getattr(torch, options.dtype)
-    return load_model(options.model, options.tokenizer, device, dtype, prediction_type=options.prediction_type)
+    model = load_model(options.model, options.tokenizer, device, dtype, prediction_type=options.prediction_type)
+    return with_delta_files(model, options.deltas, options.region_deltas)
 
 
 def _plan(options: SampleOptions, model: DiffusersModel, job: Job) -> _Plan:
@@ -324,6 +332,7 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
         "photo_start": settings.photo_start,
         "cutouts": [[str(flag.subject), str(flag.path)] for flag in options.cutouts],
         **(options.references.record() if options.references else {}),
+        **delta_record(options.deltas, options.region_deltas),
         "inputs": digest_of(_inputs(options, job)),
     }
 
@@ -341,4 +350,6 @@ def _inputs(options: SampleOptions, job: Job) -> list[Path]:
     else:
         residuals = [flag.residual for flag in job.subjects]
     photos = [flag.path for flag in options.cutouts] + (options.references.files if options.references else [])
-    return [path for path in (*residuals, *photos, job.layout) if path is not None]
+    paths = [path for path, _ in options.deltas] + [delta.path for delta in options.region_deltas]
+    deltas = [weights_file(path) for path in paths]
+    return [path for path in (*residuals, *photos, *deltas, job.layout) if path is not None]

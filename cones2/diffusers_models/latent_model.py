@@ -161,7 +161,7 @@ class DiffusersModel:
         halves = halves_of(scene, settings)
         first = len(settings.seeds) * (len(halves) - 1)
         positive, negative = slice(first, None), slice(0, first)
-        state = ForwardState(positive=positive, observer=observer)
+        state = ForwardState(positive=positive, observer=observer, regional=scene.regional)
         if scene.references is not None and not scene.references.adds_nothing:
             state.pictures = PicturePass(scene.references, positive, negative)
         with guided_unet(self.unet, state):

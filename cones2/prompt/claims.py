@@ -13,7 +13,7 @@ from typing import Literal
 from ..errors import PromptError
 from ..messages import LIST_LIMIT, shown
 from ..ranges import MAX_PHRASE
-from .tokens import PromptTokens, Span, Tokenize, bare_phrase, find_places, is_edge, listed_words, phrase_ids
+from .tokens import PromptTokens, Span, Tokenize, bare_phrase, ends_in_edge, find_places, listed_words, phrase_ids
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def parse_phrase(text: str) -> PhraseRef:
     if len(text) > 2 * MAX_PHRASE:
         raise PromptError(f'the subject phrase "{shown(text, 40)}" is longer than {MAX_PHRASE} characters')
     trimmed = " ".join(text.split())
-    while trimmed and trimmed[-1] != "#" and is_edge(trimmed[-1]):
+    while trimmed and trimmed[-1] != "#" and ends_in_edge(trimmed):
         trimmed = trimmed[:-1]
     base, hash_sign, number = trimmed.rpartition("#")
     selects = bool(hash_sign) and number.isdecimal()

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import folder_paths
 
 from ...cones2.assets import DEMO, DEMO_RESIDUALS, demo_residual
-from ...cones2.errors import ResidualError
+from ...cones2.errors import Cones2Error, ResidualError
 from ...cones2.messages import MESSAGE_LIMIT, shown
 from ...cones2.storage.names import check_file_name
 
@@ -83,19 +83,23 @@ def residual_path(name: str, suffix: str = ".safetensors") -> Path:
     Folders that are links are followed, as they are when residuals are loaded. Raises ResidualError for a name
     that leads out of the folder or through a file, is too long, or that some operating system cannot store.
     """
-    root = _own_folders()[0]
+    return path_inside(_own_folders()[0], name, ResidualError, suffix)
+
+
+def path_inside(root: Path, name: str, error: type[Cones2Error], suffix: str = ".safetensors") -> Path:
+    """As `residual_path`, for any folder and kind of error."""
     stem = name.strip().removesuffix(suffix).replace("\\", "/")
     inside = PurePosixPath(stem)
     if not inside.parts or inside.is_absolute() or ".." in inside.parts or stem.endswith("/"):
-        raise ResidualError(f'"{shown(name)}" is not a name inside {root}: write for example "rex" or "pets/rex"')
+        raise error(f'"{shown(name)}" is not a name inside {root}: write for example "rex" or "pets/rex"')
     for part in inside.parts:
-        check_file_name(part, ResidualError)
+        check_file_name(part, error)
     path = root.joinpath(*inside.parent.parts, f"{inside.name}{suffix}")
     try:
         path.exists()
-    except OSError as error:  # longer than the file system allows
-        raise ResidualError(f'nothing can be saved as "{shown(name)}": {error.strerror}') from error
+    except OSError as refused:  # longer than the file system allows
+        raise error(f'nothing can be saved as "{shown(name)}": {refused.strerror}') from refused
     for folder in path.parents[: len(inside.parts) - 1]:
         if os.path.isfile(folder):
-            raise ResidualError(f'nothing can be saved as "{shown(name)}": {folder} is a file, not a folder')
+            raise error(f'nothing can be saved as "{shown(name)}": {folder} is a file, not a folder')
     return path

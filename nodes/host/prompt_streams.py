@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 
 from ...cones2.errors import ModelError, PromptError
 from ...cones2.families.family import ModelFamily, TextEncoder, family_of_encoders, known_families
@@ -54,11 +55,27 @@ class LiveTokenizer:
     def __call__(self, phrase: str) -> list[Piece]:
         encoders = self.tokenizer.tokenize_with_weights(phrase, return_word_ids=True, disable_weights=True)
         chunks = encoders[_leading(encoders)]
-        return [self.piece(id) for chunk in chunks for id, _, word in chunk if word and not torch.is_tensor(id)]
+        pieces = [self._piece(id) for chunk in chunks for id, _, word in chunk if word]
+        return [piece for piece in pieces if piece is not None]
+
+    def _piece(self, id: int | Tensor) -> Piece | None:
+        """As `piece`, also of a marked vector; None for another one."""
+        return marked_piece(id) if torch.is_tensor(id) else self.piece(id)
 
     def piece(self, id: int) -> Piece:
         """The piece of a token id."""
         return clip_piece(id, self.tokenizer.untokenize([(id, 1.0)])[0][1])
+
+
+def mark_word(vector: Tensor, word: str, id: int) -> None:
+    """Let a vector in a prompt say that it is a word of one's own, with an id above those of the vocabulary."""
+    vector.cones2_word = Piece(id, word.encode(), True)  # type: ignore[attr-defined]
+
+
+def marked_piece(vector: Tensor) -> Piece | None:
+    """The piece of a vector that `mark_word` has marked."""
+    piece: Piece | None = getattr(vector, "cones2_word", None)
+    return piece
 
 
 def family_of(encoders: Encoders, tokenizer: SD1Tokenizer, columns: int | None = None) -> ModelFamily:
@@ -147,7 +164,8 @@ def _real_tokens(chunks: Sequence[Sequence[Any]], tokenize: LiveTokenizer, width
             if torch.is_tensor(id):
                 if id.shape[-1] != width:
                     continue
-                tokens.append(Token.embedding(index))
+                piece = marked_piece(id)
+                tokens.append(Token.embedding(index) if piece is None else Token(index, piece))
             elif word:
                 tokens.append(Token(index, tokenize.piece(id)))
             index += 1

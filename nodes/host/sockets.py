@@ -13,6 +13,9 @@ config gives all of its subjects'."""
 AdapterSocket = io.Custom("IPADAPTER")
 """An image adapter as IPAdapter packs pass it on: {"image_proj": weights, "ip_adapter": weights}."""
 
+DeltaSocket = io.Custom("CONES2_DELTA")
+"""An engine Delta: one Custom Diffusion file, or several merged."""
+
 LayoutSocket = io.Custom("CONES2_LAYOUT")
 """An engine Layout."""
 
