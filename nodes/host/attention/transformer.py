@@ -117,6 +117,11 @@ class Steering:
             for term in chunk.terms:
                 gains = term.gains(q[batch, :, cells], own, self.place.grid, self.growth[batch])
                 yield Placed(gains, batch, self.place.cell, first)
+            if chunk.pictures is not None:
+                tokens = [self.place.references[number - 1] for number in chunk.pictures.pictures]
+                bound = torch.cat([k[batch, :, part.start : part.stop] for part in tokens], 2)
+                gains = chunk.pictures.gains(q[batch, :, cells], bound, self.place.grid, tokens)
+                yield Placed(gains, batch, self.place.cell, 0)
 
     def _joint(self, attend: Attend, call: _Call, placed: Sequence[Placed]) -> Tensor:
         width = call.q.shape[-1]
@@ -150,6 +155,16 @@ class Steering:
         scale = (q.shape[-1] / call.q.shape[-1]) ** 0.5  # who watches divides by the root of the width that it sees
         cells = slice(self.place.cell, self.place.cell + self.place.grid[0] * self.place.grid[1])
         watch.observe(q[:, :, cells] * scale, k.roll(-self.place.token - watch.offset, 2), bias, self.place.grid)
+
+
+def check_pictures(chunks: Sequence[Guided | None], references: Sequence[range]) -> None:
+    """Raise ModelError when a layout binds a reference picture that the run does not have."""
+    numbers = [number for chunk in chunks if chunk and chunk.pictures for number in chunk.pictures.pictures]
+    if max(numbers, default=0) > len(references):
+        raise ModelError(
+            f"the layout binds reference picture {max(numbers)}, but this run has {len(references)}: give an edit model "
+            "(Flux.1 Kontext, Flux.2, Qwen-Image-Edit, Krea 2) pictures with Reference Latent"
+        )
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:
