@@ -162,8 +162,8 @@ def check_pictures(chunks: Sequence[Guided | None], references: Sequence[range])
     numbers = [number for chunk in chunks if chunk and chunk.pictures for number in chunk.pictures.pictures]
     if max(numbers, default=0) > len(references):
         raise ModelError(
-            f"the layout binds reference picture {max(numbers)}, but this run has {len(references)}: give an edit model "
-            "(Flux.1 Kontext, Flux.2, Qwen-Image-Edit, Krea 2) pictures with Reference Latent"
+            f"the layout binds reference picture {max(numbers)}, but this run has {len(references)}: give an edit "
+            "model (Flux.1 Kontext, Flux.2, Qwen-Image-Edit, Krea 2) its pictures with Reference Latent"
         )
 
 
