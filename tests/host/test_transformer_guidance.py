@@ -151,7 +151,7 @@ def test_every_attention_function_of_the_host_takes_the_features(in_host: HostWo
 REFUSED = {
     "frames": "ModelError: layouts steer single pictures, and this run makes 3 frames",
     "as many cells as tokens": "ModelError: a picture of 16 × 32 cells has as many of them",
-    "references of Z-Image": "ModelError: with reference pictures Z-Image puts them before the prompt",
+    "references of Z-Image": "ModelError: Z-Image with reference pictures puts them before the prompt",
     "shortened": "ModelError: another node shortened this prompt to 6 tokens",
     "absent picture": "ModelError: the layout binds reference picture 3, but this run has 2: give an edit model",
     "picture 0": 'PromptError: "dog + picture 0" names picture 0',
