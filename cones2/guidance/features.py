@@ -27,11 +27,11 @@ class Gains:
     """What some cells gain on some tokens, before the scores are scaled by d_head^-½.
 
     cells: [B, N, R] float32, within ±SCORE_LIMIT; column r belongs to the r-th group of tokens.
-    tokens: the token indices of each group; they are disjoint.
+    tokens: the token indices of each group, ascending; groups are disjoint.
     """
 
     cells: Tensor
-    tokens: tuple[tuple[int, ...], ...]
+    tokens: tuple[Sequence[int], ...]
 
     def mask(self, length: int, scale: float, dtype: torch.dtype) -> Tensor:
         """The same change as an attention mask [B, 1, N, length] for scores that are scaled by `scale`."""
@@ -83,6 +83,8 @@ def with_features(q: Tensor, k: Tensor, v: Tensor, placed: Sequence[Placed]) -> 
 
 def runs(indices: Sequence[int], offset: int = 0) -> list[slice]:
     """Ascending indices, moved by an offset, as slices: a list of them would be copied to the device in every layer."""
+    if isinstance(indices, range):
+        return [slice(indices.start + offset, indices.stop + offset)]
     found: list[slice] = []
     for index in indices:
         if found and found[-1].stop == index + offset:

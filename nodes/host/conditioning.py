@@ -56,7 +56,8 @@ def guide_conditioning(
     Raises PromptError for a subject that occurs in none of the combined prompts.
     """
     records = [prompt_record(options) for _, options in conditioning]
-    check_known(records, [parse_phrase(subject).come_from("layout") for subject in layout.subjects])
+    subjects = [parse_phrase(subject).come_from("layout") for subject in layout.subjects]
+    check_known(records, [subject for subject in subjects if subject.phrase])
     layouts = [bind_layout(layout, record, guidance, window, photos) for record in records]
     return [
         _entry(cond, options, LAYOUT_KEY, bound) for (cond, options), bound in zip(conditioning, layouts, strict=True)

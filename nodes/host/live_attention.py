@@ -25,19 +25,20 @@ if TYPE_CHECKING:
 
 _KEY = "cones2_live_attention"
 _SIDE = 512  # pixels of the longer side
+_GRAY = 100
 
 
 def with_live_attention(model: ModelPatcher, positive: Conditioning) -> ModelPatcher:
     """A clone whose runs show on their preview what the prompt of the first layout attends to; they draw the same.
 
-    The model itself where nothing carries a layout, or its latents have no preview.
+    The model itself where nothing carries a layout.
     """
     found = [(cond, options[LAYOUT_KEY]) for cond, options in positive if options.get(LAYOUT_KEY) is not None]
     previewer = previewer_of(model)
-    if not found or previewer is None:
+    if not found:
         return model
     cond, bound = found[0]
-    view = _View(bound, previewer.decode_latent_to_preview)
+    view = _View(bound, previewer and previewer.decode_latent_to_preview)
     clone = model.clone()
     clone.model_options["transformer_options"][WATCH_KEY] = Watch(view.observe, cond.shape[1], layout=bound)
     clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _KEY, partial(_show, view))
@@ -66,10 +67,10 @@ def _show(
 class _View:
     """The maps of one step after the other.
 
-    size: (height, width) of the latents. decode: of the host's previewer.
+    size: (height, width) of the latents. decode: of the host's previewer; None: maps on gray.
     """
 
-    def __init__(self, bound: BoundLayout, decode: Callable[[Tensor], Image.Image]) -> None:
+    def __init__(self, bound: BoundLayout, decode: Callable[[Tensor], Image.Image] | None) -> None:
         named = [(region, spans) for region, spans in zip(bound.layout.regions, bound.spans, strict=True) if spans]
         self.size = (1, 1)
         self._regions = [region for region, _ in named]
@@ -94,8 +95,11 @@ class _View:
         return show
 
     def _picture(self, denoised: Tensor) -> Image.Image:
-        preview = self._decode(denoised)
+        preview = self._decode(denoised) if self._decode else Image.new("L", self.size[::-1], _GRAY)
         scale = _SIDE / max(preview.size)
         height, width = (max(1, round(side * scale)) for side in (preview.height, preview.width))
         preview = preview.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        return preview if self._maps is None else heat_overlay(preview, self._maps, self._regions)
+        if self._maps is None:
+            return preview
+        gray = preview.convert("L").convert("RGB")  # its own colors would pass for those of the regions
+        return heat_overlay(gray, self._maps, self._regions)

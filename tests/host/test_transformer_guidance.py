@@ -81,6 +81,26 @@ def test_reference_pictures_leave_the_layout_in_its_place(in_host: HostWorker, n
     check_formula(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "mug", "method", "guided_steps"),
+    [
+        ("Qwen-Image", "mug", "index", -1),
+        ("Qwen-Image", "", "offset", 0),
+        *(
+            pytest.param(name, mug, method, steps, marks=pytest.mark.slow)
+            for name in WITH_REFERENCES
+            for mug, method, steps in (("", "index", -1), ("mug", "offset", -1), ("mug", "index", 0))
+        ),
+    ],
+)
+def test_reference_pictures_are_bound_to_their_regions(
+    in_host: HostWorker, name: str, mug: str, method: str, guided_steps: int
+) -> None:
+    found = drive(in_host, "bound_references", name, mug=mug, method=method, guided_steps=guided_steps)
+    check_formula(found)
+    assert found["off"]
+
+
 def test_the_models_own_attention_mask_stays_in_force(in_host: HostWorker) -> None:
     found = drive(in_host, "own_mask", "Qwen-Image")
     check_formula(found)
@@ -131,8 +151,11 @@ def test_every_attention_function_of_the_host_takes_the_features(in_host: HostWo
 REFUSED = {
     "frames": "ModelError: layouts steer single pictures, and this run makes 3 frames",
     "as many cells as tokens": "ModelError: a picture of 16 × 32 cells has as many of them",
-    "references of Z-Image": "ModelError: with reference pictures Z-Image puts them before the prompt",
+    "references of Z-Image": "ModelError: Z-Image with reference pictures puts them before the prompt",
     "shortened": "ModelError: another node shortened this prompt to 6 tokens",
+    "absent picture": "ModelError: the layout binds reference picture 3, but this run has 2: give an edit model",
+    "picture 0": 'PromptError: "dog + picture 0" names picture 0',
+    "model without pictures": "ModelError: the layout binds reference picture 1, but this run has 0",
     "PixArt": "ModelError: PixArt is not a class of models that a layout can steer: use a model of one of the families",
     "HunyuanDiT": "ModelError: HunyuanDiT is not a class of models",
     "ErnieImage": "ModelError: ErnieImage is not a class of models",

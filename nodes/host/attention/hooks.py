@@ -29,7 +29,7 @@ from ..photo_start import with_photos
 from ..prompt_record import PROMPT_KEY
 from .call import CALL_KEY, RUN_KEY, WATCH_KEY, Area, Call, Guided, LatentWindow, Run, Watch
 from .places import is_known, pads_left, place_of
-from .transformer import OVERRIDE_KEY, Steering, with_steering
+from .transformer import OVERRIDE_KEY, Steering, check_pictures, with_steering
 from .unet import Forward, layer_keys, with_attention
 
 if TYPE_CHECKING:
@@ -135,10 +135,14 @@ def record_guided(
     guided: dict[tuple[int, uuid.UUID], Guided] = {}
     for index, entries in enumerate(conds):
         for cond, owner, layout in _with_layouts(entries or []):
-            if layout.active(sigma, run_sigmas, model.model_sampling):
-                area = area_of(cond.get("area"), x.shape[-2:])
-                found = _guided(run.terms_of(layout, window, area), layout, owner, model)
-                guided[index, cond["uuid"]] = found if window or area else replace(found, whole=layout)
+            area = area_of(cond.get("area"), x.shape[-2:])
+            part = layout, window, area
+            active = layout.active(sigma, run_sigmas, model.model_sampling)
+            pictures = run.pictures_of(*part) if layout.guidance_weight else None  # looks are read in all steps
+            if active or pictures is not None:
+                known = _guided(run.terms_of(*part) if active else (), layout, owner, model)
+                whole = layout if active and not (window or area) else None
+                guided[index, cond["uuid"]] = replace(known, pictures=pictures, whole=whole)
     if guided or CALL_KEY in options:
         model_options = {**model_options, "transformer_options": {**options, CALL_KEY: Call(guided)}}
     return executor(model, conds, x, timestep, model_options)
@@ -241,11 +245,13 @@ def add_terms(
     model, rows = executor.class_obj, c_crossattn.shape[1]
     sigma = noise_sigma(model.model_sampling, t)
     if layers := layer_keys(model.diffusion_model):
+        check_pictures(chunks, ())
         options = with_attention(transformer_options, layers, Forward(chunks, sigma, rows, watch))
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-    growth = log_growth(sigma.clamp_max(LARGEST_SIGMA))
+    growth, place = log_growth(sigma.clamp_max(LARGEST_SIGMA)), place_of(model, x, rows, kwargs)
+    check_pictures(chunks, place.references)
     steering = Steering(
-        chunks or [None], growth, place_of(model, x, rows, kwargs), transformer_options.get(OVERRIDE_KEY),
+        chunks or [None], growth, place, transformer_options.get(OVERRIDE_KEY),
         (transformer_options.get(RUN_KEY) or Run()).trust, watch and _shifted(watch, model, rows),
     )  # fmt: skip
     out = executor(x, t, c_concat, c_crossattn, control, with_steering(transformer_options, steering), **kwargs)

@@ -23,7 +23,9 @@ window.cones2Tests.openScene = async ({ prompt, files }) => {
     const menu = [...painter.rowBox.querySelectorAll('select')].pop()
     menu.value = file
     menu.dispatchEvent(new Event('change'))
-    await wait(200)
+    const before = painter.state.layout.subjects.length // its phrase is asked for
+    for (let tries = 0; tries < 400 && painter.state.layout.subjects.length === before; tries++) await wait(50)
+    await wait(100)
   }
   return [...painter.rowBox.querySelectorAll('.c2p-row')].map((row) => [...row.querySelectorAll('input, select')].map((field) => field.value))
 }

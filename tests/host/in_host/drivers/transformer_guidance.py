@@ -1,5 +1,7 @@
 """Drivers for layout guidance on diffusion transformers: what the steered model computes."""
 
+import itertools
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -211,6 +213,41 @@ def reference_latents(name: str) -> dict:
     return {
         "error": hostkit.relative_error(found, expected),
         "effect": hostkit.relative_error(found, sample(model, add(positive), add(negative), start, 1)),
+    }
+
+
+TABLE = "255,0,0 = dog + picture 3\n255,192,0 = {mug}picture 1"
+"""Two of three reference pictures are bound."""
+
+
+def bound_references(name: str, mug: str, method: str, guided_steps: int = -1) -> dict:
+    """Reference pictures bound to regions against the formula; of unequal sizes, which no patch divides.
+
+    mug: what the second region names beside its picture. guided_steps: of the words; pictures are bound in all steps.
+    """
+    model, clip, family = parts(name)
+    positive, negative, start = scenes.encode(clip, PROMPT), scenes.encode(clip, NEGATIVE), noise(family)
+    pictures = [noise(family, 1, *size, seed=5 + n) for n, size in enumerate([(10, 13), (6, 8), (7, 16)])]
+    more = {"reference_latents": pictures, "reference_latents_method": method}
+    add = lambda conds: [[cond, {**options, **more}] for cond, options in conds]  # noqa: E731
+    picture = scenes.box_image({(255, 0, 0): (0, 0, 1, 0.4), (255, 192, 0): (0.2, 0.5, 0.9, 0.9)}, 128, 192)
+    table = TABLE.format(mug=mug + " + " if mug else "+ ")
+    regions = hostkit.run_node("Cones2ColorLayoutToMasks", image=picture, colors=table)[0]
+    guided_model, guided = scenes.guide(model, add(positive), regions, guided_steps=guided_steps)
+    found = sample(guided_model, guided, add(negative), start)
+    oracle = oracle_of(model, family, guided, start)
+    counts = [math.prod(grid_of(family, latents)) for latents in pictures]
+    first = running_rows(family, positive[0][0])[0] + math.prod(grid_of(family, start))
+    stops = list(itertools.accumulate(counts, initial=first))
+    override = oracle.model_options["transformer_options"][OVERRIDE]
+    override.references = tuple(range(*pair) for pair in pairwise(stops))
+    override.words = guided_steps != 0
+    plain = sample(model, add(positive), add(negative), start)
+    off = scenes.guide(model, add(positive), regions, guidance_weight=0.0)
+    return {
+        "error": hostkit.relative_error(found, sample(oracle, add(positive), add(negative), start)),
+        "effect": hostkit.relative_error(found, plain),
+        "off": hostkit.identical(sample(*off, add(negative), start), plain),
     }
 
 
@@ -433,6 +470,16 @@ def _shortened() -> None:
     sample(guided_model, [[cond[:, :6], options] for cond, options in guided], guided, noise(family), 1)
 
 
+def _pictured(name: str, number: int) -> None:
+    model, clip, family = parts(name)
+    picture = scenes.box_image({(255, 0, 0): (0, 0, 1, 0.4)}, 128, 192)
+    colors = f"255,0,0 = dog + picture {number}"
+    regions = hostkit.run_node("Cones2ColorLayoutToMasks", image=picture, colors=colors)[0]
+    guided_model, guided = scenes.guide(model, scenes.encode(clip, PROMPT), regions)
+    guided = [[cond, {**options, "reference_latents": [noise(family), noise(family)]}] for cond, options in guided]
+    sample(guided_model, guided, guided, noise(family), 1)
+
+
 def _other_class(name: str) -> None:
     model, clip, _ = parts("Qwen-Image")
     other = model.clone()
@@ -445,6 +492,9 @@ REFUSED = {
     "as many cells as tokens": lambda: _run("Anima", torch.randn(1, 16, 1, 32, 64)),
     "references of Z-Image": lambda: _run("Z-Image", reference_latents=[torch.randn(1, 16, 16, 24)]),
     "shortened": _shortened,
+    "absent picture": lambda: _pictured("Qwen-Image", 3),
+    "picture 0": lambda: _pictured("Qwen-Image", 0),
+    "model without pictures": lambda: _pictured("SD3.5", 1),
     "PixArt": lambda: _other_class("PixArt"),
     "HunyuanDiT": lambda: _other_class("HunyuanDiT"),
     "ErnieImage": lambda: _other_class("ErnieImage"),
