@@ -12,9 +12,12 @@ ALL = ("Flux.1", "Flux.2", "Chroma", "Qwen-Image", "Z-Image", "Lumina 2", "SD3.5
 FAMILIES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ALL]
 WITH_REFERENCES = ("Flux.1", "Flux.2", "Qwen-Image", "Krea 2")
 
+OF_NODES = ("overrides", "compiled", "unrecognized", "recurrence", "subject_attention")
+
 
 def drive(in_host: HostWorker, function: str, name: str, **arguments: Any) -> Any:
-    return getattr(in_host.transformer_guidance, function)(name=name, **arguments)
+    driver = in_host.transformer_nodes if function in OF_NODES else in_host.transformer_guidance
+    return getattr(driver, function)(name=name, **arguments)
 
 
 def check_formula(found: dict[str, float]) -> None:
@@ -142,7 +145,7 @@ def test_subject_attention_sees_the_picture_read_its_prompt(in_host: HostWorker,
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_every_attention_function_of_the_host_takes_the_features(in_host: HostWorker, dtype: str) -> None:
-    found = in_host.transformer_guidance.backends(dtype=dtype)
+    found = in_host.transformer_nodes.backends(dtype=dtype)
     assert {"pytorch", "sub_quad", "split"} <= set(found)
     for guided, plain in found.values():
         assert guided < 2e-6 if dtype == "float32" else guided <= 1.1 * plain
@@ -165,7 +168,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_no_layout_can_steer_is_refused_in_a_sentence(in_host: HostWorker, what: str) -> None:
-    assert in_host.transformer_guidance.refused(what=what).startswith(REFUSED[what])
+    assert in_host.transformer_nodes.refused(what=what).startswith(REFUSED[what])
 
 
 def test_a_prompt_that_another_node_encoded_is_steered_with_its_clip_and_text(in_host: HostWorker) -> None:
@@ -173,3 +176,11 @@ def test_a_prompt_that_another_node_encoded_is_steered_with_its_clip_and_text(in
     check_formula(found)
     assert set(found["moved"]) == {19}
     assert "connect the CLIP and repeat the text at Apply Layout Guidance" in found["message"]
+
+
+@pytest.mark.parametrize("name", [pytest.param("Flux.1", marks=pytest.mark.slow), "Qwen-Image"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_context_window_over_height_or_width_gets_its_part_of_the_layout(
+    in_host: HostWorker, name: str, axis: int
+) -> None:
+    assert drive(in_host, "windows", name, axis=axis)["error"] < TOLERANCE
