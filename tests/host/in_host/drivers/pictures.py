@@ -129,19 +129,21 @@ def untouched(name: str) -> dict:
     model, clip, _ = hostkit.checkpoint(name)
     positive, negative = scenes.encode(clip), hostkit.encode(clip, "blurry")
 
-    def run(adapted_model: Any) -> Tensor:
-        return hostkit.ksampler(adapted_model, positive, negative, hostkit.empty_latent(128, 96))
+    def run(adapted_model: Any, width: int = 128) -> Tensor:
+        return hostkit.ksampler(adapted_model, positive, negative, hostkit.empty_latent(width, 96))
 
     plain, options = run(model), repr(model.model_options)
     late = adapted(model, clip, start_percent=0.5, end_percent=0.5)
     weak = {f"subject{number}": subject(NAMES[number], number, strength=0.0) for number in range(2)}
-    with_pictures = run(adapted(model, clip))
+    same = adapted(model, clip)
+    with_pictures = run(same)
     return {
         "scale": hostkit.identical(run(adapted(model, clip, scale=0.0)), plain),
         "strength": hostkit.identical(run(adapted(model, clip, subjects=weak)), plain),
         "window": hostkit.identical(run(late), plain),
         "effect": hostkit.relative_error(with_pictures, plain),
-        "again": hostkit.identical(run(adapted(model, clip)), with_pictures),
+        "again": hostkit.identical(run(same), with_pictures),
+        "other size": hostkit.identical(run(same, 160), run(adapted(model, clip), 160)),
         "clean": hostkit.identical(run(model), plain) and repr(model.model_options) == options,
     }
 
