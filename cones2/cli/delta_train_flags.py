@@ -13,7 +13,17 @@ from .arguments import file_path, number_in
 from .train_options import TrainOptions
 
 _ATTENTION = {"kv": "keys and values", "all": "all"}
-_FLAGS = ("token", "token_start", "prompt", "class_images", "concepts_list", "attention", "prior_weight", "no_augment")
+_FLAGS = (
+    "token",
+    "token_start",
+    "prompt",
+    "class_images",
+    "concepts_list",
+    "attention",
+    "prior_weight",
+    "no_augment",
+    "no_class_pictures",
+)
 _RESIDUAL_FLAGS = ("recipe", "description", "partners", "scenes", "scene_share", "basis")
 
 
@@ -62,7 +72,12 @@ def add_delta_flags(group: Any) -> None:
         type=file_path,
         metavar="DIR",
         help="pictures of other things of the kind, with captions as NAME.txt where they have some; without it the "
-        "model makes --class-pictures of them (100; 0: train without)",
+        "model makes --class-pictures of them first (100)",
+    )
+    group.add_argument(
+        "--no-class-pictures",
+        action="store_true",
+        help="train on the photos alone: the whole class comes to look like the concept",
     )
     group.add_argument(
         "--concepts-list",
@@ -112,13 +127,15 @@ def delta_options(args: argparse.Namespace, run: TrainOptions) -> DeltaOptions:
     """All that the flags ask for. Raises ConfigError for flags that contradict each other."""
     if args.concepts_list and (args.images or args.class_images or args.prompt):
         raise ConfigError("--concepts-list names the photos: leave --images, --class-images and --prompt out")
+    if args.no_class_pictures and (args.class_images or args.class_pictures):
+        raise ConfigError("--no-class-pictures does not go with --class-images and --class-pictures")
     subject = run.config.subject
     return DeltaOptions(
         run,
         args.prompt or f"photo of a {run.config.tokens} {subject}",
         subject,
         args.class_images,
-        100 if args.class_pictures is None else args.class_pictures,
+        0 if args.no_class_pictures else args.class_pictures or 100,
         args.concepts_list,
         tuple(part for part in (args.token_start or "").split("+") if part),
     )

@@ -135,7 +135,7 @@ class _Solver:
         regular = covariance + ridge * largest * torch.eye(self._width, dtype=covariance.dtype)
         directions = torch.linalg.solve(regular, targets.T).T
         gram = directions @ targets.T
-        self._projection = torch.linalg.solve(gram, directions)
+        self._projection: Tensor = torch.linalg.solve(gram, directions)
         self._dependent = len(targets) - int(torch.linalg.matrix_rank(targets))
 
     def merged(self, base: Tensor, outputs: Tensor) -> Tensor:

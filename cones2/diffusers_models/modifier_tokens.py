@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,8 @@ def token_rows(tokens: Sequence[ModifierToken], encoder: int, width: int, streng
 
 def embedding_name(encoder: nn.Module) -> str:
     """Where the encoder's token table is."""
-    return next(name for name, _ in encoder.named_modules() if name.rpartition(".")[2] == "token_embedding")
+    names: list[str] = [name for name, _ in encoder.named_modules()]
+    return next(name for name in names if name.rpartition(".")[2] == "token_embedding")
 
 
 def negative_ids(ids: Tensor, first: int) -> Tensor:
@@ -85,5 +86,5 @@ def negative_ids(ids: Tensor, first: int) -> Tensor:
 
 def table_of(encoder: Any) -> nn.Embedding:
     """The encoder's own token table."""
-    table = encoder.get_submodule(embedding_name(encoder))
-    return table.table if isinstance(table, ExtendedEmbedding) else table
+    table: Any = encoder.get_submodule(embedding_name(encoder))
+    return cast(nn.Embedding, table.table if isinstance(table, ExtendedEmbedding) else table)

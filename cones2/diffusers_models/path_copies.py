@@ -21,8 +21,8 @@ def with_parameters(module: nn.Module, weights: Mapping[str, Tensor]) -> Any:
         owner = _copied_at(root, path, copied)
         if parameter not in owner._parameters:
             raise KeyError(name)
-        is_parameter = isinstance(weight, nn.Parameter)
-        owner._parameters[parameter] = weight if is_parameter else nn.Parameter(weight, requires_grad=False)
+        frozen = weight if isinstance(weight, nn.Parameter) else nn.Parameter(weight, requires_grad=False)
+        owner._parameters[parameter] = frozen
     return root
 
 

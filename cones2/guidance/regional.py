@@ -76,4 +76,5 @@ def _added(projected: Tensor, text: Tensor, change: Tensor | None) -> Tensor:
     if change is None:
         return projected
     more = text @ change.to(text.device, text.dtype).T
-    return projected + more.unflatten(-1, (projected.shape[1], -1)).transpose(1, 2).to(projected.dtype)
+    heads = more.view(*more.shape[:2], projected.shape[1], -1).transpose(1, 2)
+    return projected + heads.to(projected.dtype)

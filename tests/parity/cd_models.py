@@ -36,8 +36,9 @@ class CdModels(MipModels):
         scheduler = json.loads((self._folder / "scheduler_config.json").read_text())
         alphas = scaled_linear_alphas(scheduler["beta_start"], scheduler["beta_end"], scheduler["num_train_timesteps"])
         tokenizer = self._references.tokenizer()
+        tokenizers: list[Any] = [] if tokenizer is None else [EndPadded(tokenizer)]
         text = ClipText(
-            [] if tokenizer is None else [EndPadded(tokenizer)],
+            tokenizers,
             nn.ModuleList([self._text("text_encoder", CLIPTextModel)]).eval(),
         )
         vae: Any = SimpleNamespace(config=_Config(block_out_channels=(1, 1, 1, 1)))

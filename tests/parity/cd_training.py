@@ -14,7 +14,7 @@ from cones2.diffusers_models.deltas import with_token_rows
 from cones2.diffusers_models.for_delta_training import delta_training_model, start_rows
 from cones2.prompt.conditioning import Conditioning
 from cones2.training.augmentation import Draw, augmented
-from cones2.training.config import delta_config
+from cones2.training.config import TrainedAttention, delta_config
 from cones2.training.delta_method import ConceptBatch, DeltaMethod
 from cones2.training.loop import Trainer
 from tests.parity.cd_models import CdModels
@@ -39,7 +39,7 @@ class _Run:
         initial = case.tensors["token_rows_initial"]
         self._names = [f"<new{place + 1}>" for place in range(len(initial))]
         rows = [nn.Parameter(initial.clone())]
-        attention = "keys and values" if data["freeze_model"] == "crossattn_kv" else "all"
+        attention: TrainedAttention = "keys and values" if data["freeze_model"] == "crossattn_kv" else "all"
         networks = delta_training_model(models.model, self._names, rows, attention)
         text = with_token_rows(models.model.text, self._names, rows)
         self._predictions: list[Tensor] = []

@@ -137,7 +137,7 @@ def _sdxl_figures(case: Case, models: MipModels) -> list[Figure]:
         text = model.text.embed([ids[0], ids[1]])
     figures = [
         difference("text", text.embeds, stored["conditioning"], LOADED),
-        difference("pooled text", text.pooled, stored["pooled"], LOADED),
+        difference("pooled text", torch.zeros(0) if text.pooled is None else text.pooled, stored["pooled"], LOADED),
     ]
     sizes, step = torch.tensor([case.data["time_ids"]], dtype=torch.float32), torch.tensor([case.data["timestep"]])
     initial = Conditioning(stored["conditioning_initial"], stored["pooled_initial"])
