@@ -16,7 +16,9 @@ from cones2.custom_diffusion.compress import compress  # noqa: E402
 from cones2.custom_diffusion.delta import Delta, make_delta, whole_weights  # noqa: E402
 from cones2.custom_diffusion.merge import merge_rows  # noqa: E402
 
-SHAPES = {
+SHAPES: dict[
+    str, tuple[int, list[tuple[str, tuple[int, ...], int]], tuple[int, ...], tuple[int, ...], tuple[int, int]]
+] = {
     # (blocks, layers per block, transformer blocks per layer, channels) of the sides down and up; then the middle's
     "sd1": (768, [("down", (0, 1, 2), 2), ("up", (1, 2, 3), 3)], (320, 640, 1280), (1, 1, 1), (1280, 1)),
     "sdxl": (2048, [("down", (1, 2), 2), ("up", (0, 1), 3)], (320, 640, 1280), (0, 2, 10), (1280, 10)),

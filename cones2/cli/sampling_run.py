@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from ..custom_diffusion.files import weights_file
 from ..diffusers_models.latent_model import DiffusersModel, to_images
 from ..diffusers_models.loading import load_model
 from ..errors import ModelError
 from ..guidance.weight_maps import OutsideMode
-from ..layout.colors import color_name
 from ..layout.document import LayoutDocument
 from ..layout.drawing import grid, layout_preview
 from ..layout.regions import Layout
@@ -33,15 +31,16 @@ from ..storage.files import check_folder, shown_path
 from ..storage.images import open_photo
 from .claims import turns
 from .cutouts import CutoutFlag, by_subject, check_known, check_photos
-from .delta_flags import RegionDelta, delta_record, with_delta_files, with_region_deltas
+from .delta_flags import RegionDelta, with_delta_files, with_region_deltas
 from .devices import is_out_of_memory
 from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
 from .layouts import Layouts, outline, without_warnings
-from .out_folder import OutFolder, digest_of
+from .out_folder import OutFolder
 from .output import launched, mark, say
 from .processes import own_device
 from .reference_flags import ReferenceOptions
 from .references import load_references, with_references
+from .sampling_record import record_of
 
 
 @dataclass(frozen=True)
@@ -235,7 +234,7 @@ def _plan(options: SampleOptions, model: DiffusersModel, job: Job) -> _Plan:
         width=width,
         photo_start=options.photo_start,
     )
-    return _Plan(job, settings, _record(options, job, settings))
+    return _Plan(job, settings, record_of(options, job, settings))
 
 
 def _run_plan(
@@ -301,55 +300,7 @@ def _pictures(
             yield turn, to_images(model.decode(latents))[0]
 
 
-def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dict[str, Any]:
-    """What a PNG says about how it was made. Its keys are a file format."""
-    if job.config:
-        subjects = [{"subject": name, "residual": str(residual)} for name, _, residual in job.config.subjects]
-    else:
-        subjects = [{"subject": flag.phrase, "residual": str(flag.residual or "")} for flag in job.subjects]
-    return {
-        "model": str(options.model),
-        "prompt": job.prompt,
-        "negative_prompt": options.negative_prompt,
-        "subjects": subjects,
-        "layout": str(job.layout or ""),
-        "scene": job.document.to_json() if job.document else "",
-        "colours": {color_name(entry.color): [entry.subject, entry.weight] for entry in job.table},
-        "steps": settings.steps,
-        "guidance_steps": settings.guided_count,
-        "guidance_weight": job.guidance.guidance_weight,
-        "weight_negative": job.guidance.outside_weight,
-        "negative_mode": job.guidance.outside_mode,
-        "recurrence": settings.recurrence,
-        "cfg": settings.cfg,
-        "dynamic_cfg": settings.dynamic_cfg or options.rules.scales_cfg,
-        "size": [settings.height, settings.width],
-        "dtype": options.dtype,
-        "tolerance": options.tolerance,
-        "strict_positions": options.typed_positions,
-        "prediction_type": options.prediction_type or "",
-        "published_rules": options.rules.name,
-        "photo_start": settings.photo_start,
-        "cutouts": [[str(flag.subject), str(flag.path)] for flag in options.cutouts],
-        **(options.references.record() if options.references else {}),
-        **delta_record(options.deltas, options.region_deltas),
-        "inputs": digest_of(_inputs(options, job)),
-    }
-
-
 def _save(folder: OutFolder, name: str, picture: Image.Image, record: dict[str, Any]) -> Path:
     path = folder.save(name, picture, record)
     say(shown_path(path))
     return path
-
-
-def _inputs(options: SampleOptions, job: Job) -> list[Path]:
-    """The files of a job's subjects, of their photos and the adapter, and its layout."""
-    if job.config:
-        residuals = [residual for _, _, residual in job.config.subjects]
-    else:
-        residuals = [flag.residual for flag in job.subjects]
-    photos = [flag.path for flag in options.cutouts] + (options.references.files if options.references else [])
-    paths = [path for path, _ in options.deltas] + [delta.path for delta in options.region_deltas]
-    deltas = [weights_file(path) for path in paths]
-    return [path for path in (*residuals, *photos, *deltas, job.layout) if path is not None]

@@ -13,7 +13,7 @@ def test_painter_gives_layout_masks_preview_and_size(in_host: HostWorker) -> Non
     found = in_host.drawn.painted()
     assert found["subjects"] == [["dog", 2.5], ["mug", 3]]
     assert found["masks"] == [[2, 96, 128], True, 0.25]
-    assert found["preview"] == [1, 192, 256, 3]
+    assert found["preview"] == [1, 288, 384, 3]
     assert found["size"] == [128, 96]
     assert found["linked"] == [["dog", pytest.approx(0.28, abs=0.01)], ["mug", pytest.approx(0.28, abs=0.01)]]
     assert found["background"] == ["cones2_background"]
