@@ -11,13 +11,12 @@ import folder_paths
 _PACK = Path(__file__).parents[2]
 _FOLDER = "cones2/demo"
 _PHOTOS = _PACK / "workflows" / "assets" / "photos"
-_TOYS = _PACK / "cones2" / "assets" / "toyworld" / "subjects" / "blue_white_dog"
-_CONFIG = _PACK / "workflows" / "assets" / "demo"
+_DEMO = _PACK / "workflows" / "assets" / "demo"
 # Load Image lists the top of the folder only; its first choice stays the host's own "example.png".
 SAMPLES = {
     **{f"sample_dog_photo_{number}.jpg": _PHOTOS / f"dog_photo_{number}.jpg" for number in (1, 2, 3)},
-    **{f"sample_toy_dog_{number}.png": _TOYS / f"{number}.png" for number in (1, 2, 3)},
-    **{f"{_FOLDER}/{name}": _CONFIG / name for name in ("guidance_config.json", "layout.png")},
+    **{f"sample_toy_dog_{number}.png": _DEMO / f"toy_dog_{number}.png" for number in (1, 2, 3)},
+    **{f"{_FOLDER}/{name}": _DEMO / name for name in ("guidance_config.json", "layout.png")},
 }
 
 

@@ -140,7 +140,8 @@ def test_the_app_shows_prompt_layout_and_photos(browser: Browser, fresh: HostSer
     page = opened(browser, fresh, vue)
     page.call("load", read_workflow(APP))
     page.act(["wait", 1500], ["key", "Escape"], ["wait", 500])  # the host's tour of apps
-    assert page.call("appFields") == ["prompt", "layout", "photo 1", "photo 2", "photo 3"]
+    fields = ["prompt", "layout", "photo 1", "photo 2", "photo 3", "kind", "looks, in words"]
+    assert page.call("appFields") == fields
     before = page.call("layout")
     Page(page).drag((0.25, 0.6), (0.35, 0.5))
     drawn = page.call("layout")

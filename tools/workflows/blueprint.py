@@ -2,6 +2,7 @@
 
 from .parts import SCENE_LINKS, SD_SAMPLING, Graph, column, node, sampler, scene, subgraph
 
+CATEGORY = "Cones 2"
 INSIDE = subgraph(
     "all",
     "Subjects in their places (Cones 2)",
@@ -26,7 +27,6 @@ INSIDE = subgraph(
     "free_outputs": [("picture", "decode", "IMAGE")],
     "description": "What the picture shows, who is in it and where: a prompt, a painted layout, and your subjects, for "
     "SD 1.x, SD 2.x and SDXL.",
-    "category": "Cones 2",
 }
 
 BLUEPRINT = Graph(

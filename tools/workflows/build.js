@@ -66,7 +66,6 @@ window.cones2Build = (() => {
     hideAll(subgraph, node) // the frontend shows those that it knows
     subgraph.name = node.title = title
     if (description.description) subgraph.description = description.description
-    if (description.category) subgraph.category = description.category
     for (const slot of [...subgraph.inputs, ...subgraph.outputs, ...node.inputs, ...node.outputs]) {
       if (labels[slot.name]) slot.label = labels[slot.name]
     }

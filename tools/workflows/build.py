@@ -23,6 +23,7 @@ from tests.host.client.discovery import NO_HOST, find_host
 from tests.host.client.server import HostServer
 from tests.host.client.workspace import make_workspace
 
+from .blueprint import CATEGORY
 from .graphs import BLUEPRINTS, GRAPHS
 from .parts import BACKGROUND_NAME, SD15_NAME
 
@@ -91,6 +92,8 @@ def build(browser: Browser, name: str, folder: Path) -> None:
     """Write one workflow; for the README's, a picture of its graph after a run."""
     graph = {**GRAPHS, **BLUEPRINTS}[name]
     workflow = tidy(browser.call("build", dataclasses.asdict(graph)), name)
+    if name in BLUEPRINTS:  # which the frontend does not write
+        workflow["definitions"]["subgraphs"][0]["category"] = CATEGORY
     path = folder / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(workflow, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

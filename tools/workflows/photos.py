@@ -32,7 +32,8 @@ NOTE = """
 
 1. **Photos**: open the node by the button in its corner and drop three photos of one thing onto its Load Image nodes,
    or choose files here. Different backgrounds and views help.
-2. **Subject** (Train Residual): the kind of thing, one word that the prompt has too.
+2. **Subject** (Train Residual): the kind of thing, one word that the prompt has too. A *description* of how it looks
+   helps; it may be empty.
 3. **Checkpoint**: the model that you will make pictures with. It stays as it is.
 4. **Run.** The curve and a first picture appear in Train Residual. What was learned is a few kilobytes in
    **models/residuals**; as long as nothing changes it is not learned again, so go on with prompts, regions and seeds.
@@ -48,6 +49,8 @@ choose the file. Photos with transparency need no masks.
 PHOTOS = [f"sample_dog_photo_{number}.jpg" for number in (1, 2, 3)]
 TOY_PHOTOS = [f"sample_toy_dog_{number}.png" for number in (1, 2, 3)]
 KEYS = ("first", "second", "third")
+LOOKS = "white striped blue dog"
+"""What the toy photos show, in the words of the demo model's captions."""
 BATCH_LINKS: list[Link] = [(key, "IMAGE", "batch", f"images.image{number}") for number, key in enumerate(KEYS)]
 TRAIN_LINKS: list[Link] = [
     ("model", "MODEL", "train", "model"),
@@ -115,10 +118,18 @@ LEARN = subgraph(
     "learn",
     "Learn the subject",
     [
-        column(300, node("batch", "BatchImagesNode")),
-        column(400, node("train", "Cones2TrainResidual", "", 420, subject="dog", steps=200)),
+        column(280, node("batch", "BatchImagesNode"), node("opaque", "BatchMasksNode")),
+        column(280, node("there", "InvertMask")),
+        column(
+            400,
+            node("train", "Cones2TrainResidual", "", 420, subject="dog", description=LOOKS),
+        ),
     ],
-    promoted=[("train", "subject", "subject"), ("train", "steps", "steps"), ("train", "save_name", "save as")],
+    promoted=[
+        ("train", "subject", "kind"),
+        ("train", "description", "looks, in words"),
+        ("train", "save_name", "save as"),
+    ],
 )
 PICTURE = subgraph(
     "picture",
@@ -146,6 +157,9 @@ PHOTOS_AND_PLACES = Graph(
     ],
     links=[
         *BATCH_LINKS,
+        *((key, "MASK", "opaque", f"masks.mask{number}") for number, key in enumerate(KEYS)),
+        ("opaque", "MASK", "there", "mask"),
+        ("there", "MASK", "train", "masks"),
         *TRAIN_LINKS,
         *SCENE_LINKS,
         ("decode", "IMAGE", "large", "image"),
@@ -156,6 +170,8 @@ PHOTOS_AND_PLACES = Graph(
             ("scene", "prompt", "prompt", "Name the dog and what is beside it."),
             ("scene", "layout_document", "layout", "Drag a region, or draw a new one."),
             *((key, "image", f"photo {number}", "") for number, key in enumerate(KEYS, 1)),
+            ("learn", "subject", "kind", "One word that the prompt has."),
+            ("learn", "description", "looks, in words", "Helps to learn it; may be empty."),
         ],
         "outputs": ["save"],
     },

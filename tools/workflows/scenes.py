@@ -35,6 +35,10 @@ BESIDE = DemoScene(
         Placed("dog", pixels(33, 18, 28, 30), "demo/blue_white_dog.safetensors", BLUE),
     ),
 )
+ALONE = DemoScene(
+    "a photo of a dog on the beach",
+    (Placed("dog", (0.25, 0.3, 0.5, 0.6), "demo/blue_white_dog.safetensors", ORANGE),),
+)
 LEARNED = DemoScene(
     "a photo of a dog and a house in the snow",
     (

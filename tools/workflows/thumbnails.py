@@ -30,8 +30,8 @@ from tests.host.client.workflows import read_workflow
 
 from .build import PACK, open_frontend
 from .parts import DEMO_SAMPLING, DEMO_SIDE, document
-from .photos import TOY_PHOTOS
-from .scenes import BESIDE, DIAGONAL, LEARNED, START, THREE, DemoScene
+from .photos import LOOKS, TOY_PHOTOS
+from .scenes import ALONE, BESIDE, DIAGONAL, LEARNED, START, THREE, DemoScene
 
 SIDE, GAP = 640, 8
 SEEDS, BATCH = range(4), 4
@@ -56,9 +56,7 @@ class Template:
 TEMPLATES = {
     "1 Start here": Template(START, tiles=2),
     "2 Your checkpoint": Template(BESIDE, on_demo_model=True),
-    "3 Photos to picture": Template(
-        DemoScene(LEARNED.prompt, LEARNED.subjects[:1]), photos=len(TOY_PHOTOS), on_demo_model=True
-    ),
+    "3 Photos to picture": Template(ALONE, photos=len(TOY_PHOTOS), on_demo_model=True),
     "4 Published config": Template(DIAGONAL, tiles=2),
     "5 Three subjects and a second pass": Template(THREE),
     "6 Photos and places.app": Template(LEARNED, photos=len(TOY_PHOTOS)),
@@ -86,7 +84,11 @@ def on_demo_model(prompt: Prompt, scene: DemoScene) -> Prompt:
         "prompt": scene.prompt, "negative_prompt": "", "width": DEMO_SIDE, "height": DEMO_SIDE,
         "layout_document": document(subjects),
     }  # fmt: skip
-    changes: dict[str, dict[str, Any]] = {"Cones2Scene": drawn, "Cones2LayoutGuidedKSampler": DEMO_SAMPLING}
+    changes: dict[str, dict[str, Any]] = {
+        "Cones2Scene": drawn,
+        "Cones2LayoutGuidedKSampler": DEMO_SAMPLING,
+        "Cones2TrainResidual": {"description": LOOKS},
+    }
     photos = iter(TOY_PHOTOS)
     changed: Prompt = {}
     for key, node in prompt.items():

@@ -96,7 +96,10 @@ Object.assign(window.cones2Tests, (() => {
       widget.value = value
       widget.callback?.(value)
     }
-    await wait(1500)
+    node.pos = [420, 40]
+    Object.assign(app.canvas.ds, { scale: 0.7, offset: [0, 40] })
+    app.canvas.setDirty(true, true)
+    for (let before = '', now = null; before !== now; await wait(800)) [before, now] = [now, JSON.stringify(window.cones2Tests.where())]
   }
 
   return { graphs, boxes, find, shownCards, opened, picturesShown, appFields, blueprints, onlyNode, completeBlueprint }

@@ -53,5 +53,5 @@ def _quick_inputs(node: dict[str, Any], checkpoint: str) -> dict[str, Any]:
     if node["class_type"] in QUICKENED:
         inputs |= {name: value for name, value in SMALL.items() if name in inputs}
     if node["class_type"] == "Cones2TrainResidual":
-        inputs |= {"steps": 2, "resolution": 64, "batch_size": 8, "accumulation": 1}
+        inputs |= {"steps": 2, "resolution": 64, "batch_size": 8, "accumulation": 1, "recipe": "photos"}
     return inputs
