@@ -27,17 +27,18 @@ class Gains:
     """What some cells gain on some tokens, before the scores are scaled by d_head^-½.
 
     cells: [B, N, R] float32, within ±SCORE_LIMIT; column r belongs to the r-th group of tokens.
-    tokens: the token indices of each group; they are disjoint.
+    tokens: the token indices of each group, ascending; groups are disjoint.
     """
 
     cells: Tensor
-    tokens: tuple[tuple[int, ...], ...]
+    tokens: tuple[Sequence[int], ...]
 
     def mask(self, length: int, scale: float, dtype: torch.dtype) -> Tensor:
         """The same change as an attention mask [B, 1, N, length] for scores that are scaled by `scale`."""
         mask = self.cells.new_zeros(*self.cells.shape[:2], length)
         for column, group in enumerate(self.tokens):
-            mask[..., list(group)] = self.cells[..., column, None] * scale
+            for run in runs(group):
+                mask[..., run] = self.cells[..., column, None] * scale
         return mask[:, None].to(dtype)
 
 
@@ -75,8 +76,22 @@ def with_features(q: Tensor, k: Tensor, v: Tensor, placed: Sequence[Placed]) -> 
         used[batch.start, batch.stop] = last = first + gains.cells.shape[-1]
         queries[batch, 0, cell : cell + gains.cells.shape[1], first:last] = gains.cells.to(q)
         for column, group in enumerate(gains.tokens):
-            keys[batch, 0, torch.tensor(group, device=k.device) + token, first + column] = 1
+            for run in runs(group, token):
+                keys[batch, 0, run, first + column] = 1
     return Extended(_beside(q, queries), _beside(k, keys), F.pad(v, (0, width)))
+
+
+def runs(indices: Sequence[int], offset: int = 0) -> list[slice]:
+    """Ascending indices, moved by an offset, as slices: a list of them would be copied to the device in every layer."""
+    if isinstance(indices, range):
+        return [slice(indices.start + offset, indices.stop + offset)]
+    found: list[slice] = []
+    for index in indices:
+        if found and found[-1].stop == index + offset:
+            found[-1] = slice(found[-1].start, index + offset + 1)
+        else:
+            found.append(slice(index + offset, index + offset + 1))
+    return found
 
 
 def _feature_width(placed: Sequence[Placed]) -> int:

@@ -41,6 +41,7 @@ class WeightMaps:
 
     images: tuple[WeightImage, ...]
     _cache: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, repr=False)
+    _groups: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def token_indices(self) -> tuple[int, ...]:
@@ -73,9 +74,12 @@ class WeightMaps:
 
     def groups_at(self, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
         """As `at`, with one column for each of `groups`, whose tokens all weigh alike: [height·width, groups]."""
-        starts = itertools.accumulate(len(group) for group in self.groups)
-        columns = [stop - len(group) for stop, group in zip(starts, self.groups, strict=True)]
-        return self.at(height, width, device)[:, columns]
+        key = (height, width, torch.device(device))
+        if key not in self._groups:
+            starts = itertools.accumulate(len(group) for group in self.groups)
+            columns = [stop - len(group) for stop, group in zip(starts, self.groups, strict=True)]
+            self._groups[key] = self.at(*key)[:, columns]
+        return self._groups[key]
 
 
 def _crop_image(image: WeightImage, top: float, left: float, height: float, width: float) -> WeightImage:

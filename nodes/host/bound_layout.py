@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from ...cones2.guidance.references import picture_maps
 from ...cones2.guidance.weight_maps import WeightMaps, weight_maps
 from ...cones2.layout.regions import Layout
 from ...cones2.prompt.claims import parse_phrase
@@ -75,9 +76,10 @@ class BoundLayout:
     maps: W for any grid; each run copies it, so that no resized map outlives the run.
     guidance_weight: g; 0.05–0.10 recommended, 0 for none.
     window: when it guides.
-    own: the token indices of this prompt that are not pads.
+    own: the indices of the prompt's tokens, without template and pads.
     spans: the tokens of each region in this prompt; none for a subject that it does not name.
     photos: how a run with it starts; None for plain noise.
+    pictures: weights of the reference pictures that its regions are bound to; None without any.
     """
 
     layout: Layout
@@ -87,6 +89,7 @@ class BoundLayout:
     own: Sequence[int] = ()
     spans: Sequence[Sequence[Span]] = ()
     photos: PhotoStart | None = None
+    pictures: WeightMaps | None = None
 
     def active(self, sigma: float, run_sigmas: Tensor | None, model_sampling: ModelSamplingDiscrete) -> bool:
         """Whether it guides a model call at noise level `sigma`; see `Window.contains`."""
@@ -100,13 +103,17 @@ def bind_layout(
     window: Window,
     photos: PhotoStart | None = None,
 ) -> BoundLayout | None:
-    """The layout with the token indices of those of its subjects that the prompt names; None when it names none."""
-    claims = record.locate([parse_phrase(subject) for subject in layout.subjects])
-    if not any(claims):
+    """The layout with the token indices of those of its subjects that the prompt names, and with its reference
+    pictures; None without either."""
+    subjects = [parse_phrase(subject) for subject in layout.subjects]
+    found = iter(record.locate([subject for subject in subjects if subject.phrase]))
+    claims = [next(found) if subject.phrase else None for subject in subjects]
+    pictures = picture_maps(layout, [subject.picture for subject in subjects])
+    if not any(claims) and pictures is None:
         return None
     spans = [claim.spans if claim else () for claim in claims]
     maps = weight_maps(layout, spans, guidance.outside_weight, guidance.outside_mode)
-    return BoundLayout(layout, maps, guidance.guidance_weight, window, record.own, spans, photos)
+    return BoundLayout(layout, maps, guidance.guidance_weight, window, record.own, spans, photos, pictures)
 
 
 def guided_steps(bound: Sequence[BoundLayout], sigmas: Tensor, model_sampling: ModelSamplingDiscrete) -> range:

@@ -32,6 +32,14 @@ Conditioning = Sequence[Entry]
 """The host's CONDITIONING: the prompts that sample together."""
 
 
+def remembering(conditioning: Conditioning, clip: CLIP | None, text: str) -> Conditioning:
+    """The conditioning with the words of prompts that another text node encoded.
+
+    clip, text: what that node was given. Raises PromptError where neither the conditioning nor they tell the words.
+    """
+    return [_entry(cond, options, PROMPT_KEY, _record(cond, options, clip, text)) for cond, options in conditioning]
+
+
 def guide_conditioning(
     conditioning: Conditioning,
     layout: Layout,
@@ -44,7 +52,8 @@ def guide_conditioning(
     Raises PromptError for a subject that occurs in none of the combined prompts.
     """
     records = [prompt_record(options) for _, options in conditioning]
-    check_known(records, [parse_phrase(subject).come_from("layout") for subject in layout.subjects])
+    subjects = [parse_phrase(subject).come_from("layout") for subject in layout.subjects]
+    check_known(records, [subject for subject in subjects if subject.phrase])
     layouts = [bind_layout(layout, record, guidance, window, photos) for record in records]
     return [
         _entry(cond, options, LAYOUT_KEY, bound) for (cond, options), bound in zip(conditioning, layouts, strict=True)

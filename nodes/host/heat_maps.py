@@ -59,7 +59,8 @@ def subjects_to_observe(subjects: str, options: dict[str, Any]) -> list[PhraseRe
     bound: BoundLayout | None = options.get(LAYOUT_KEY)
     typed = [parse_phrase(line.subject) for line in parse_subject_lines(subjects)]
     if bound:
-        carried = [parse_phrase(subject) for subject in bound.layout.subjects]
+        subjects_of_layout = [parse_phrase(subject) for subject in bound.layout.subjects]
+        carried = [subject for subject in subjects_of_layout if subject.phrase]
     else:
         carried = [item.residual.reference for item in prompt_record(options).placed]
     if not typed and not carried:

@@ -51,7 +51,7 @@ class PromptRecord:
 
     @property
     def own(self) -> tuple[int, ...]:
-        """The indices of all tokens that are not pads."""
+        """The indices of the prompt's tokens, in all streams."""
         return tuple(index for stream in self.streams for index in stream.own)
 
     def with_placed(self, placed: Sequence[PlacedResidual], clean: Tensor) -> PromptRecord:
@@ -106,7 +106,7 @@ def prompt_record(options: dict[str, Any]) -> PromptRecord:
     if record is None:
         raise PromptError(
             "this conditioning does not know its words: encode the prompt with Text Encode (Cones 2), "
-            "or connect the CLIP and repeat the text at Apply Residual to Conditioning"
+            "or connect the CLIP and repeat the text at Apply Layout Guidance or Apply Residual to Conditioning"
         )
     return record
 

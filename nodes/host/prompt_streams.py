@@ -29,7 +29,7 @@ class Stream:
 
     tokens: where its words are. A negative index counts from the end of the conditioning (see `anchored`).
     tokenize: phrase → pieces of such a stream.
-    own: the indices of its words, its template and its end token: of all but pads, in reading order.
+    own: the indices of the prompt's tokens, without template and pads; CLIP's with its start and its end.
     """
 
     tokens: PromptTokens
@@ -125,11 +125,8 @@ def _spelled_stream(
     ]
     before, brace, after = getattr(tokenizer, "llama_template", "").partition("{}")
     around = (before.encode(), after.encode()) if brace else (b"", b"")
-    words = [place for place, (_, _, word) in enumerate(tokens) if word]
-    ends = [place for place in [max(words, default=-1) + 1] if place < len(tokens) and _is_end(tokens[place], part)]
-    own = tuple(first + place for place in [*words, *ends])
     stream = PromptTokens(text, spelled_tokens(spellings, *around), len(tokens))
-    return Stream(stream, spelled_phrase, own)
+    return Stream(stream, spelled_phrase, tuple(dict.fromkeys(token.index for token in stream.tokens)))
 
 
 def _text(id: Any, part: SDTokenizer, encoder: TextEncoder) -> bytes | None:
@@ -138,10 +135,6 @@ def _text(id: Any, part: SDTokenizer, encoder: TextEncoder) -> bytes | None:
         return None
     spelling = part.inv_vocab.get(id, "")
     return byte_level_text(spelling) if encoder.spelling == "bytes" else sentence_piece_text(spelling)
-
-
-def _is_end(token: Any, part: SDTokenizer) -> bool:
-    return part.end_token is not None and part.end_token != part.pad_token and token[0] == part.end_token
 
 
 def _real_tokens(chunks: Sequence[Sequence[Any]], tokenize: LiveTokenizer, width: int) -> list[Token]:

@@ -12,9 +12,12 @@ ALL = ("Flux.1", "Flux.2", "Chroma", "Qwen-Image", "Z-Image", "Lumina 2", "SD3.5
 FAMILIES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ALL]
 WITH_REFERENCES = ("Flux.1", "Flux.2", "Qwen-Image", "Krea 2")
 
+OF_NODES = ("overrides", "compiled", "unrecognized", "recurrence", "subject_attention")
+
 
 def drive(in_host: HostWorker, function: str, name: str, **arguments: Any) -> Any:
-    return getattr(in_host.transformer_guidance, function)(name=name, **arguments)
+    driver = in_host.transformer_nodes if function in OF_NODES else in_host.transformer_guidance
+    return getattr(driver, function)(name=name, **arguments)
 
 
 def check_formula(found: dict[str, float]) -> None:
@@ -81,6 +84,26 @@ def test_reference_pictures_leave_the_layout_in_its_place(in_host: HostWorker, n
     check_formula(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "mug", "method", "guided_steps"),
+    [
+        ("Qwen-Image", "mug", "index", -1),
+        ("Qwen-Image", "", "offset", 0),
+        *(
+            pytest.param(name, mug, method, steps, marks=pytest.mark.slow)
+            for name in WITH_REFERENCES
+            for mug, method, steps in (("", "index", -1), ("mug", "offset", -1), ("mug", "index", 0))
+        ),
+    ],
+)
+def test_reference_pictures_are_bound_to_their_regions(
+    in_host: HostWorker, name: str, mug: str, method: str, guided_steps: int
+) -> None:
+    found = drive(in_host, "bound_references", name, mug=mug, method=method, guided_steps=guided_steps)
+    check_formula(found)
+    assert found["off"]
+
+
 def test_the_models_own_attention_mask_stays_in_force(in_host: HostWorker) -> None:
     found = drive(in_host, "own_mask", "Qwen-Image")
     check_formula(found)
@@ -118,3 +141,46 @@ def test_subject_attention_sees_the_picture_read_its_prompt(in_host: HostWorker,
     assert found["plain"]["calls"] == found["guided"]["calls"] == found["expected"]
     assert found["guided"]["left"][0] > 0.999 and found["guided"]["left"][1] < 0.001
     assert 0.2 < found["plain"]["left"][0] < 0.8
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_every_attention_function_of_the_host_takes_the_features(in_host: HostWorker, dtype: str) -> None:
+    found = in_host.transformer_nodes.backends(dtype=dtype)
+    assert {"pytorch", "sub_quad", "split"} <= set(found)
+    for guided, plain in found.values():
+        assert guided < 2e-6 if dtype == "float32" else guided <= 1.1 * plain
+
+
+REFUSED = {
+    "frames": "ModelError: layouts steer single pictures, and this run makes 3 frames",
+    "as many cells as tokens": "ModelError: a picture of 16 × 32 cells has as many of them",
+    "references of Z-Image": "ModelError: Z-Image with reference pictures puts them before the prompt",
+    "shortened": "ModelError: another node shortened this prompt to 6 tokens",
+    "absent picture": "ModelError: the layout binds reference picture 3, but this run has 2: give an edit model",
+    "picture 0": 'PromptError: "dog + picture 0" names picture 0',
+    "model without pictures": "ModelError: the layout binds reference picture 1, but this run has 0",
+    "PixArt": "ModelError: PixArt is not a class of models that a layout can steer: use a model of one of the families",
+    "HunyuanDiT": "ModelError: HunyuanDiT is not a class of models",
+    "ErnieImage": "ModelError: ErnieImage is not a class of models",
+    "Flux": "ModelError: Flux is not a class of models",  # another network under its name
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_no_layout_can_steer_is_refused_in_a_sentence(in_host: HostWorker, what: str) -> None:
+    assert in_host.transformer_nodes.refused(what=what).startswith(REFUSED[what])
+
+
+def test_a_prompt_that_another_node_encoded_is_steered_with_its_clip_and_text(in_host: HostWorker) -> None:
+    found = drive(in_host, "encoded_elsewhere", "Qwen-Image")
+    check_formula(found)
+    assert set(found["moved"]) == {19}
+    assert "connect the CLIP and repeat the text at Apply Layout Guidance" in found["message"]
+
+
+@pytest.mark.parametrize("name", [pytest.param("Flux.1", marks=pytest.mark.slow), "Qwen-Image"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_context_window_over_height_or_width_gets_its_part_of_the_layout(
+    in_host: HostWorker, name: str, axis: int
+) -> None:
+    assert drive(in_host, "windows", name, axis=axis)["error"] < TOLERANCE

@@ -67,10 +67,10 @@ def test_rows_are_counted_from_the_end_where_pictures_stand_before_the_prompt(in
     assert found["plain"] == QWEN_IMAGE[0]
 
 
-def test_the_prompts_own_tokens_leave_out_pads_and_what_was_cut_off(in_host: HostWorker) -> None:
-    assert rows(in_host, "Flux.1")["own"] == [0, 28, 29]
-    first, last, count = rows(in_host, "Qwen-Image")["own"]
-    assert first == 0 and last + 1 == count == rows(in_host, "Qwen-Image")["length"]
+def test_the_prompts_own_tokens_leave_out_pads_and_template(in_host: HostWorker) -> None:
+    assert rows(in_host, "Flux.1")["own"] == [0, 27, 28]
+    assert rows(in_host, "Qwen-Image")["own"] == [0, 23, 24]
+    assert rows(in_host, "Z-Image")["own"] == [3, 26, 24]
 
 
 def test_mistakes_are_said_in_a_sentence(in_host: HostWorker) -> None:

@@ -29,7 +29,7 @@ from ..photo_start import with_photos
 from ..prompt_record import PROMPT_KEY
 from .call import CALL_KEY, RUN_KEY, WATCH_KEY, Area, Call, Guided, LatentWindow, Run, Watch
 from .places import is_known, pads_left, place_of
-from .transformer import OVERRIDE_KEY, Steering, with_steering
+from .transformer import OVERRIDE_KEY, Steering, check_pictures, with_steering
 from .unet import Forward, layer_keys, with_attention
 
 if TYPE_CHECKING:
@@ -130,15 +130,18 @@ def record_guided(
     """CALC_COND_BATCH hook: tells the forward passes of this call which conditionings are guided."""
     options = model_options.get("transformer_options", {})
     run = options.get(RUN_KEY) or Run()
-    window = _latent_window(options.get("context_window"), run.size)
+    window = _latent_window(options.get("context_window"), run.size, x.ndim)
     sigma, run_sigmas = float(timestep.flatten()[0]), options.get("sample_sigmas")
     guided: dict[tuple[int, uuid.UUID], Guided] = {}
     for index, entries in enumerate(conds):
         for cond, owner, layout in _with_layouts(entries or []):
-            if layout.active(sigma, run_sigmas, model.model_sampling):
-                area = _area(cond.get("area"), x.shape[-2:])
-                found = _guided(run.terms_of(layout, window, area), layout, owner, model)
-                guided[index, cond["uuid"]] = found if window or area else replace(found, whole=layout)
+            part = layout, window, _area(cond.get("area"), x.shape[-2:])
+            active = layout.active(sigma, run_sigmas, model.model_sampling)
+            pictures = run.pictures_of(*part) if layout.guidance_weight else None  # looks are read in all steps
+            if active or pictures is not None:
+                known = _guided(run.terms_of(*part) if active else (), layout, owner, model)
+                whole = layout if active and part[1:] == (None, None) else None
+                guided[index, cond["uuid"]] = replace(known, pictures=pictures, whole=whole)
     if guided or CALL_KEY in options:
         model_options = {**model_options, "transformer_options": {**options, CALL_KEY: Call(guided)}}
     return executor(model, conds, x, timestep, model_options)
@@ -197,13 +200,14 @@ def _prompt(cond: Cond) -> Tensor:
     return prompt
 
 
-def _latent_window(window: Any, size: tuple[int, int] | None) -> LatentWindow | None:
-    """The part of latents of some size that a context window over their height or width shows; None for any other."""
-    if size is None or not isinstance(window, IndexListContextWindow) or window.dim not in (2, 3):
+def _latent_window(window: Any, size: tuple[int, int] | None, dims: int) -> LatentWindow | None:
+    """The part of latents of some size that a context window over their height or width, the last two of so many
+    dimensions, shows; None for any other."""
+    if size is None or not isinstance(window, IndexListContextWindow) or window.dim not in (dims - 2, dims - 1):
         return None
     before = getattr(window, "causal_anchor_index", None)  # the host puts this one in front, to cut it off later
     indices = window.index_list if before is None or before < 0 else [before, *window.index_list]
-    axis: Literal[0, 1] = 0 if window.dim == 2 else 1
+    axis: Literal[0, 1] = 0 if window.dim == dims - 2 else 1
     return LatentWindow(axis, tuple(indices), size[axis])
 
 
@@ -241,11 +245,13 @@ def add_terms(
     model, rows = executor.class_obj, c_crossattn.shape[1]
     sigma = noise_sigma(model.model_sampling, t)
     if layers := layer_keys(model.diffusion_model):
+        check_pictures(chunks, ())
         options = with_attention(transformer_options, layers, Forward(chunks, sigma, rows, watch))
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-    growth = log_growth(sigma.clamp_max(LARGEST_SIGMA))
+    growth, place = log_growth(sigma.clamp_max(LARGEST_SIGMA)), place_of(model, x, rows, kwargs)
+    check_pictures(chunks, place.references)
     steering = Steering(
-        chunks or [None], growth, place_of(model, x, rows, kwargs), transformer_options.get(OVERRIDE_KEY),
+        chunks or [None], growth, place, transformer_options.get(OVERRIDE_KEY),
         (transformer_options.get(RUN_KEY) or Run()).trust, watch and _shifted(watch, model, rows),
     )  # fmt: skip
     out = executor(x, t, c_concat, c_crossattn, control, with_steering(transformer_options, steering), **kwargs)

@@ -6,6 +6,7 @@ by its lengths; calls of other lengths (text alone, picture alone, adapters) are
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Place:
     queries, keys: its tokens. grid: (height, width) of the picture's cells.
     cell: the first of them among the queries. token: the first token of the prompt among the keys.
     joint: whether text and picture are one sequence; otherwise cells read the text in a layer of its own.
+    references: where the tokens of each reference picture stand among the keys.
     """
 
     queries: int
@@ -34,15 +36,16 @@ class Place:
     cell: int
     token: int
     joint: bool = True
+    references: tuple[range, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """What a place follows from: the picture's grid, tokens of the prompt, tokens of all reference pictures."""
+    """What a place follows from: the picture's grid, tokens of the prompt, tokens of each reference picture."""
 
     grid: tuple[int, int]
     rows: int
-    references: int
+    references: tuple[int, ...]
 
     @property
     def cells(self) -> int:
@@ -51,8 +54,10 @@ class _Sizes:
 
 def _text_first(network: Any, sizes: _Sizes) -> Place:
     """Text, picture, reference pictures."""
-    total = sizes.rows + sizes.cells + sizes.references
-    return Place(total, total, sizes.grid, sizes.rows, 0)
+    first = sizes.rows + sizes.cells
+    stops = list(itertools.accumulate(sizes.references, initial=first))
+    references = tuple(range(start, stop) for start, stop in itertools.pairwise(stops))
+    return Place(stops[-1], stops[-1], sizes.grid, sizes.rows, 0, references=references)
 
 
 def _registers_first(network: Any, sizes: _Sizes) -> Place:
@@ -132,7 +137,7 @@ def place_of(model: BaseModel, x: Tensor, rows: int, extra: Mapping[str, Any]) -
         raise ModelError(f"layouts steer single pictures, and this run makes {x.shape[2]} frames")
     row = _TABLE[type(model).__name__]
     patch = _side(getattr(model.diffusion_model, row.patch))
-    references = sum(math.prod(_grid(latents, patch)) for latents in extra.get("ref_latents") or ())
+    references = tuple(math.prod(_grid(latents, patch)) for latents in extra.get("ref_latents") or ())
     return row.place(model.diffusion_model, _Sizes(_grid(x, patch), rows, references))
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ....cones2.errors import ModelError
-from ....cones2.guidance.features import Placed, with_features
+from ....cones2.guidance.features import Placed, runs, with_features
 from .call import Guided, Watch
 from .places import Place
 from .probe import Attend, Trust, name_of
@@ -113,10 +113,15 @@ class Steering:
             if chunk is None:
                 continue
             batch, first = slice(number * size, (number + 1) * size), self.place.token + chunk.offset
-            own = k[batch][:, :, torch.tensor(chunk.own, dtype=torch.long, device=k.device) + first]
+            own = torch.cat([k[batch, :, run] for run in runs(chunk.own, first)], 2)
             for term in chunk.terms:
                 gains = term.gains(q[batch, :, cells], own, self.place.grid, self.growth[batch])
                 yield Placed(gains, batch, self.place.cell, first)
+            if chunk.pictures is not None:
+                tokens = [self.place.references[number - 1] for number in chunk.pictures.pictures]
+                bound = torch.cat([k[batch, :, part.start : part.stop] for part in tokens], 2)
+                gains = chunk.pictures.gains(q[batch, :, cells], bound, self.place.grid, tokens)
+                yield Placed(gains, batch, self.place.cell, 0)
 
     def _joint(self, attend: Attend, call: _Call, placed: Sequence[Placed]) -> Tensor:
         width = call.q.shape[-1]
@@ -154,6 +159,16 @@ class Steering:
         cells = slice(self.place.cell, self.place.cell + self.place.grid[0] * self.place.grid[1])
         k = k[part].roll(-self.place.token - watch.offset, 2)
         watch.observe(q[part, :, cells] * scale, k, None if bias is None else bias[part], self.place.grid)
+
+
+def check_pictures(chunks: Sequence[Guided | None], references: Sequence[range]) -> None:
+    """Raise ModelError when a layout binds a reference picture that the run does not have."""
+    numbers = [number for chunk in chunks if chunk and chunk.pictures for number in chunk.pictures.pictures]
+    if max(numbers, default=0) > len(references):
+        raise ModelError(
+            f"the layout binds reference picture {max(numbers)}, but this run has {len(references)}: give an edit "
+            "model (Flux.1 Kontext, Flux.2, Qwen-Image-Edit, Krea 2) its pictures with Reference Latent"
+        )
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:

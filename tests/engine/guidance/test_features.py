@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cones2.guidance.cross_attention import LayoutBias, score_std
-from cones2.guidance.features import SCORE_LIMIT, Gains, Placed, with_features
+from cones2.guidance.features import SCORE_LIMIT, Gains, Placed, runs, with_features
 from cones2.guidance.weight_maps import weight_maps
 from cones2.layout.regions import Box, layout_from_boxes
 from cones2.sampling.noise import log_growth
@@ -136,3 +136,12 @@ def test_a_subject_that_the_prompt_does_not_name_has_no_column() -> None:
     gains = LayoutBias(maps).gains(q[:, :, TEXT:], k[:, :, :TEXT], GRID, 1.0)
     assert gains.tokens == ((7,),) and gains.cells.shape[-1] == 1
     assert torch.equal(maps.groups_at(*GRID)[:, 0], maps.at(*GRID)[:, 0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.integers(0, 30)), st.integers(0, 9))
+def test_runs_hold_the_indices_in_as_few_slices_as_there_are_gaps(indices: set[int], offset: int) -> None:
+    ordered = sorted(indices)
+    found = runs(ordered, offset)
+    assert [place for run in found for place in range(run.start, run.stop)] == [index + offset for index in ordered]
+    assert len(found) == sum(index - 1 not in indices for index in ordered)

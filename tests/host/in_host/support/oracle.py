@@ -40,7 +40,7 @@ class Oracle:
     """An override for a model without layouts: the formula in double precision, as one mask of all pairs.
 
     layouts: BoundLayout of each list's conditioning by its index (0: positive).
-    before: tokens that the host puts before the prompt.
+    before: tokens that the host puts before the prompt. references: where reference pictures stand in a call.
     """
 
     def __init__(
@@ -51,9 +51,10 @@ class Oracle:
         rows: int,
         before: int = 0,
         flow: bool = True,
+        references: tuple[range, ...] = (),
     ) -> None:
         self.family, self.layouts, self.grid, self.rows, self.before = family, layouts, grid, rows, before
-        self.flow = flow
+        self.flow, self.references, self.words = flow, references, True
 
     def __call__(self, function: Any, *args: Any, **given: Any) -> Tensor:
         call = arguments(args, given)
@@ -77,15 +78,30 @@ class Oracle:
             bound = self.layouts.get(index)
             if bound is None:
                 continue
-            weights = bound.maps.copy().at(*self.grid).double()
+            weights = (
+                bound.maps.copy().at(*self.grid).double()
+                if bound.maps.groups
+                else torch.zeros(cells.stop - cells.start, 0)
+            )
             columns = [text + token for token in bound.maps.token_indices]
             size = len(q) // len(options["cond_or_uncond"])
             for entry in range(number * size, (number + 1) * size):
                 own = k[entry][:, [text + token for token in bound.own]].double()
                 std = (q[entry][:, cells].double() @ own.mT).std()
                 term = (std * torch.log1p(sigma**2) * bound.guidance_weight * weights).clamp(-(2.0**14), 2.0**14)
-                bias[entry, 0, cells, columns] = term * q.shape[-1] ** -0.5
+                bias[entry, 0, cells, columns] = term * q.shape[-1] ** -0.5 * self.words
+                if bound.pictures is not None:
+                    self.bind(bias[entry, 0, cells], q[entry][:, cells].double(), k[entry].double(), bound.pictures)
         return bias.to(q.dtype)
+
+    def bind(self, bias: Tensor, q: Tensor, k: Tensor, maps: Any) -> None:
+        """Adds what binds reference pictures to the cells' rows of a mask [N, T]."""
+        places = [self.references[number - 1] for number in maps.token_indices]
+        std = (q @ torch.cat([k[:, place] for place in places], 1).mT).std()
+        weights = maps.copy().at(*self.grid).double()
+        for column, place in enumerate(places):
+            term = (0.3 * std * weights[:, column]).clamp(-(2.0**14), 2.0**14)
+            bias[:, place] = term[:, None] * q.shape[-1] ** -0.5
 
 
 class Watcher:
