@@ -87,11 +87,13 @@ def merge_rows(
     """
     rows, owners, clashes = distinct_rows(targets)
     solver = _Solver(kept.double(), rows.double(), ridge)
+    places = [(torch.tensor(owners) == index).nonzero().flatten() for index in range(len(deltas))]
     weights: dict[str, Change] = {}
     worst = 0.0
     for name in [name for name in base if is_key_or_value(name) and any(name in each.weights for each in deltas)]:
-        own = [_own_weight(delta, name, base[name]).double() for delta in deltas]
-        outputs = torch.stack([row @ own[owner].T for row, owner in zip(solver.targets, owners, strict=True)])
+        outputs = solver.targets.new_zeros(len(rows), len(base[name]))
+        for delta, own in zip(deltas, places, strict=True):
+            outputs[own] = solver.targets[own] @ _own_weight(delta, name, base[name]).double().T
         merged = solver.merged(base[name].double(), outputs)
         worst = max(worst, float((merged @ solver.targets.T - outputs.T).abs().max()))
         weights[name] = Whole(merged.float())

@@ -16,7 +16,7 @@ from cones2.custom_diffusion.delta import Delta, whole_weights
 from cones2.custom_diffusion.files import export_delta, load_delta
 from cones2.custom_diffusion.fit import as_difference, as_whole
 from cones2.custom_diffusion.layers import compvis_name, plain_name
-from cones2.custom_diffusion.merge import merge, merge_rows
+from cones2.custom_diffusion.merge import merge
 from cones2.custom_diffusion.merge_prompts import published_compvis_phrases, published_phrases
 from cones2.diffusers_models.deltas import DeltaUse, text_rows, with_deltas, with_tokens
 from cones2.diffusers_models.latent_model import DiffusersModel
@@ -164,12 +164,11 @@ def _merge_figures(case: Case, models: CdModels, _: References) -> list[Figure]:
     files = sorted(path for path in case.path.parent.glob(f"{case.name}.delta[0-9]*.*"))
     deltas = [load_delta(path).with_class_words([word]) for path, word in zip(files, data["categories"], strict=True)]
     text = models.model.text
-    if text.tokenizers:
-        result = merge(
-            deltas, models.base, lambda tokens: text_rows(with_tokens(text, tokens)), data["captions"], phrases=phrases
-        )
-    else:
-        result = merge_rows(deltas, models.base, stored["K_captions"], [stored["K_targets"]])
+    if not text.tokenizers:
+        raise ParityError(f"{case.name} needs a CLIP tokenizer: give a folder with vocab.json and merges.txt")
+    result = merge(
+        deltas, models.base, lambda tokens: text_rows(with_tokens(text, tokens)), data["captions"], phrases=phrases
+    )
     rows = {"captions": result.caption_rows, "targets": result.target_rows}
     figures = [mismatches("rows", list(rows.items()), list(data["rows"].items()))]
     figures.append(Figure("constraint error", result.constraint_error, CONSTRAINT))
