@@ -26,7 +26,7 @@ NAMES = [
     "5 Three subjects and a second pass",
     "6 Photos and places.app",
 ]
-OF_A_CHECKPOINT = ("2 Your checkpoint", "3 Photos to picture")
+OF_A_CHECKPOINT = ("2 Your checkpoint", "3 Photos to picture", "5 Three subjects and a second pass")
 APP = next(path for path in WORKFLOWS if path.stem.endswith(".app"))
 MOST_NODES = 8
 each_template = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

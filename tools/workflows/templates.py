@@ -19,7 +19,7 @@ from .parts import (
     scene,
     subgraph,
 )
-from .scenes import BLUE, ORANGE, START, THREE
+from .scenes import BLUE, GREEN, ORANGE, START
 
 START_NOTE = """
 ## Start here: press Run
@@ -59,16 +59,16 @@ KSampler. *follow layout twice* costs twice the time and places better.
 THREE_NOTE = """
 ## Three subjects, then a second pass
 
-Regions are fractions of the picture, so the same layout guides the picture at every size: drawn first at 64 pixels,
+Regions are fractions of the picture, so the same layout guides the picture at every size: drawn first at 512 pixels,
 then enlarged by half and refined with the same prompt and the same regions.
 
-**Two passes** is a subgraph: open it by the button in its corner. The second pass is a sampler with *denoise* 0.3,
-guided as the first one is. More lets it change more: the toy model, made for 64 pixels, then draws things twice.
+1. **Checkpoint**: choose one of SD 1.x, SD 2.x or SDXL (for SDXL, set the Scene to 1024 × 1024).
+2. **Scene**: name every subject in the prompt, and drag each region to where it belongs. Regions may be of any shape,
+   and may overlap. Choose a file in a subject's row to make it yours.
+3. **Run.**
 
-**Ellipses and brush strokes** are regions as boxes are; they may overlap.
-
-**With your own checkpoint**: replace Load Demo Model by Load Checkpoint, set the Scene to 512 × 512, *denoise again* to
-0.5, and both samplers to 30 steps and cfg 7.5.
+**Two passes** is a subgraph: open it by the button in its corner. The second pass is a sampler with *denoise* 0.5,
+guided as the first one is; less keeps more of the first picture.
 """
 
 START_HERE = Graph(
@@ -103,9 +103,9 @@ PASSES = subgraph(
     "passes",
     "Two passes",
     [
-        column(380, sampler("first", "First pass", **DEMO_SAMPLING)),
+        column(380, sampler("first", "First pass", **SD_SAMPLING)),
         column(380, node("larger", "LatentUpscaleBy", upscale_method="bislerp", scale_by=1.5)),
-        column(380, sampler("second", "Second pass", **(DEMO_SAMPLING | {"denoise": 0.3}))),
+        column(380, sampler("second", "Second pass", **(SD_SAMPLING | {"denoise": 0.5}))),
     ],
     promoted=[("first", "seed", "seed"), ("larger", "scale_by", "enlarge by"), ("second", "denoise", "denoise again")],
 )
@@ -121,10 +121,22 @@ def pass_links(key: str) -> list[tuple[str, str, str, str]]:
 
 THREE_SUBJECTS = Graph(
     columns=[
-        column(400, demo_model(), note(THREE_NOTE)),
-        column(440, scene(THREE.prompt, THREE.subjects, DEMO_SIDE)),
+        column(400, checkpoint(), note(THREE_NOTE)),
+        column(
+            440,
+            scene(
+                "a cat, a dog and a vase in a sunny garden",
+                (
+                    Placed("cat", (0.04, 0.45, 0.3, 0.42), "", ORANGE),
+                    Placed("dog", (0.37, 0.3, 0.34, 0.6), "", BLUE, "ellipse"),
+                    Placed("vase", (0.74, 0.4, 0.22, 0.45), "", GREEN),
+                ),
+                512,
+                negative="blurry, low quality, deformed",
+            ),
+        ),
         column(340, PASSES),
-        *decoded("three_subjects", large=True),
+        *decoded("three_subjects"),
     ],
     links=[
         ("model", "CLIP", "scene", "clip"),
@@ -135,6 +147,6 @@ THREE_SUBJECTS = Graph(
         ("larger", "LATENT", "second", "latent_image"),
         ("second", "latent", "decode", "samples"),
         ("model", "VAE", "decode", "vae"),
-        *LARGE_LINKS,
+        *SAVE_LINKS,
     ],
 )

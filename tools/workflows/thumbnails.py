@@ -58,7 +58,7 @@ TEMPLATES = {
     "2 Your checkpoint": Template(BESIDE, on_demo_model=True),
     "3 Photos to picture": Template(ALONE, photos=len(TOY_PHOTOS), on_demo_model=True),
     "4 Published config": Template(DIAGONAL, tiles=2),
-    "5 Three subjects and a second pass": Template(THREE),
+    "5 Three subjects and a second pass": Template(THREE, on_demo_model=True),
     "6 Photos and places.app": Template(LEARNED, photos=len(TOY_PHOTOS)),
 }
 
@@ -88,6 +88,7 @@ def on_demo_model(prompt: Prompt, scene: DemoScene) -> Prompt:
         "Cones2Scene": drawn,
         "Cones2LayoutGuidedKSampler": DEMO_SAMPLING,
         "Cones2TrainResidual": {"description": LOOKS},
+        "LatentUpscaleBy": {"scale_by": 1.0},  # the demo model draws things twice in larger pictures
     }
     photos = iter(TOY_PHOTOS)
     changed: Prompt = {}

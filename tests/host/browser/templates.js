@@ -96,10 +96,19 @@ Object.assign(window.cones2Tests, (() => {
       widget.value = value
       widget.callback?.(value)
     }
-    node.pos = [420, 40]
-    Object.assign(app.canvas.ds, { scale: 0.7, offset: [0, 40] })
-    app.canvas.setDirty(true, true)
-    for (let before = '', now = null; before !== now; await wait(800)) [before, now] = [now, JSON.stringify(window.cones2Tests.where())]
+    await showPainter()
+  }
+
+  // Move the view until the painter lies still in the middle of it.
+  async function showPainter () {
+    const { ds } = app.canvas
+    ds.scale = 0.7
+    for (let before = '', now = null; before !== now; [before, now] = [now, JSON.stringify(window.cones2Tests.where())]) {
+      const { x, y } = window.cones2Tests.where()
+      ds.offset = [ds.offset[0] + (420 - x) / ds.scale, ds.offset[1] + (360 - y) / ds.scale]
+      app.canvas.setDirty(true, true)
+      await wait(1200)
+    }
   }
 
   return { graphs, boxes, find, shownCards, opened, picturesShown, appFields, blueprints, onlyNode, completeBlueprint }
