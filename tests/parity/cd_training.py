@@ -80,9 +80,6 @@ class _Run:
         history = result.history
         figures = [
             _largest("losses", [record["loss"] for record in history], data["loss"]),
-            _largest(
-                "norms of the gradient", [each["gradient_norm"] for each in history], data["grad_norm_before_clip"]
-            ),
             difference("tokens", torch.stack(rows), stored["token_rows_after_step"], ROWS),
         ]
         if data["prior"]:
