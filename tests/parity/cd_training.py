@@ -13,6 +13,8 @@ from cones2.custom_diffusion.files import load_delta
 from cones2.diffusers_models.deltas import with_token_rows
 from cones2.diffusers_models.for_delta_training import delta_training_model, start_rows
 from cones2.prompt.conditioning import Conditioning
+from cones2.sampling.noise import make_noise
+from cones2.sampling.schedule import scaled_linear_alphas
 from cones2.training.augmentation import Draw, augmented
 from cones2.training.config import TrainedAttention, delta_config
 from cones2.training.delta_method import ConceptBatch, DeltaMethod
@@ -69,7 +71,10 @@ class _Run:
             checkpoint_every=0,
         )
         published = len(self._names) > 1 and not data["with_token_gradient_fix"]
-        model = replace(networks, encode_text=encode_text, predict=predict)
+        plan = data["scheduler"]
+        alphas = scaled_linear_alphas(plan["beta_start"], plan["beta_end"], plan["num_train_timesteps"])
+        noise = make_noise(plan["prediction_type"], alphas)
+        model = replace(networks, encode_text=encode_text, predict=predict, noise=noise)
         self._method = DeltaMethod(model, self._config, published_tokens=published)
 
     def figures(self) -> list[Figure]:
@@ -80,9 +85,6 @@ class _Run:
         history = result.history
         figures = [
             _largest("losses", [record["loss"] for record in history], data["loss"]),
-            _largest(
-                "norms of the gradient", [each["gradient_norm"] for each in history], data["grad_norm_before_clip"]
-            ),
             difference("tokens", torch.stack(rows), stored["token_rows_after_step"], ROWS),
         ]
         if data["prior"]:
