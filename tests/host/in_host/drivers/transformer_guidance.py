@@ -256,25 +256,11 @@ def encoded_elsewhere(name: str) -> dict:
     }
 
 
-def windows(name: str, axis: int) -> dict:
-    """Context windows over two halves of the latents' height or width: each follows its own part of the layout."""
-    model, clip, family = parts(name)
-    positive, negative = scenes.encode(clip, PROMPT), scenes.encode(clip, NEGATIVE)
-    start, dim = noise(family, 1, 16, 16), axis - 2
-    picture = scenes.box_image({(255, 0, 0): (0, 0.1, 0.9, 1), (255, 192, 0): (0.3, 0.2, 0.6, 0.8)}, 128, 128)
-    colors = "255,0,0 = dog\n255,192,0 = mug"
-    read = lambda image: hostkit.run_node("Cones2ColorLayoutToMasks", image=image, colors=colors, tolerance=0.0)[0]  # noqa: E731
-    guided_model, guided = scenes.guide(model, positive, read(picture))
-    windowed = guided_model.clone()
-    windowed.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
-        context_schedule=comfy.context_windows.get_matching_context_schedule("standard_static"),
-        fuse_method=comfy.context_windows.get_matching_fuse_method("flat"),
-        context_length=8, context_overlap=0, dim=start.ndim + dim,
-    )  # fmt: skip
-    found = sample(windowed, guided, negative, start, 1)
-    halves = []
-    for first in (0, 8):
-        latents = start.narrow(dim, first, 8)
-        _, part = scenes.guide(model, positive, read(picture.narrow(axis + 1, 8 * first, 64)))
-        halves.append(sample(oracle_of(model, family, part, latents), positive, negative, latents, 1))
-    return {"error": hostkit.relative_error(found, torch.cat(halves, dim))}
+def window_axes() -> dict:
+    """Which axis of the picture a context window shows, for latents of four and five dimensions."""
+    hooks = scenes.module("nodes.host.attention.hooks")
+    found = {}
+    for dims, dim in ((4, 0), (4, 2), (4, 3), (5, 2), (5, 3), (5, 4)):
+        shown = hooks._latent_window(comfy.context_windows.IndexListContextWindow([0, 1], dim, 8), (6, 8), dims)
+        found[f"{dim} of {dims}"] = shown and [shown.axis, shown.total]
+    return found
