@@ -42,7 +42,7 @@ def test_a_promoted_layout_is_drawn_on_the_subgraphs_node(browser: Browser, host
     browser.open(host_server.url)
 
 
-@both
+@pytest.mark.parametrize("vue", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["classic", "nodes2"])
 def test_the_blueprint_makes_a_picture(browser: Browser, host_server: HostServer, vue: bool) -> None:
     page = opened(browser, host_server, vue)
     assert BLUEPRINT in browser.call("blueprints")

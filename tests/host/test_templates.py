@@ -101,6 +101,7 @@ def overlapping(boxes: list[list[Any]]) -> list[tuple[Any, Any]]:
     return [pair for pair in combinations(boxes, 2) if share(*pair)]
 
 
+@pytest.mark.slow
 def test_both_renderers_send_the_same(browser: Browser, fresh: HostServer) -> None:
     prompts = []
     for vue in (True, False):
