@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -18,6 +18,14 @@ from torch import Tensor
 from .schedule import Schedule, linear_schedule
 
 Prediction = Literal["epsilon", "v_prediction"]
+
+
+@overload
+def log_growth(sigma: Tensor) -> Tensor: ...
+
+
+@overload
+def log_growth(sigma: float) -> float: ...
 
 
 def log_growth(sigma: float | Tensor) -> float | Tensor:

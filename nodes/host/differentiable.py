@@ -68,7 +68,7 @@ class _CastLayer(torch.autograd.Function):
             return gradient @ weight, None, None
         if isinstance(layer, nn.Conv2d):
             places = (layer.stride, layer.padding, layer.dilation, layer.groups)
-            return grad.conv2d_input(ctx.shape, weight, gradient, *places), None, None  # type: ignore[no-untyped-call]
+            return grad.conv2d_input(ctx.shape, weight, gradient, *places), None, None
         with torch.enable_grad():
             x = ctx.saved_tensors[0].detach().requires_grad_(True)
             if isinstance(layer, nn.GroupNorm):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from comfy_api.latest import ui
@@ -17,6 +17,8 @@ from ...cones2.layout.document import LayoutDocument, document_of_names, parse_d
 from ...cones2.layout.regions import Layout
 from .folders import file_stamp, find_residual, missing_residual
 from .images import check_images, to_image
+
+_Subject = TypeVar("_Subject")
 
 BACKGROUND = "cones2_background"
 """Key of a node's ui output under which the painter finds the picture behind it."""
@@ -34,7 +36,7 @@ def wrong_document(text: str | None, needs_files: bool = False) -> str:
     return missing_residual(absent[0]) if absent and needs_files else ""
 
 
-def linked_residuals(residuals: Mapping[str, tuple[Residual, ...] | None] | None) -> list[Residual]:
+def linked_residuals(residuals: Mapping[str, tuple[_Subject, ...] | None] | None) -> list[_Subject]:
     """The subjects of all connected sockets, in their order."""
     return [residual for group in (residuals or {}).values() if group is not None for residual in group]
 

@@ -39,7 +39,10 @@ class Stream:
 
     def anchored(self, rows: int) -> Stream:
         """The same with indices that count from the end of so many rows resolved; what was cut off is left out."""
-        place = lambda index: index if index >= 0 else index + rows  # noqa: E731
+
+        def place(index: int) -> int:
+            return index if index >= 0 else index + rows
+
         tokens = tuple(replace(token, index=place(token.index)) for token in self.tokens.tokens)
         kept = tuple(token for token in tokens if token.index >= 0)
         own = tuple(place(index) for index in self.own if place(index) >= 0)

@@ -31,7 +31,7 @@ def with_steering(options: dict[str, Any], steering: Steering) -> dict[str, Any]
     return {**options, OVERRIDE_KEY: steer, STEERING_KEY: steering}
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def steer(function: Attend, *args: Any, **kwargs: Any) -> Tensor:
     """The override. One function for all runs, outside of compiled graphs: a compiler would record its tensors as
     constants, or compile anew for each forward pass."""
