@@ -297,7 +297,7 @@ test('subjects whose pictures the layout places are found', () => {
     dog: ['Cones2SubjectFromPictures', { subject: 'puppy' }], painter: ['Cones2LayoutPainter', {}],
     adapter: ['Cones2ApplyMIPAdapter', {}, [['layout', 'painter'], ['subjects.subject0', 'dog']]]
   })
-  assert.deepEqual(surroundings(painter), { names: ['puppy'], prompt: null })
+  assert.deepEqual(surroundings(painter), { names: ['puppy'], files: {}, prompt: null })
 })
 
 test('the prompt of a scene is its own', () => {
