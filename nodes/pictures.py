@@ -21,7 +21,7 @@ from .host.drawn_layout import linked_residuals
 from .host.images import to_references
 from .host.picture_adapter import references_for, shares_for
 from .host.sockets import CATEGORY, AdapterSocket, ResidualSocket
-from .inputs import check_numbers, layout_input, model_input
+from .inputs import check_numbers, layout_input
 
 if TYPE_CHECKING:
     from comfy.clip_vision import ClipVisionModel
@@ -146,7 +146,9 @@ class Cones2ApplyMIPAdapter(io.ComfyNode):
             "where a layout puts it. No training.",
             search_aliases=["apply ipadapter", "regional ipadapter", *_SEARCHED],
             inputs=[
-                model_input(),
+                io.Model.Input(
+                    "model", tooltip="An SDXL, SD 1.x or SD 2.x model, with or without LoRAs and other patches."
+                ),
                 io.Clip.Input("clip", tooltip="The text encoder of this model. It encodes the subjects' words."),
                 AdapterSocket.Input(
                     "ipadapter", tooltip="From Load MIP-Adapter or any IPAdapter loader; made for this kind of model."
@@ -176,7 +178,7 @@ class Cones2ApplyMIPAdapter(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Where in the noise schedule the pictures cease to count (1 is the finished picture).",
+                    tooltip="Where in the noise schedule the pictures stop counting (1 is the finished picture).",
                 ),
                 io.ClipVision.Input(
                     "clip_vision",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from ..custom_diffusion.regional import own_projections
 from ..diffusers_models.deltas import DeltaUse, with_deltas
 from ..diffusers_models.latent_model import DiffusersModel
 from ..errors import ConfigError
-from ..guidance.regional import RegionalProjections
+from ..guidance.regional import OwnProjections, RegionalProjections
 from ..layout.regions import Layout
 from ..messages import listed, shown
 from ..prompt.claims import PhraseRef, parse_phrase
@@ -40,17 +40,29 @@ def parse_region_delta(text: str) -> RegionDelta:
     return RegionDelta(parse_phrase(phrase), *split_strength(rest))
 
 
-def with_region_deltas(
-    scene: Scene, model: DiffusersModel, layout: Layout | None, deltas: Sequence[RegionDelta]
-) -> Scene:
+class RegionLayers(NamedTuple):
+    """What a delta adds to the projections of each layer, for the subject in whose region it acts."""
+
+    reference: PhraseRef
+    layers: Mapping[str, OwnProjections]
+
+
+def region_layers(model: DiffusersModel, deltas: Sequence[RegionDelta]) -> list[RegionLayers]:
+    """The layers of each delta against a model that no delta has changed yet."""
+    base = attention_weights(model.unet.named_parameters()) if deltas else {}
+    return [
+        RegionLayers(delta.reference, own_projections(load_delta(delta.path), base, delta.strength)) for delta in deltas
+    ]
+
+
+def with_region_deltas(scene: Scene, layout: Layout | None, deltas: Sequence[RegionLayers]) -> Scene:
     """The scene in which each delta's keys and values act inside its subject's region alone.
 
-    Raises ConfigError for a phrase that has no region in the layout.
+    A region of negative weight is not its subject's. Raises ConfigError for a phrase without a region in the layout.
     """
     if not deltas:
         return scene
-    base = attention_weights(model.unet.named_parameters())
-    regions = () if layout is None else layout.regions
+    regions = () if layout is None else [region for region in layout.regions if region.weight >= 0]
     regional = []
     for delta in deltas:
         wanted = str(delta.reference).lower()
@@ -58,8 +70,7 @@ def with_region_deltas(
         if not own:
             names = listed([region.subject for region in regions])
             raise ConfigError(f'--region-delta: "{shown(delta.reference)}" has no region; the layout has {names}')
-        layers = own_projections(load_delta(delta.path), base, delta.strength)
-        regional += [RegionalProjections(region.mask, layers) for region in own]
+        regional += [RegionalProjections(region.mask, delta.layers) for region in own]
     return replace(scene, regional=tuple(regional))
 
 

@@ -87,7 +87,7 @@ def _prepare(
     """The run, continued from its checkpoint where there is one."""
     run, config = options.run, options.run.config
     if run.preview_every and model.is_xl:
-        raise ConfigError("--preview-every: the command line does not sample SDXL models here; leave it out")
+        raise ConfigError("--preview-every: previews are drawn with SD 1.x and SD 2.x models only; leave it out")
     if run.restart:
         remove(files.checkpoint)
         remove_pictures(files.class_pictures)

@@ -31,7 +31,7 @@ from ..storage.files import check_folder, shown_path
 from ..storage.images import open_photo
 from .claims import turns
 from .cutouts import CutoutFlag, by_subject, check_known, check_photos
-from .delta_flags import RegionDelta, with_delta_files, with_region_deltas
+from .delta_flags import RegionDelta, RegionLayers, region_layers, with_delta_files, with_region_deltas
 from .devices import is_out_of_memory
 from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
 from .layouts import Layouts, outline, without_warnings
@@ -94,6 +94,13 @@ class SampleOptions:
     region_deltas: tuple[RegionDelta, ...] = ()
 
 
+class _Loaded(NamedTuple):
+    """The model with its deltas, and those that act in regions alone."""
+
+    model: DiffusersModel
+    regional: Sequence[RegionLayers]
+
+
 @dataclass(frozen=True, eq=False)
 class _Plan:
     """How one job's pictures are made, and what they say about it."""
@@ -128,12 +135,13 @@ def run_sampling(options: SampleOptions) -> int:
     jobs = _jobs(options)
     layouts = Layouts(options.tolerance, options.rules)
     layouts.check(jobs)
-    model = _load(options)
+    loaded = _load(options)
+    model = loaded.model
     model.check_size(*_size(options, model))
     check_folder(options.out)
     finished: list[Path] = []
     try:
-        _run_jobs(options, model, jobs, layouts, finished)
+        _run_jobs(options, loaded, jobs, layouts, finished)
     except KeyboardInterrupt:
         again = "; the same command goes on" if _finds(options) else ""
         begin = "\n" if launched().world == 1 else mark()
@@ -152,13 +160,14 @@ def _finds(options: SampleOptions) -> bool:
 
 
 def _run_jobs(
-    options: SampleOptions, model: DiffusersModel, jobs: Sequence[Job], layouts: Layouts, finished: list[Path]
+    options: SampleOptions, loaded: _Loaded, jobs: Sequence[Job], layouts: Layouts, finished: list[Path]
 ) -> None:
     """Sample the pictures one after the other; each scene is made in its turn, since it may take a gigabyte."""
+    model = loaded.model
     several, finds, folder, me = len(jobs) > 1, _finds(options), OutFolder(options.out), launched()
     pictures = None if options.references is None else load_references(options.references, model)
     for job in jobs if several else ():
-        _scene(options, model, pictures, job, outline(job))
+        _scene(options, loaded, pictures, job, outline(job))
     plans = [_plan(options, model, job) for job in jobs]
     todo = [_Turn(plan, seed) for plan in plans for seed in range(options.seed, options.seed + options.num_images)]
 
@@ -170,7 +179,7 @@ def _run_jobs(
         for plan, group in groupby(mine, key=attrgetter("plan")):
             with without_warnings() if several else nullcontext():
                 layout = layouts.of(plan.job, plan.settings.height, plan.settings.width)
-                scene = _scene(options, model, pictures, plan.job, layout)
+                scene = _scene(options, loaded, pictures, plan.job, layout)
             _run_plan(options, model, plan, layout, scene, group, sum(turn.plan is plan for turn in missing), finished)
             del layout, scene  # before the next ones are made
     if finds and me.is_first:
@@ -179,8 +188,9 @@ def _run_jobs(
 
 
 def _scene(
-    options: SampleOptions, model: DiffusersModel, pictures: References | None, job: Job, layout: Layout | None
+    options: SampleOptions, loaded: _Loaded, pictures: References | None, job: Job, layout: Layout | None
 ) -> Scene:
+    model = loaded.model
     cutouts = by_subject(options.cutouts)
     scene = job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules, cutouts)
     if options.photo_start:
@@ -189,7 +199,7 @@ def _scene(
         scene = with_references(
             scene, pictures, options.references, model.text.prompt_tokens(job.prompt), model, layout
         )
-    return with_region_deltas(scene, model, layout, options.region_deltas)
+    return with_region_deltas(scene, layout, loaded.regional)
 
 
 def _size(options: SampleOptions, model: DiffusersModel) -> tuple[int, int]:
@@ -216,10 +226,11 @@ def _with_overrides(job: Job, options: SampleOptions) -> Job:
     return replace(job, guidance=guidance, guided_steps=steps)
 
 
-def _load(options: SampleOptions) -> DiffusersModel:
+def _load(options: SampleOptions) -> _Loaded:
     device, dtype = own_device(options.device), getattr(torch, options.dtype)
     model = load_model(options.model, options.tokenizer, device, dtype, prediction_type=options.prediction_type)
-    return with_delta_files(model, options.deltas, options.region_deltas)
+    regional = region_layers(model, options.region_deltas)
+    return _Loaded(with_delta_files(model, options.deltas, options.region_deltas), regional)
 
 
 def _plan(options: SampleOptions, model: DiffusersModel, job: Job) -> _Plan:

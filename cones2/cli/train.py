@@ -69,7 +69,7 @@ def _add_input_flags(group: Any) -> None:
         required=True,
         type=model_path,
         metavar="DIR_OR_FILE",
-        help="a diffusers folder (SD 1.x, 2.x, SDXL) or a checkpoint file (SD 1.x, 2.x); never downloaded; "
+        help="a diffusers folder (SD 1.x, 2.x, SDXL) or a checkpoint file of them; never downloaded; "
         "demo: the small one that ships",
     )
     group.add_argument(

@@ -218,7 +218,7 @@ def _preview_prompt(options: TrainOptions) -> str:
 def _check_preview(options: TrainOptions, model: DiffusersModel) -> None:
     """Raise Cones2Error for a preview that could not be sampled: found in the middle, it would end the training."""
     if model.is_xl:
-        raise ConfigError("--preview-every: the command line does not sample SDXL models; leave it out")
+        raise ConfigError("--preview-every: previews are drawn with SD 1.x and SD 2.x models only; leave it out")
     tokens = model.text.prompt_tokens(_preview_prompt(options))
     locate_subjects(tokens, [parse_phrase(options.config.subject)], model.tokenize)
 

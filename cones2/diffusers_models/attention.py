@@ -91,11 +91,11 @@ class GuidedAttnProcessor:
             positive = self._state.positive
             seen = None if bias is None else bias[positive]
             self._state.observer(q[positive], k[positive], seen, self.grid)
-        out = guided_attention(q, k, v, bias)
-        out = self._state.in_regions(out, self._name, self.grid, Projected(q, k, v, context, bias))
+        guided = guided_attention(q, k, v, bias)
+        out = self._state.in_regions(guided, self._name, self.grid, Projected(q, k, v, context, bias))
         out = out.transpose(1, 2).flatten(2)
         if self._state.pictures is not None:  # their text factor reads the attention that no term has changed
-            plain = out if bias is None else guided_attention(q, k, v, None).transpose(1, 2).flatten(2)
+            plain = (guided if bias is None else guided_attention(q, k, v, None)).transpose(1, 2).flatten(2)
             out = out + self._state.pictures.added(self._number, attn, q, plain, self.grid)
         out = attn.to_out[1](attn.to_out[0](out))
         if attn.residual_connection:
@@ -121,7 +121,8 @@ class GuidedLayers:
         ]
         if not self._layers:
             raise ModelError(
-                f"{type(unet).__name__} has no cross-attention layers: layout guidance needs an SD 1.x or 2.x UNet"
+                f"{type(unet).__name__} has no cross-attention layers: layout guidance needs a UNet "
+                "of SD 1.x, SD 2.x or SDXL"
             )
 
     @contextmanager

@@ -92,7 +92,7 @@ def _id_of(piece: str, place: int, vocabulary: dict[str, int]) -> int:
         return vocabulary[piece]
     if piece not in START_PIECES:
         raise ConfigError(
-            f'"{shown(piece, 40)}" is no piece of the model\'s vocabulary: tokens start from one, such as ktn'
+            f'"{shown(piece, 40)}" is not a piece of the model\'s vocabulary: tokens start from one, such as ktn'
         )
     plain = sorted(id for spelling, id in vocabulary.items() if not spelling.startswith("<"))
     return plain[-1 - place % len(plain)]

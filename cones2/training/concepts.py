@@ -63,7 +63,7 @@ def read_concepts_list(path: Path) -> list[ConceptPaths]:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{name} is not JSON") from error
     if not isinstance(content, list) or not content or len(content) not in SUBJECTS:
-        raise ConfigError(f"{name} is no list of concepts: write [{{{', '.join(_KEYS)}}}, …]")
+        raise ConfigError(f"{name} is not a list of concepts: write [{{{', '.join(_KEYS)}}}, …]")
     return [_concept_paths(entry, f"{name}: concept {place}", path.parent) for place, entry in enumerate(content, 1)]
 
 
@@ -100,7 +100,7 @@ def class_words(tokens: Sequence[str], concepts: Sequence[TrainingConcept]) -> l
 
 def _concept_paths(entry: object, where: str, folder: Path) -> ConceptPaths:
     if not isinstance(entry, Mapping):
-        raise ConfigError(f"{where} is no object with {', '.join(_KEYS)}")
+        raise ConfigError(f"{where} is not an object with {', '.join(_KEYS)}")
     if unknown := sorted(str(key) for key in entry if key not in _KEYS):
         raise ConfigError(f"{where} has {listed(unknown)}; there are: {', '.join(_KEYS)}")
     for key in _KEYS[:3]:

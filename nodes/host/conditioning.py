@@ -95,7 +95,7 @@ def place_residuals(
     another width.
     """
     records = [_record(cond, options, clip, text) for cond, options in conditioning]
-    for record in records:
+    for record in records if trained(residuals) else ():
         _check_takes_residuals(record)
     for cond, _ in conditioning:  # of two mistakes the one that no other phrase mends is said
         for residual in trained(residuals):

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from cones2.assets import TOYWORLD
-from cones2.cli import main
+from cones2.cli import build_parser, main, sampling_run
+from cones2.cli.sample import sample_options
 from cones2.custom_diffusion.base import load_base_weights
 from cones2.custom_diffusion.delta import ModifierToken, make_delta, whole_weights
 from cones2.custom_diffusion.files import load_delta, save_delta
@@ -116,6 +117,18 @@ def test_two_of_one_kind_act_in_their_own_regions(tmp_path: Path, capsys: pytest
     argv += ["--region", "<new1> dog=0,0.2,0.4,0.6", "--region", "<new2> dog=0.5,0.2,0.4,0.6"]
     assert main([*argv, "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "picture_seed0.png").is_file()
+
+
+def test_a_delta_in_a_region_differs_from_the_base_whatever_acts_everywhere(tmp_path: Path) -> None:
+    file = str(demo_delta(tmp_path, "a", 1, "dog"))
+    flags = ["sample", "--model", "demo", "--prompt", "a <new1> dog", "--region-delta", f"<new1> dog={file}"]
+    alone, beside = (
+        sampling_run._load(sample_options(build_parser().parse_args([*flags, *more]))).regional[0].layers
+        for more in ([], ["--delta", file])
+    )
+    for name, own in alone.items():
+        for one, other in zip(own, beside[name], strict=True):
+            assert one is other is None or torch.equal(one, other)
 
 
 def test_a_region_delta_without_a_phrase_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,10 @@ def test_the_prompts_own_tokens_leave_out_pads_and_template(in_host: HostWorker)
     assert rows(in_host, "Z-Image")["own"] == [3, 26, 24]
 
 
+def test_scene_places_words_without_residuals(in_host: HostWorker) -> None:
+    assert in_host.transformer_text.scene(name="Flux.1") == {"encoded": True, "subjects": ["dog"], "carried": True}
+
+
 def test_mistakes_are_said_in_a_sentence(in_host: HostWorker) -> None:
     found = in_host.transformer_text.mistakes(name="Qwen-Image")
     assert found["absent"] == ""

@@ -313,6 +313,10 @@ test('a circle of links ends', () => {
   assert.deepEqual(surroundings(painter), { names: [], files: {}, prompt: null })
 })
 
+test('a reference picture is no part of a phrase', () => {
+  assert.ok(isInPrompt('a dog', 'dog + picture 1') && isInPrompt('a dog', '+ picture 2') && !isInPrompt('a dog', 'cat + picture 1'))
+})
+
 test('a phrase is in a prompt as whole words, as often as its number says', () => {
   assert.ok(isInPrompt('A Dog, and a hot  dog', 'dog#2') && isInPrompt('a hot dog', 'hot dog') && isInPrompt('a c++ (dog:1.2)', 'dog'))
   assert.ok(!isInPrompt('hotdogs', 'dog') && !isInPrompt('a dog', 'dog#2') && !isInPrompt('a dog', 'd.g'))

@@ -142,7 +142,9 @@ export function promptWords (prompt) {
 
 /** Whether the prompt has a subject's phrase, as often as its number says. @param {string} prompt @param {string} name */
 export function isInPrompt (prompt, name) {
-  const [, phrase, number] = name.match(/^(.*?)(?:#(\d+))?$/s) ?? ['', name, '']
+  const words = name.replace(/\s*\+\s*picture\s+\d+\s*$/i, '') // "dog + picture 1": a word and a reference picture, or that alone
+  if (!words.trim() && words !== name) return true
+  const [, phrase, number] = words.match(/^(.*?)(?:#(\d+))?$/s) ?? ['', words, '']
   const parts = phrase.trim().toLowerCase().split(/\s+/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
   const found = prompt.toLowerCase().match(new RegExp(`(?<![\\p{L}\\p{N}])${parts.join('\\s+')}(?![\\p{L}\\p{N}])`, 'gu')) ?? []
   return found.length >= Number(number || 1)

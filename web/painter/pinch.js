@@ -26,7 +26,7 @@ export function kept ({ scale, x, y }, width, height, room) {
 }
 
 /**
- * Listen on the stage, before the picture does: two fingers are no drawing.
+ * Listen on the stage, before the picture does: two fingers never draw.
  * @param {HTMLElement} stage @param {{ begin: () => void, move: (change: (zoom: Zoom) => Zoom) => void }} host  begin: the first finger's drawing ends
  * @returns {() => void} to listen no longer
  */

@@ -130,7 +130,7 @@ def record_guided(
     """CALC_COND_BATCH hook: tells the forward passes of this call which conditionings are guided."""
     options = model_options.get("transformer_options", {})
     run = options.get(RUN_KEY) or Run()
-    window = _latent_window(options.get("context_window"), run.size, x.ndim)
+    window = latent_window(options.get("context_window"), run.size, x.ndim)
     sigma, run_sigmas = float(timestep.flatten()[0]), options.get("sample_sigmas")
     guided: dict[tuple[int, uuid.UUID], Guided] = {}
     for index, entries in enumerate(conds):
@@ -201,7 +201,7 @@ def _prompt(cond: Cond) -> Tensor:
     return prompt
 
 
-def _latent_window(window: Any, size: tuple[int, int] | None, dims: int) -> LatentWindow | None:
+def latent_window(window: Any, size: tuple[int, int] | None, dims: int) -> LatentWindow | None:
     """The part of latents of some size that a context window over their height or width, the last two of so many
     dimensions, shows; None for any other."""
     if size is None or not isinstance(window, IndexListContextWindow) or window.dim not in (dims - 2, dims - 1):

@@ -19,7 +19,7 @@ from comfy.ldm.modules import attention as host_attention
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ....cones2.errors import ModelError
+from ....cones2.errors import LayoutError, ModelError
 from ....cones2.picture_adapter.adapter import PictureAdapter
 from ....cones2.picture_adapter.attention import even_weights, name_weights, picture_part, unconditional_part
 from ....cones2.picture_adapter.references import LayerPictures, References
@@ -27,7 +27,7 @@ from ....cones2.picture_adapter.shares import RegionShares
 from ..bound_layout import Window
 from ..prompt_record import PROMPT_KEY, check_known
 from .call import Area
-from .hooks import area_of
+from .hooks import area_of, latent_window
 from .unet import Attention, LayerKey, attend, grid_of, layer_keys, split_heads, with_attention
 
 if TYPE_CHECKING:
@@ -159,6 +159,12 @@ class PictureHooks:
         run = options.get(self._run_key) or _Run()
         sigma = float(timestep.flatten()[0])
         if self._window.contains(sigma, options.get("sample_sigmas"), model.model_sampling):
+            size = (int(x.shape[-2]), int(x.shape[-1]))
+            if self._references.shares is not None and latent_window(options.get("context_window"), size, x.ndim):
+                raise LayoutError(
+                    "subjects from pictures cannot follow a layout in context windows over height or width: "
+                    "leave the layout of Apply MIP-Adapter out, or the context windows"
+                )
             chunks = {
                 (index, cond["uuid"]): _Chunk(
                     _is_negative(index, entries, run), area_of(cond.get("area"), x.shape[-2:])

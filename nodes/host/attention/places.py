@@ -1,7 +1,7 @@
 """Where prompt and picture stand in the attention calls of ComfyUI's diffusion transformers.
 
 One table, read in ComfyUI 0.33, keyed by the host's classes: a model of another class is refused. A call is recognized
-by its lengths; calls of other lengths (text alone, picture alone, adapters) are none of a layout's business.
+by its lengths; calls of other lengths (text alone, picture alone, adapters) a layout leaves alone.
 """
 
 from __future__ import annotations

@@ -70,6 +70,21 @@ def mistakes(name: str) -> dict:
     }  # fmt: skip
 
 
+def scene(name: str) -> dict:
+    """Scene without residuals, with a region in the prompt."""
+    clip = FAMILIES[name].clip()
+    positive, _, _, layout = hostkit.run_node(
+        "Cones2Scene", clip=clip, prompt="a dog[region 0 0 0.5 1] on a mug", negative_prompt="", width=128, height=64,
+        batch_size=1, layout_document="",
+    )  # fmt: skip
+    plain = scenes.encode(clip, "a dog on a mug")
+    return {
+        "encoded": hostkit.identical(positive[0][0], plain[0][0]),
+        "subjects": [region.subject for region in layout.regions],
+        "carried": positive[0][1]["cones2_layout"].layout is layout,
+    }
+
+
 def _message(call: Any) -> str:
     try:
         call()
