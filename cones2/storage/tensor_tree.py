@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import Cones2Error
 from ..messages import shown
+from .archive import open_archive
 from .files import find_file, shown_path
 from .pickle_tree import DAMAGED, Pairs, read_pickle
 from .saved_tensor import Storages, build_tensor
@@ -102,7 +103,7 @@ def _read_safetensors(path: Path, stream: BinaryIO, size: int) -> TreeFile:
 
 def _read_archive(stream: BinaryIO, size: int) -> TensorTree:
     try:
-        with zipfile.ZipFile(stream) as archive:
+        with open_archive(stream, _MAX_MEMBERS) as archive:
             members = _Members(archive, size)
             value, _ = read_pickle(members.description(), limit=_MAX_PICKLE)
             return _tree(value, _Budget(members, size), _MAX_DEPTH)
@@ -167,8 +168,6 @@ class _Members(Mapping[str, bytes]):
 
     def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
         members = archive.infolist()
-        if len(members) > _MAX_MEMBERS:
-            raise Cones2Error(f"it is an archive of more than {_MAX_MEMBERS:,} files")
         stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
         if not stored or sum(member.file_size for member in members) > size:
             raise Cones2Error("it is an archive that unpacks to more than its size")
