@@ -82,8 +82,7 @@ def _read(path: Path, stream: BinaryIO, size: int) -> TreeFile:
     if start[:2] == b"PK":
         return TreeFile("torch.save", _read_archive(stream, size))
     if start[:1] == b"\x80" and start[8:] != b"{":
-        value, found = read_legacy(stream.read(size), _MAX_PICKLE)
-        return TreeFile("torch.save", _tree(value, _Budget(found, size), _MAX_DEPTH))
+        return TreeFile("torch.save", _read_stream(stream.read(size)))
     return _read_safetensors(path, stream, size)
 
 
@@ -111,6 +110,17 @@ def _read_archive(stream: BinaryIO, size: int) -> TensorTree:
         raise
     except Exception as error:  # zipfile raises several kinds for damaged archives
         raise Cones2Error("it is a damaged archive") from error
+
+
+def _read_stream(content: bytes) -> TensorTree:
+    """The tensors of a file from before torch 1.6."""
+    try:
+        value, found = read_legacy(content, _MAX_PICKLE)
+        return _tree(value, _Budget(found, len(content)), _MAX_DEPTH)
+    except Cones2Error:
+        raise
+    except Exception as error:  # torch raises several kinds for claims that no tensor can have
+        raise Cones2Error(DAMAGED) from error
 
 
 def _tree(value: object, storages: _Budget, depth: int) -> TensorTree:
