@@ -2,7 +2,7 @@
 // one folder of ComfyUI's input, where the node finds them beside each other.
 import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
-import { pickFiles } from './painter/files.js'
+import { accepted, pickFiles } from './painter/files.js'
 import { choose, takeDrops, tell } from './uploads.js'
 
 const NODE = 'Cones2LoadGuidanceConfig'
@@ -30,7 +30,14 @@ async function uploadFile (file, subfolder) {
   if (!answer.ok) throw new Error(`${file.name}: the server answered ${answer.status}`)
 }
 
-async function upload (widget, files) {
+async function upload (widget, chosen) {
+  let files
+  try {
+    files = accepted(chosen, ACCEPT)
+  } catch (error) {
+    tell(NAME, error.message)
+    return
+  }
   const configs = files.filter((file) => file.name.toLowerCase().endsWith('.json'))
   if (configs.length !== 1) {
     tell(NAME, `Choose one .json config together with its layout and residuals; ${configs.length} were chosen.`)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,7 +120,10 @@ def _parse(text: str) -> ReferenceFlag:
         raise ConfigError(
             f'--reference "{shown(text)}" has the strength {strength:g}: it must be a number from {REFERENCE_STRENGTH}'
         )
-    names = [files] if Path(files).exists() else [name for name in files.split(",") if name.strip()]
+    # not Path.exists: it raises for a list that is too long to be one name
+    names = [files] if os.path.exists(files) else [name for name in files.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f'--reference "{shown(text)}" names no file: write "cat=a.jpg,b.jpg"')
     return ReferenceFlag(phrase.strip(), tuple(file_path(name) for name in names), strength)
 
 

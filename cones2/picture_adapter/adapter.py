@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..errors import AdapterError
-from ..messages import listed
+from ..messages import listed, shown
 
 _LAYER = re.compile(r"(\d{1,4})\.to_k_ip\.weight")
 _RESAMPLER_NUMBER = re.compile(r"layers\.(\d{1,3})\.")
@@ -21,6 +22,7 @@ _RESAMPLER_LAYER = (
     "0.norm1.weight", "0.norm1.bias", "0.norm2.weight", "0.norm2.bias", "0.to_q.weight", "0.to_kv.weight",
     "0.to_out.weight", "1.0.weight", "1.0.bias", "1.1.weight", "1.3.weight",
 )  # fmt: skip
+_NORM = ("weight", "bias")
 _KNOWN_MODELS = {16: "SD 1.x or 2.x", 70: "SDXL"}
 RESAMPLER_HEAD_WIDTH = 64
 
@@ -120,15 +122,25 @@ def _layer(layers: Mapping[str, Tensor], number: int, with_factor: bool) -> Adap
     lacking = [f"{number}.{name}.weight" for name in names if f"{number}.{name}.weight" not in layers]
     if lacking:
         raise AdapterError(f"it lacks {listed(lacking)}")
-    to_k, to_v = layers[f"{number}.to_k_ip.weight"], layers[f"{number}.to_v_ip.weight"]
+    to_k, to_v, *factor = (_numbers(f"{number}.{name}.weight", layers[f"{number}.{name}.weight"]) for name in names)
     if to_k.ndim != 2 or to_k.shape != to_v.shape:
         raise AdapterError(f"layer {number} has keys {tuple(to_k.shape)} and values {tuple(to_v.shape)}: two (C, d)")
-    if not with_factor:
+    if not factor:
         return AdapterLayer(to_k, to_v, None)
-    factor = layers[f"{number}.text_to_weight.weight"]
-    if factor.numel() != len(to_k):
-        raise AdapterError(f"{number}.text_to_weight.weight has {factor.numel()} numbers, expected {len(to_k)}")
-    return AdapterLayer(to_k, to_v, factor.flatten())
+    if factor[0].numel() != len(to_k):
+        raise AdapterError(f"{number}.text_to_weight.weight has {factor[0].numel()} numbers, expected {len(to_k)}")
+    return AdapterLayer(to_k, to_v, factor[0].flatten())
+
+
+def _numbers(name: str, tensor: Tensor) -> Tensor:
+    """The tensor, which has elements, all of them finite floating-point numbers."""
+    if not tensor.is_floating_point():
+        raise AdapterError(f"{name} holds {tensor.dtype} numbers, expected floating-point ones".replace("torch.", ""))
+    if not tensor.numel():
+        raise AdapterError(f"{name} has shape {tuple(tensor.shape)}: it is empty")
+    if not bool(torch.isfinite(tensor.float() if tensor.itemsize == 1 else tensor).all()):
+        raise AdapterError(f"{name} holds values that are not numbers (NaN or infinity)")
+    return tensor
 
 
 def _check_projection(projection: Mapping[str, Tensor]) -> None:
@@ -151,12 +163,51 @@ def _check_widths(adapter: PictureAdapter) -> None:
     projection, width = adapter.projection, adapter.width
     if any(layer.to_k.shape[1] != width for layer in adapter.layers):
         raise AdapterError("its layers take image tokens of different widths")
-    if adapter.is_plus:
-        latents = projection["latents"]
-        fits = latents.ndim == 3 and len(projection["proj_out.weight"]) == width
-        fits = fits and projection["layers.0.0.to_q.weight"].shape[0] % adapter.head_width == 0
-    else:
-        fits = projection["proj.weight"].ndim == 2 and len(projection["proj.weight"]) % width == 0
-        fits = fits and projection["norm.weight"].numel() == width
-    if not fits:
+    shapes = _resampler_shapes(adapter) if adapter.is_plus else _linear_shapes(adapter)
+    for name, shape in shapes.items():
+        found = tuple(_numbers(f"image_proj.{name}", projection[name]).shape)
+        if found != shape:
+            raise AdapterError(f"image_proj.{name} has shape {shown(found, 80)}, expected {shape}")
+
+
+def _linear_shapes(adapter: PictureAdapter) -> dict[str, tuple[int, ...]]:
+    """Of a linear projection: to all tokens at once, each of which is normed."""
+    width, (rows, features) = adapter.width, _sides(adapter.projection, "proj.weight", 2)
+    if rows % width:
         raise AdapterError(f"its projection does not make tokens {width} wide, as its layers take them")
+    return {
+        **{"proj.weight": (rows, features), "proj.bias": (rows,)},
+        **{"norm.weight": (width,), "norm.bias": (width,)},
+    }
+
+
+def _resampler_shapes(adapter: PictureAdapter) -> dict[str, tuple[int, ...]]:
+    """Of a resampler: queries [1, Q, C], and per layer attention of inner width A and a feed-forward of width F."""
+    projection, width = adapter.projection, adapter.width
+    _, queries, own = _sides(projection, "latents", 3)
+    _, features = _sides(projection, "proj_in.weight", 2)
+    shapes: dict[str, tuple[int, ...]] = {
+        **{"latents": (1, queries, own), "proj_in.weight": (own, features), "proj_in.bias": (own,)},
+        **{"proj_out.weight": (width, own), "proj_out.bias": (width,)},
+        **{"norm_out.weight": (width,), "norm_out.bias": (width,)},
+    }
+    count = len(_resampler_layers(projection)) // len(_RESAMPLER_LAYER)
+    for layer in (f"layers.{number}" for number in range(count)):
+        inner, _ = _sides(projection, f"{layer}.0.to_q.weight", 2)
+        between, _ = _sides(projection, f"{layer}.1.1.weight", 2)
+        if inner % adapter.head_width:
+            raise AdapterError(f"image_proj.{layer}.0.to_q.weight is not of heads {adapter.head_width} wide")
+        shapes |= {f"{layer}.{name}.{part}": (own,) for name in ("0.norm1", "0.norm2", "1.0") for part in _NORM}
+        shapes |= {f"{layer}.0.to_q.weight": (inner, own), f"{layer}.0.to_kv.weight": (2 * inner, own)}
+        shapes |= {f"{layer}.0.to_out.weight": (own, inner)}
+        shapes |= {f"{layer}.1.1.weight": (between, own), f"{layer}.1.3.weight": (own, between)}
+    biases = ((f"{name.removesuffix('weight')}bias", shape) for name, shape in shapes.items() if len(shape) == 2)
+    return shapes | {name: shape[:1] for name, shape in biases if name in projection}
+
+
+def _sides(projection: Mapping[str, Tensor], name: str, count: int) -> tuple[int, ...]:
+    """The sides of a weight that must have so many."""
+    sides = tuple(projection[name].shape)
+    if len(sides) != count:
+        raise AdapterError(f"image_proj.{name} has shape {shown(sides, 80)}, expected {count} sides")
+    return sides

@@ -55,8 +55,9 @@ def build_tensor(value: object, storages: Storages, may_be_empty: bool = False) 
         ):
             dtype = _number_type(kind, more)
             unit = 1 if kind.endswith("UntypedStorage") else dtype.itemsize
-            if may_be_empty and 0 in size and all(type(side) is int and 0 <= side < 2**31 for side in size[:4]):
-                return torch.empty(size[:4], dtype=dtype)
+            plain = len(size) <= 4 and all(type(side) is int and 0 <= side < 2**31 for side in size)
+            if may_be_empty and plain and 0 in size:
+                return torch.empty(size, dtype=dtype)
             return _dense(dtype, storages.get(key, b""), elements * unit, _View(offset, size, stride))
         case Call() | PersistentId() | Name():
             raise Cones2Error(DAMAGED)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import Cones2Error
 from ..messages import shown
+from .archive import open_archive
 from .files import find_file, shown_path
 from .pickle_tree import DAMAGED, Pairs, read_pickle
 from .saved_tensor import Storages, build_tensor
@@ -81,8 +82,7 @@ def _read(path: Path, stream: BinaryIO, size: int) -> TreeFile:
     if start[:2] == b"PK":
         return TreeFile("torch.save", _read_archive(stream, size))
     if start[:1] == b"\x80" and start[8:] != b"{":
-        value, found = read_legacy(stream.read(size), _MAX_PICKLE)
-        return TreeFile("torch.save", _tree(value, _Budget(found, size), _MAX_DEPTH))
+        return TreeFile("torch.save", _read_stream(stream.read(size)))
     return _read_safetensors(path, stream, size)
 
 
@@ -102,7 +102,7 @@ def _read_safetensors(path: Path, stream: BinaryIO, size: int) -> TreeFile:
 
 def _read_archive(stream: BinaryIO, size: int) -> TensorTree:
     try:
-        with zipfile.ZipFile(stream) as archive:
+        with open_archive(stream, _MAX_MEMBERS) as archive:
             members = _Members(archive, size)
             value, _ = read_pickle(members.description(), limit=_MAX_PICKLE)
             return _tree(value, _Budget(members, size), _MAX_DEPTH)
@@ -110,6 +110,17 @@ def _read_archive(stream: BinaryIO, size: int) -> TensorTree:
         raise
     except Exception as error:  # zipfile raises several kinds for damaged archives
         raise Cones2Error("it is a damaged archive") from error
+
+
+def _read_stream(content: bytes) -> TensorTree:
+    """The tensors of a file from before torch 1.6."""
+    try:
+        value, found = read_legacy(content, _MAX_PICKLE)
+        return _tree(value, _Budget(found, len(content)), _MAX_DEPTH)
+    except Cones2Error:
+        raise
+    except Exception as error:  # torch raises several kinds for claims that no tensor can have
+        raise Cones2Error(DAMAGED) from error
 
 
 def _tree(value: object, storages: _Budget, depth: int) -> TensorTree:
@@ -167,8 +178,6 @@ class _Members(Mapping[str, bytes]):
 
     def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
         members = archive.infolist()
-        if len(members) > _MAX_MEMBERS:
-            raise Cones2Error(f"it is an archive of more than {_MAX_MEMBERS:,} files")
         stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
         if not stored or sum(member.file_size for member in members) > size:
             raise Cones2Error("it is an archive that unpacks to more than its size")

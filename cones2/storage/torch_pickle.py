@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import Cones2Error
+from .archive import open_archive
 from .pickle_tree import DAMAGED, MAX_BYTES, Call, Pairs, PersistentId, read_pickle
 from .saved_tensor import Storages, build_tensor, element_bytes
 
@@ -50,10 +51,8 @@ class _Saved:
 
 def _read_archive(content: bytes) -> _Saved:
     """Refuses compressed, overlapping and foreign archives."""
-    if content.count(b"PK\x01\x02") > _MAX_MEMBERS:
-        raise Cones2Error(f"it is an archive of more than {_MAX_MEMBERS} files")
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with open_archive(io.BytesIO(content), _MAX_MEMBERS) as archive:
             members = archive.infolist()
             unpacked = sum(member.file_size for member in members)
             if unpacked > len(content) or any(member.compress_type != zipfile.ZIP_STORED for member in members):

@@ -9,6 +9,7 @@ import folder_paths
 
 from ...cones2.messages import MESSAGE_LIMIT, shown
 from ...cones2.picture_adapter.adapter_file import SUFFIXES
+from .folders import find_model_file
 
 ADAPTER_FOLDER = "ipadapter"
 
@@ -26,8 +27,7 @@ def adapter_files() -> list[str]:
 
 def find_adapter(file: object) -> Path | None:
     """The path of a name that `adapter_files` lists; None for anything else."""
-    path = folder_paths.get_full_path(ADAPTER_FOLDER, file) if isinstance(file, str) else None
-    return None if path is None else Path(path)
+    return find_model_file(ADAPTER_FOLDER, file)
 
 
 def missing_adapter(file: object) -> str:

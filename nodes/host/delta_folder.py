@@ -10,7 +10,7 @@ import folder_paths
 
 from ...cones2.errors import DeltaError
 from ...cones2.messages import MESSAGE_LIMIT, shown
-from .folders import path_inside
+from .folders import find_model_file, path_inside
 
 DELTA_FOLDER = "custom_diffusion"
 DELTA_EXTENSIONS = {".safetensors", ".bin", ".ckpt", ".pt", ".pth"}
@@ -40,8 +40,7 @@ def delta_files() -> list[str]:
 
 def find_delta(file: object) -> Path | None:
     """The path of a name that `delta_files` lists, or of a file added since; None for anything else."""
-    path = folder_paths.get_full_path(DELTA_FOLDER, file) if isinstance(file, str) else None
-    return None if path is None else Path(path)
+    return find_model_file(DELTA_FOLDER, file)
 
 
 def missing_delta(file: object) -> str:

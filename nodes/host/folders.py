@@ -49,16 +49,25 @@ def file_stamp(file: Path) -> tuple[str, int, int] | None:
     return str(file), status.st_mtime_ns, status.st_size
 
 
+def find_model_file(folder: str, file: object) -> Path | None:
+    """The path of a name inside one of the host's model folders; None for anything else."""
+    if not isinstance(file, str):
+        return None
+    try:
+        path = folder_paths.get_full_path(folder, file)
+    except ValueError:  # on Windows, from a name on another drive
+        return None
+    return None if path is None else Path(path)
+
+
 def find_residual(file: object) -> Path | None:
     """The path of a name that `residual_files` lists, or of a file added since; None for anything else.
 
     The demo model's are also found without "demo/", as older workflows name them.
     """
-    if not isinstance(file, str):
-        return None
-    path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
-    if path is not None:
-        return Path(path)
+    path = find_model_file(RESIDUAL_FOLDER, file)
+    if path is not None or not isinstance(file, str):
+        return path
     return next((demo_residual(name) for name in _demo_files() if file in (name, PurePosixPath(name).name)), None)
 
 

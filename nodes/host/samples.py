@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import folder_paths
 
+from ...cones2.errors import Cones2Error
+from ...cones2.storage.files import write_atomically
+
 _PACK = Path(__file__).parents[2]
 _FOLDER = "cones2/demo"
+_MARKER = ".copied"  # in that folder, once all samples are there
 _PHOTOS = _PACK / "workflows" / "assets" / "photos"
 _DEMO = _PACK / "workflows" / "assets" / "demo"
 # Load Image lists the top of the folder only; its first choice stays the host's own "example.png".
@@ -21,13 +24,21 @@ SAMPLES = {
 
 
 def add_samples() -> None:
-    """Copy the samples, once: whoever deletes one keeps it deleted as long as the folder `cones2/demo` is there."""
+    """Copy the samples, once: whoever deletes one keeps it deleted as long as the folder `cones2/demo` is there.
+
+    A copy that was interrupted is completed.
+    """
     root = Path(folder_paths.get_input_directory())
-    if (root / _FOLDER).exists():
+    marker, last = root / _FOLDER / _MARKER, root / next(reversed(SAMPLES))
+    if marker.exists():
         return
-    with suppress(OSError):  # the folder may be read-only; the templates then ask for their pictures
-        for name, source in SAMPLES.items():
-            target = root / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists():
-                shutil.copyfile(source, target)
+    with suppress(OSError, Cones2Error):  # the folder may be read-only; the templates then ask for their pictures
+        for name, source in SAMPLES.items() if not last.exists() else ():  # earlier versions wrote no marker
+            if not (root / name).exists():
+                _copy(source, root / name)
+        marker.touch()
+
+
+def _copy(source: Path, target: Path) -> None:
+    content = source.read_bytes()
+    write_atomically(target, lambda stream: stream.write(content))

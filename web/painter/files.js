@@ -55,6 +55,18 @@ export function pngOf (data, height, width) {
   return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error(t('The picture cannot be written.'))))))
 }
 
+/**
+ * Those of the files whose names end as asked for, none of them read yet; too large a one is an error.
+ * @template {{ name: string, size: number }} F
+ * @param {F[]} files @param {string} accept @returns {F[]}
+ */
+export function accepted (files, accept) {
+  const ours = files.filter((file) => accept.split(',').some((ending) => file.name.toLowerCase().endsWith(ending)))
+  const large = ours.find((file) => file.size > MOST_BYTES)
+  if (large) throw new Error(`${large.name}: ${t('The file has {count} bytes; {limit} is the limit.', { count: large.size, limit: MOST_BYTES })}`)
+  return ours
+}
+
 /** Ask for files. @param {string} accept @param {(files: File[]) => void} then */
 export function pickFiles (accept, then) {
   const input = Object.assign(document.createElement('input'), { type: 'file', multiple: true, accept })

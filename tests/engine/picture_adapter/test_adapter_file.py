@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 
 from cones2.errors import AdapterError, Cones2Error
 from cones2.picture_adapter.adapter import PictureAdapter
-from cones2.picture_adapter.adapter_file import load_adapter
+from cones2.picture_adapter.adapter_file import adapter_of, load_adapter
 from tests.support.picture_adapters import Weights, adapter_weights, resampler_weights
 
 WIDTHS = (8, 16)
@@ -90,6 +91,44 @@ def test_what_is_missing_is_named(tmp_path: Path, content: Any, sentence: str) -
     with pytest.raises(AdapterError) as caught:
         load_adapter(saved(tmp_path, content))
     assert sentence in str(caught.value) and "adapter.bin" in str(caught.value)
+
+
+def mip_weights() -> Weights:
+    return adapter_weights(WIDTHS, 12)
+
+
+SHAPES: list[tuple[Callable[[], Weights], str, str, tuple[int, ...]]] = [
+    (mip_weights, "ip_adapter", "1.to_k_ip.weight", ()),
+    (mip_weights, "ip_adapter", "1.to_k_ip.weight", (16, 0)),
+    (mip_weights, "ip_adapter", "1.text_to_weight.weight", (3,)),
+    (mip_weights, "image_proj", "proj.weight", ()),
+    (mip_weights, "image_proj", "proj.weight", (0, 24)),
+    (mip_weights, "image_proj", "proj.bias", (12,)),
+    (mip_weights, "image_proj", "norm.weight", (1, 12)),
+    (mip_weights, "image_proj", "norm.bias", (11,)),
+    *((plus_weights, "image_proj", name, ()) for name in plus_weights()["image_proj"]),
+    *((plus_weights, "image_proj", name, (2, 3, 5)) for name in plus_weights()["image_proj"]),
+    (plus_weights, "image_proj", "layers.0.0.to_q.bias", (3,)),
+]
+
+
+@pytest.mark.parametrize(("weights", "part", "name", "shape"), SHAPES)
+def test_a_weight_of_another_shape_is_refused(
+    weights: Callable[[], Weights], part: str, name: str, shape: tuple[int, ...]
+) -> None:
+    content = weights()
+    content[part][name] = torch.ones(shape)
+    with pytest.raises(AdapterError):
+        adapter_of(content)
+
+
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf, 1])
+@pytest.mark.parametrize(("part", "name"), [("ip_adapter", "3.to_v_ip.weight"), ("image_proj", "norm.bias")])
+def test_a_weight_that_is_not_of_finite_numbers_is_named(part: str, name: str, value: float) -> None:
+    content = mip_weights()
+    content[part][name] = torch.full(content[part][name].shape, value)  # 1 makes whole numbers
+    with pytest.raises(AdapterError, match=f"{name} holds"):
+        adapter_of(content)
 
 
 class Hostile:
