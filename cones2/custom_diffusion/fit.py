@@ -60,9 +60,18 @@ def as_difference(delta: Delta, base: Mapping[str, Tensor], drop_unchanged: bool
 
 
 def as_whole(delta: Delta, base: Mapping[str, Tensor]) -> Delta:
-    """The delta with whole weights on this base. Raises DeltaError as `check_fits` does."""
+    """The delta with whole weights on this base, float32 where they are not whole already.
+
+    Raises DeltaError as `check_fits` does, and for a weight that is not finite then.
+    """
     check_fits(delta, base)
-    return delta.with_weights({name: Whole(change.applied(base[name])) for name, change in delta.weights.items()})
+    weights: dict[str, Change] = {}
+    for name, change in delta.weights.items():
+        # not in the base's own numbers: half precision would round a good part of a small difference away
+        weights[name] = change if isinstance(change, Whole) else Whole(change.applied(base[name].float()))
+        if not torch.isfinite(weights[name].parts()["whole"]).all():
+            raise DeltaError(f"{name} on this model holds values that are not numbers (NaN or infinity)")
+    return delta.with_weights(weights)
 
 
 def applied_weights(deltas: Sequence[tuple[Delta, float]], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
