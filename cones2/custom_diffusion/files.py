@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import __version__
 from ..errors import Cones2Error, DeltaError
 from ..messages import encodable, listed, shown
-from ..storage.files import shown_path, write_atomically
+from ..storage.files import is_folder, shown_path, write_atomically
 from ..storage.tensor_tree import read_tree_file
 from .changes import LowRank, Whole
 from .compress import factored
@@ -202,14 +202,17 @@ def weights_file(path: Path) -> Path:
 
     Raises DeltaError for a folder without one.
     """
-    return _weights_in(path) if path.is_dir() else path
+    return _weights_in(path) if is_folder(path) else path
 
 
 def _weights_in(folder: Path) -> Path:
-    for name in _WEIGHT_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    names = sorted(child.name for child in folder.iterdir() if child.suffix in SUFFIXES)
+    try:
+        for name in _WEIGHT_FILES:
+            if (folder / name).is_file():
+                return folder / name
+        names = sorted(child.name for child in folder.iterdir() if child.suffix in SUFFIXES)
+    except OSError as error:
+        raise DeltaError(f"{shown_path(folder)} cannot be read: {error.strerror or error}") from error
     raise DeltaError(
         f"{shown_path(folder)} holds none of {', '.join(_WEIGHT_FILES)}: name a file; it has {listed(names)}"
     )
