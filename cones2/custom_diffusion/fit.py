@@ -26,7 +26,7 @@ def check_fits(delta: Delta, base: Mapping[str, Tensor]) -> None:
 
     base: the model's attention weights by diffusers name.
     """
-    width = next((weight.shape[1] for name, weight in base.items() if is_key_or_value(name)), None)
+    width = next((weight.shape[1] for name, weight in base.items() if is_key_or_value(name) and weight.ndim == 2), None)
     if delta.width and width and delta.width != width:
         raise DeltaError(
             f"its weights read texts {width_label(delta.width)} but this model's text conditioning is "

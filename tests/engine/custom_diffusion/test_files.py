@@ -165,12 +165,22 @@ def test_tokens_of_one_name_are_renamed_in_the_order_of_files() -> None:
         ({"unet": weights(), "modifier_token": {"two words": torch.zeros(8)}}, "cannot be a token"),
         ({"unet": {f"{LAYER}.to_k.weight": {"u": torch.zeros(6, 2), "v": torch.zeros(3, 8)}}}, "product"),
         (torch.zeros(3), "dictionaries of tensors"),
+        ({f"{LAYER}.to_k.weight": torch.zeros(8), "embed": torch.zeros(1, 8)}, "has shape"),
+        ({f"{LAYER}.to_out.0.weight": torch.zeros(6, 6), "embed": torch.tensor(1.0)}, "not a table of token vectors"),
+        ({"<new1>": torch.zeros(8, dtype=torch.complex64)}, "not a vector of floating point"),
+        ({"<new1>": torch.zeros(8, dtype=torch.uint8)}, "not a vector of floating point"),
+        ({"embed": torch.zeros(1, 8, dtype=torch.int64)}, "not a table of token vectors"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: object, sentence: str) -> None:
     torch.save(content, tmp_path / "delta.bin")
     with pytest.raises(DeltaError, match=sentence):
         load_delta(tmp_path / "delta.bin")
+
+
+def test_an_output_weight_alone_is_a_delta(tmp_path: Path) -> None:
+    save_file({f"{LAYER}.to_out.0.weight": torch.zeros(6, 6)}, tmp_path / "out.safetensors")
+    assert load_delta(tmp_path / "out.safetensors").width is None
 
 
 def test_code_in_a_file_is_refused_unread(tmp_path: Path) -> None:

@@ -43,3 +43,8 @@ def test_a_whole_weight_that_is_not_finite_is_named() -> None:
     huge = make_delta({K: Difference(torch.full((6, 8), 3e38))})
     with pytest.raises(DeltaError, match="on this model holds values"):
         as_whole(huge, {K: torch.full((6, 8), 3e38)})
+
+
+def test_a_base_whose_weight_has_one_side_is_refused() -> None:
+    with pytest.raises(DeltaError, match="has shape"):
+        as_whole(small(), {K: torch.zeros(6)})
