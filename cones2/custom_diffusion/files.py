@@ -16,6 +16,7 @@ from .. import __version__
 from ..errors import Cones2Error, DeltaError
 from ..messages import encodable, listed, shown
 from ..storage.files import is_folder, shown_path, write_atomically
+from ..storage.names import check_file_name, file_name_for
 from ..storage.tensor_tree import read_tree_file
 from .changes import LowRank, Whole
 from .compress import factored
@@ -157,12 +158,36 @@ def _compvis(delta: Delta) -> dict[str, object]:
 def _export_diffusers(delta: Delta, path: Path, overwrite: bool) -> list[Path]:
     _check_replaces(delta, products=False)
     entries = {processor_name(name): change.parts()["whole"].contiguous() for name, change in delta.weights.items()}
-    paths = [_write_safetensors(path, entries, {"format": "pt"}, overwrite)]
+    beside = [path.with_name(name) for name in _token_file_names(delta)]
+    try:
+        taken = [] if overwrite else [each for each in (path, *beside) if each.exists()]
+    except OSError as error:
+        raise DeltaError(f"{shown_path(path)} cannot be written: {error.strerror or error}") from error
+    if taken:
+        raise DeltaError(f"{shown_path(taken[0])} exists already and is left as it is")
+    for token, each in zip(delta.tokens, beside, strict=True):
+        _write_torch(each, {token.name: _vectors(token.vectors)}, overwrite)
+    # the weights last: whoever finds them finds all of it
+    return [_write_safetensors(path, entries, {"format": "pt"}, overwrite), *beside]
+
+
+def _token_file_names(delta: Delta) -> list[str]:
+    """What the tokens' files are called: "new1.bin" for "<new1>", as "<" is not allowed on Windows; all different."""
+    names: list[str] = []
     for token in delta.tokens:
-        beside = path.with_name(_file_name(token.name) + ".bin")
-        _write_torch(beside, {token.name: _vectors(token.vectors)}, overwrite)
-        paths.append(beside)
-    return paths
+        stem = _stem(token.name)
+        taken = {name.casefold() for name in names}
+        stems = (stem if count == 1 else f"{stem}_{count}" for count in range(1, len(names) + 2))
+        names.append(next(each for each in stems if f"{each}.bin".casefold() not in taken) + ".bin")
+    return names
+
+
+def _stem(token: str) -> str:
+    plain = "".join(letter for letter in token if letter.isalnum() or letter in "-_") or "token"
+    try:
+        return check_file_name(plain, DeltaError)
+    except DeltaError:  # too long, or reserved by Windows
+        return file_name_for(plain)
 
 
 def _check_replaces(delta: Delta, products: bool) -> None:
@@ -178,11 +203,6 @@ def _check_replaces(delta: Delta, products: bool) -> None:
 def _vectors(vectors: Sequence[Tensor]) -> Tensor | list[Tensor]:
     plain = [vector.detach().cpu().clone() for vector in vectors]
     return plain[0] if len(plain) == 1 else plain
-
-
-def _file_name(token: str) -> str:
-    """A token's name as a file can be called: "<new1>" is no name on Windows."""
-    return "".join(letter for letter in token if letter.isalnum() or letter in "-_") or "token"
 
 
 def _read(path: Path, limit: int) -> DeltaFile:

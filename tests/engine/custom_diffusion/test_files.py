@@ -14,6 +14,7 @@ from cones2.custom_diffusion.delta import Delta, make_delta, renamed_apart, toke
 from cones2.custom_diffusion.files import export_delta, load_delta, read_delta_file, save_delta
 from cones2.custom_diffusion.fit import as_difference
 from cones2.errors import DeltaError
+from cones2.storage.names import check_file_name
 from tests.support import deltas
 from tests.support.deltas import LAYER, WIDTH, token, weights, write_formats
 
@@ -150,6 +151,21 @@ def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
 def test_tokens_of_one_name_are_renamed_in_the_order_of_files() -> None:
     apart = renamed_apart([deltas.delta(0), deltas.delta(1, "<new1>", "<new2>"), deltas.delta(2, "sks")])
     assert [token_names(each) for each in apart] == [["<new1>"], ["<new3>", "<new2>"], ["sks"]]
+
+
+def test_tokens_files_are_called_so_that_every_system_takes_them(tmp_path: Path) -> None:
+    delta = deltas.delta(0, "<new1>", "<<new1>>", "<NEW1>", "<con>", f"<{'猫' * 90}>")
+    weights_path, *beside = export_delta(delta, tmp_path / "cat", "diffusers")
+    assert len({path.name.casefold() for path in beside}) == 5
+    assert all(check_file_name(path.stem, DeltaError) for path in beside)
+    assert token_names(load_delta(weights_path, beside)) == token_names(delta)
+
+
+def test_an_export_that_would_replace_a_token_s_file_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "new2.bin").touch()
+    with pytest.raises(DeltaError, match="exists already"):
+        export_delta(deltas.delta(0, "<new1>", "<new2>"), tmp_path / "cat", "diffusers")
+    assert [path.name for path in tmp_path.iterdir()] == ["new2.bin"]
 
 
 @pytest.mark.parametrize(
