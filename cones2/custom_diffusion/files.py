@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -262,7 +263,9 @@ def _write_safetensors(path: Path, entries: Mapping[str, Tensor], facts: Mapping
 
 
 def _write_torch(path: Path, value: object, overwrite: bool) -> None:
-    _write(path, lambda stream: torch.save(value, stream), overwrite)
+    content = io.BytesIO()  # in memory: torch.save calls a full disk a RuntimeError
+    torch.save(value, content)
+    _write(path, lambda stream: stream.write(content.getbuffer()), overwrite)
 
 
 def _write(path: Path, write: Callable[[BinaryIO], Any], overwrite: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from cones2.custom_diffusion.changes import Difference, LowRank
 from cones2.custom_diffusion.delta import Delta, make_delta, renamed_apart, token_names
 from cones2.custom_diffusion.files import export_delta, load_delta, read_delta_file, save_delta
 from cones2.custom_diffusion.fit import as_difference
-from cones2.errors import DeltaError
+from cones2.errors import Cones2Error, DeltaError
 from cones2.storage.names import check_file_name
 from tests.support import deltas
 from tests.support.deltas import LAYER, WIDTH, token, weights, write_formats
@@ -140,6 +142,20 @@ def test_a_lora_holds_the_exact_differences(tmp_path: Path) -> None:
 def test_a_lora_of_whole_weights_asks_for_the_base(tmp_path: Path) -> None:
     with pytest.raises(DeltaError, match="give the base model"):
         export_delta(deltas.delta(), tmp_path / "lora", "lora")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_a_full_disk(path: Path, write: Callable[[BinaryIO], object], overwrite: bool) -> None:
+        try:
+            with open("/dev/full", "wb") as stream:
+                write(stream)
+        except OSError as error:
+            raise Cones2Error(f"{path.name} cannot be written: {error.strerror}") from error
+
+    monkeypatch.setattr("cones2.custom_diffusion.files.write_atomically", on_a_full_disk)
+    with pytest.raises(DeltaError, match="cannot be written: No space left"):
+        export_delta(deltas.delta(), tmp_path / "cat", "repository")
 
 
 def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
