@@ -21,8 +21,8 @@ _SAME = 1e-7  # largest difference of a weight that training did not touch
 
 
 def check_fits(delta: Delta, base: Mapping[str, Tensor]) -> None:
-    """Raise DeltaError naming weights that the model lacks or has in another shape; log keys and values that the
-    delta lacks.
+    """Raise DeltaError naming weights that the model lacks, or has in another shape or not finite; log keys and values
+    that the delta lacks.
 
     base: the model's attention weights by diffusers name.
     """
@@ -38,6 +38,8 @@ def check_fits(delta: Delta, base: Mapping[str, Tensor]) -> None:
     for name, change in delta.weights.items():
         if change.shape != base[name].shape:
             raise DeltaError(f"{name} has shape {tuple(change.shape)}, the model's has {tuple(base[name].shape)}")
+        if not torch.isfinite(base[name]).all():
+            raise DeltaError(f"the model's {name} holds values that are not numbers (NaN or infinity)")
     lacking = [name for name in base if is_key_or_value(name) and name not in delta.weights]
     if lacking and delta.weights:
         log.warning("the delta lacks %d of the model's keys and values: %s", len(lacking), listed(lacking, 3))
