@@ -69,14 +69,15 @@ def load_delta(path: Path | str, tokens: Sequence[Path] = ()) -> Delta:
 def read_delta_file(path: Path | str, tokens: Sequence[Path] = ()) -> DeltaFile:
     """What a Custom Diffusion file holds, or a folder that the example of diffusers wrote.
 
-    tokens: further files with tokens alone; files "<…>.bin" beside one that has no tokens are found.
+    tokens: further files with tokens alone; files "<…>.bin" beside one that has no tokens and that diffusers
+    or the repository named are found.
     Nothing in the files is executed and no more memory than a few times their size is used. Raises DeltaError
     naming the file and what is wrong with it.
     """
-    path = Path(path)
-    path = weights_file(path)
+    path = weights_file(Path(path))
     found = _read(path, MAX_FILE_BYTES)
-    beside = [] if tokens or found.delta.tokens else sorted(_token_files(path.parent))
+    complete = tokens or found.delta.tokens or path.name not in _WEIGHT_FILES
+    beside = [] if complete else sorted(_token_files(path.parent))
     more = [token for file in (*tokens, *beside) for token in _read(Path(file), _MAX_TOKEN_BYTES).delta.tokens]
     if not more:
         return found
@@ -208,7 +209,7 @@ def _vectors(vectors: Sequence[Tensor]) -> Tensor | list[Tensor]:
 
 def _read(path: Path, limit: int) -> DeltaFile:
     try:
-        file = read_tree_file(path, limit, "a Custom Diffusion file", SUFFIXES)
+        file = read_tree_file(path, limit, "Custom Diffusion file", SUFFIXES)
     except Cones2Error as error:
         raise DeltaError(str(error)) from error
     try:

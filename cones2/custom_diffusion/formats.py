@@ -23,6 +23,8 @@ CLIP_VOCABULARY = 49_408  # rows of a CLIP text encoder's own; added tokens come
 _TOKEN_TABLE = "embeddings.token_embedding.weight"
 _OWN_KEYS = {"format", "family", "width", "tokens", "stored", "layers_per_block", "pack_version"}
 _LONGEST_TOKENS = 64 << 10  # characters of the tokens' JSON
+_LONGEST_TEXT = 1000  # characters of a fact
+_ALL_TEXTS = 32 << 10  # bytes of all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +217,15 @@ def _own_tokens(text: str, vectors: Mapping[tuple[int, int], Tensor]) -> Iterato
 
 
 def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in metadata.items() if key not in _OWN_KEYS}
+    """The facts of others, if they are short: trainers write whole reports there, which are not needed again."""
+    texts: dict[str, str] = {}
+    left = _ALL_TEXTS
+    for key, value in metadata.items():
+        size = len(key.encode(errors="backslashreplace")) + len(value.encode(errors="backslashreplace"))
+        if key not in _OWN_KEYS and len(key) <= _LONGEST_TEXT and len(value) <= _LONGEST_TEXT and size <= left:
+            texts[key] = value
+            left -= size
+    return texts
 
 
 def own_entries(delta: Delta) -> dict[str, Tensor]:

@@ -237,3 +237,26 @@ def test_views_of_one_storage_are_no_way_to_more_memory(tmp_path: Path) -> None:
 def test_keys_from_a_flat_safetensors_file_are_enough(tmp_path: Path) -> None:
     save_file({f"module.{name}": tensor for name, tensor in weights().items()}, tmp_path / "flat.safetensors")
     assert read_delta_file(tmp_path / "flat.safetensors").delta.layers == 2
+
+
+def test_long_metadata_of_others_does_not_keep_a_delta_from_being_saved(tmp_path: Path) -> None:
+    facts = {"short": "kept", "ss_tag_frequency": "x" * 70_000, **{f"fact {n}": "y" * 900 for n in range(99)}}
+    save_file(weights(), tmp_path / "cat.safetensors", facts)
+    delta = load_delta(tmp_path / "cat.safetensors")
+    assert delta.metadata["short"] == "kept" and "ss_tag_frequency" not in delta.metadata
+    assert same_weights(load_delta(save_delta(delta, tmp_path / "again")), delta)
+
+
+@pytest.mark.parametrize("content", [b"junk", None])
+def test_token_files_of_others_are_left_alone_beside_a_named_file(tmp_path: Path, content: bytes | None) -> None:
+    save_file(weights(), tmp_path / "cat.safetensors")
+    torch.save({"<other>": token().vectors[0]}, tmp_path / "<other>.bin")
+    if content:
+        (tmp_path / "<other>.bin").write_bytes(content)
+    assert not load_delta(tmp_path / "cat.safetensors").tokens
+
+
+def test_the_message_for_a_damaged_file_has_one_article(tmp_path: Path) -> None:
+    (tmp_path / "delta.bin").write_bytes(b"junk")
+    with pytest.raises(DeltaError, match="is not a readable Custom Diffusion file"):
+        load_delta(tmp_path / "delta.bin")
