@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,8 @@ def lora_entries(delta: Delta) -> dict[str, Tensor]:
             entries[f"{layer}.lora_up.weight"] = product.up.detach().clone().contiguous()
             entries[f"{layer}.lora_down.weight"] = product.down.detach().clone().contiguous()
             entries[f"{layer}.alpha"] = torch.tensor(float(product.rank))
+    if not entries:
+        raise DeltaError("a LoRA holds differences of weights, and there are none")
     return entries
 
 
@@ -152,6 +155,10 @@ def _compvis(delta: Delta) -> dict[str, object]:
     _check_replaces(delta, products=True)
     if any(len(token.vectors) != 1 for token in delta.tokens):
         raise DeltaError("CompVis files have tokens of one text encoder, this delta's have several")
+    named = Counter(compvis_name(name, delta.layers_per_block) for name in delta.weights)
+    twice = [name for name, count in named.items() if count > 1]
+    if twice:
+        raise DeltaError(f"CompVis files would call several of its weights {shown(twice[0], 120)}")
     state = weight_entries(delta.weights, lambda name: compvis_name(name, delta.layers_per_block))
     embed = stacked_vectors(delta)
     return {"state_dict": {**state, **({} if embed is None else {"embed": embed})}}

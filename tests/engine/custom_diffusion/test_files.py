@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from cones2.custom_diffusion.changes import Difference, LowRank
-from cones2.custom_diffusion.delta import Delta, make_delta, renamed_apart, token_names
+from cones2.custom_diffusion.delta import Delta, make_delta, renamed_apart, token_names, whole_weights
 from cones2.custom_diffusion.files import export_delta, load_delta, read_delta_file, save_delta
 from cones2.custom_diffusion.fit import as_difference
 from cones2.errors import Cones2Error, DeltaError
@@ -260,3 +260,15 @@ def test_the_message_for_a_damaged_file_has_one_article(tmp_path: Path) -> None:
     (tmp_path / "delta.bin").write_bytes(b"junk")
     with pytest.raises(DeltaError, match="is not a readable Custom Diffusion file"):
         load_delta(tmp_path / "delta.bin")
+
+
+def test_weights_that_compvis_would_call_the_same_are_refused(tmp_path: Path) -> None:
+    places = ("down_blocks.0.attentions.3", "down_blocks.1.attentions.0")
+    both = {f"{place}.transformer_blocks.0.attn2.to_k.weight": torch.ones(6, WIDTH) for place in places}
+    with pytest.raises(DeltaError, match="several of its weights"):
+        export_delta(make_delta(whole_weights(both)), tmp_path / "cat", "compvis")
+
+
+def test_a_lora_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeltaError, match="there are none"):
+        export_delta(make_delta({}, [token()]), tmp_path / "lora", "lora")
