@@ -58,7 +58,7 @@ def factored(difference: Tensor) -> LowRank:
 def _svd(difference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     try:
         u, values, v = torch.linalg.svd(difference.float(), full_matrices=False)
-    except torch.linalg.LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise DeltaError("a difference has no singular values: its numbers are too large or not finite") from error
     return u, values, v
 

@@ -91,7 +91,7 @@ def merge_rows(
     rows, owners, clashes = distinct_rows(targets)
     try:
         solver = _Solver(kept.double(), rows.double(), ridge)
-    except torch.linalg.LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise DeltaError(
             "the merge has no solution: the target words depend on each other, or the captions say nothing"
         ) from error
