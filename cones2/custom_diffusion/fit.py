@@ -38,7 +38,7 @@ def check_fits(delta: Delta, base: Mapping[str, Tensor]) -> None:
     for name, change in delta.weights.items():
         if change.shape != base[name].shape:
             raise DeltaError(f"{name} has shape {tuple(change.shape)}, the model's has {tuple(base[name].shape)}")
-        if not torch.isfinite(base[name]).all():
+        if not torch.isfinite(base[name].float()).all():
             raise DeltaError(f"the model's {name} holds values that are not numbers (NaN or infinity)")
     lacking = [name for name in base if is_key_or_value(name) and name not in delta.weights]
     if lacking and delta.weights:
