@@ -97,8 +97,9 @@ def compress_file(args: argparse.Namespace) -> int:
 def summed(deltas: Sequence[Delta], base: BaseWeights) -> Delta:
     """One delta of several: their differences added, their tokens renamed apart."""
     apart = renamed_apart(deltas)
-    weights = applied_weights([(delta, 1.0) for delta in apart], base.weights)
-    changes = {name: Difference(weight.float() - base.weights[name].float()) for name, weight in weights.items()}
+    plain = {name: weight.float() for name, weight in base.weights.items()}
+    weights = applied_weights([(delta, 1.0) for delta in apart], plain)
+    changes = {name: Difference(weight - plain[name]) for name, weight in weights.items()}
     tokens = [token for delta in apart for token in delta.tokens]
     return make_delta(changes, tokens, {"method": "sum of differences"}, base.layers_per_block)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from ..errors import Cones2Error, DeltaError
 from ..messages import listed
-from ..storage.files import read_limited, shown_path
+from ..storage.files import find_file, is_folder, read_limited, shown_path
 from ..storage.tensor_tree import read_tree_file
 from .layers import plain_name
 
 _MAX_BYTES = 32 << 30
 _MAX_CONFIG = 1 << 20
+_UNET_FILE = "diffusion_pytorch_model"
+_SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _SUFFIXES = (".safetensors", ".bin", ".ckpt")
 
 
@@ -44,7 +47,7 @@ def load_base_weights(path: Path | str) -> BaseWeights:
     Raises DeltaError when there are none, or the file cannot be read.
     """
     path = Path(path)
-    files, per_block = ([path], 2) if not path.is_dir() else _in_folder(path)
+    files, per_block = _in_folder(path) if is_folder(path) else ([path], 2)
     weights: dict[str, Tensor] = {}
     for file in files:
         found, counted = _read(file)
@@ -59,14 +62,28 @@ def load_base_weights(path: Path | str) -> BaseWeights:
 
 def _in_folder(folder: Path) -> tuple[list[Path], int]:
     """The UNet's files in a diffusers folder, and how many layers its blocks have."""
-    unet = folder / "unet" if (folder / "unet").is_dir() else folder
-    for suffix in (".safetensors", ".bin"):
-        files = sorted(each for each in unet.glob(f"diffusion_pytorch_model*{suffix}") if ".fp16" not in each.name)
-        files = files or sorted(unet.glob(f"diffusion_pytorch_model*{suffix}"))
-        if files:
-            return files, _layers_per_block(unet / "config.json")
-    names = sorted(child.name for child in folder.iterdir())
+    try:
+        unet = folder / "unet" if (folder / "unet").is_dir() else folder
+        for suffix in (".safetensors", ".bin"):
+            files = _one_variant(unet, suffix)
+            if files:
+                return files, _layers_per_block(unet / "config.json")
+        names = sorted(child.name for child in folder.iterdir())
+    except OSError as error:
+        raise DeltaError(f"{shown_path(folder)} cannot be read: {error.strerror or error}") from error
     raise DeltaError(f"{shown_path(folder)} holds no UNet (unet/diffusion_pytorch_model.safetensors): {listed(names)}")
+
+
+def _one_variant(unet: Path, suffix: str) -> list[Path]:
+    """The files of one set of weights: the plain one, else its shards, else those of the first variant such as fp16."""
+    names = sorted(path.name for path in unet.glob(f"{_UNET_FILE}*{suffix}"))
+    sets: dict[str, list[Path]] = {}
+    for name in names:
+        sets.setdefault(_SHARD.sub("", name), []).append(unet / name)
+    plain = f"{_UNET_FILE}{suffix}"
+    if plain in names:
+        return [unet / plain]
+    return sets.get(plain) or next(iter(sets.values()), [])
 
 
 def _layers_per_block(config: Path) -> int:
@@ -79,7 +96,11 @@ def _layers_per_block(config: Path) -> int:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], int | None]:
     """The attention weights of a file by its own keys, and the layers per block that CompVis' numbers count."""
-    if path.suffix == ".safetensors" and path.is_file():
+    if path.suffix == ".safetensors":
+        try:
+            find_file(path, "base model", _SUFFIXES)
+        except Cones2Error as error:
+            raise DeltaError(str(error)) from error
         try:
             with safe_open(path, "pt") as file:
                 keys = list(file.keys())
@@ -87,7 +108,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], int | None]:
         except Exception as error:  # safetensors raises several kinds for damaged files
             raise DeltaError(f"{shown_path(path)} is not a whole safetensors file") from error
     try:
-        entries = read_tree_file(path, _MAX_BYTES, "a base model", _SUFFIXES).tree
+        entries = read_tree_file(path, _MAX_BYTES, "base model", _SUFFIXES).tree
     except Cones2Error as error:
         raise DeltaError(str(error)) from error
     inner = entries.get("state_dict")

@@ -50,12 +50,20 @@ def rank_of(singular_values: Tensor, ratio: float) -> int:
 
 def factored(difference: Tensor) -> LowRank:
     """A difference [out, in] as an exact product of the rank that it has."""
-    u, values, v = torch.linalg.svd(difference.float(), full_matrices=False)
+    u, values, v = _svd(difference)
     rank = int((values > _NOISE * values.max()).sum()) if values.numel() and float(values.max()) else 0
     return LowRank((u[:, :rank] * values[:rank]).contiguous(), v[:rank].contiguous())
 
 
+def _svd(difference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    try:
+        u, values, v = torch.linalg.svd(difference.float(), full_matrices=False)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise DeltaError("a difference has no singular values: its numbers are too large or not finite") from error
+    return u, values, v
+
+
 def _truncated(difference: Tensor, ratio: float) -> LowRank:
-    u, values, v = torch.linalg.svd(difference.float(), full_matrices=False)
+    u, values, v = _svd(difference)
     rank = rank_of(values, ratio)
     return LowRank((u[:, :rank] * values[:rank]).contiguous(), v[:rank].contiguous())

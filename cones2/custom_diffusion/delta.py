@@ -20,7 +20,8 @@ MAX_WEIGHTS = 4000
 MAX_TOKENS = 256
 MAX_TOKEN_NAME = 100
 _MAX_WIDTH = 16_384
-_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""The kinds of numbers that files may hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,7 @@ def make_delta(
     if len(widths) > 1:
         raise DeltaError(f"its keys and values read texts of different widths: {listed(sorted(widths))}")
     delta = Delta(dict(weights), checked_tokens(tokens), "", dict(metadata or {}), layers_per_block)
-    width = delta.width if widths else sum(len(vector) for vector in tokens[0].vectors)
+    width = delta.width if widths else sum(len(vector) for token in tokens[:1] for vector in token.vectors)
     for token in delta.tokens if widths else ():
         if sum(map(len, token.vectors)) != width:
             raise DeltaError(
@@ -145,7 +146,12 @@ def checked_tokens(tokens: Sequence[ModifierToken]) -> tuple[ModifierToken, ...]
             raise DeltaError(f"two of its tokens are called {shown(name, 40)}")
         seen.add(name)
         for vector in token.vectors:
-            if vector.ndim != 1 or not 1 <= len(vector) <= _MAX_WIDTH or not torch.isfinite(vector).all():
+            if (
+                vector.dtype not in FLOATS
+                or vector.ndim != 1
+                or not 1 <= len(vector) <= _MAX_WIDTH
+                or not torch.isfinite(vector).all()
+            ):
                 raise DeltaError(f"its token {shown(name, 40)} is not a vector of finite numbers")
         if not token.vectors:
             raise DeltaError(f"its token {shown(name, 40)} has no vector")
@@ -186,7 +192,7 @@ def whole_weights(weights: Mapping[str, Tensor]) -> dict[str, Change]:
 def _check_change(name: str, change: Change) -> None:
     rank = 1 if name.endswith(".bias") else 2
     for part in change.parts().values():
-        if part.layout != torch.strided or part.dtype not in _FLOATS:
+        if part.layout != torch.strided or part.dtype not in FLOATS:
             raise DeltaError(f"{shown(name, 120)} holds {shown(part.dtype, 30)} numbers, expected floating point")
         if math.prod(part.shape) and not torch.isfinite(part).all():
             raise DeltaError(f"{shown(name, 120)} holds values that are not numbers (NaN or infinity)")

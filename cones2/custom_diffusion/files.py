@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,8 @@ from torch import Tensor
 from .. import __version__
 from ..errors import Cones2Error, DeltaError
 from ..messages import encodable, listed, shown
-from ..storage.files import shown_path, write_atomically
+from ..storage.files import is_folder, shown_path, write_atomically
+from ..storage.names import check_file_name, file_name_for
 from ..storage.tensor_tree import read_tree_file
 from .changes import LowRank, Whole
 from .compress import factored
@@ -67,14 +70,15 @@ def load_delta(path: Path | str, tokens: Sequence[Path] = ()) -> Delta:
 def read_delta_file(path: Path | str, tokens: Sequence[Path] = ()) -> DeltaFile:
     """What a Custom Diffusion file holds, or a folder that the example of diffusers wrote.
 
-    tokens: further files with tokens alone; files "<…>.bin" beside one that has no tokens are found.
+    tokens: further files with tokens alone; files "<…>.bin" beside one that has no tokens and that diffusers
+    or the repository named are found.
     Nothing in the files is executed and no more memory than a few times their size is used. Raises DeltaError
     naming the file and what is wrong with it.
     """
-    path = Path(path)
-    path = weights_file(path)
+    path = weights_file(Path(path))
     found = _read(path, MAX_FILE_BYTES)
-    beside = [] if tokens or found.delta.tokens else sorted(_token_files(path.parent))
+    complete = tokens or found.delta.tokens or path.name not in _WEIGHT_FILES
+    beside = [] if complete else sorted(_token_files(path.parent))
     more = [token for file in (*tokens, *beside) for token in _read(Path(file), _MAX_TOKEN_BYTES).delta.tokens]
     if not more:
         return found
@@ -132,6 +136,8 @@ def lora_entries(delta: Delta) -> dict[str, Tensor]:
             entries[f"{layer}.lora_up.weight"] = product.up.detach().clone().contiguous()
             entries[f"{layer}.lora_down.weight"] = product.down.detach().clone().contiguous()
             entries[f"{layer}.alpha"] = torch.tensor(float(product.rank))
+    if not entries:
+        raise DeltaError("a LoRA holds differences of weights, and there are none")
     return entries
 
 
@@ -149,6 +155,10 @@ def _compvis(delta: Delta) -> dict[str, object]:
     _check_replaces(delta, products=True)
     if any(len(token.vectors) != 1 for token in delta.tokens):
         raise DeltaError("CompVis files have tokens of one text encoder, this delta's have several")
+    named = Counter(compvis_name(name, delta.layers_per_block) for name in delta.weights)
+    twice = [name for name, count in named.items() if count > 1]
+    if twice:
+        raise DeltaError(f"CompVis files would call several of its weights {shown(twice[0], 120)}")
     state = weight_entries(delta.weights, lambda name: compvis_name(name, delta.layers_per_block))
     embed = stacked_vectors(delta)
     return {"state_dict": {**state, **({} if embed is None else {"embed": embed})}}
@@ -157,12 +167,36 @@ def _compvis(delta: Delta) -> dict[str, object]:
 def _export_diffusers(delta: Delta, path: Path, overwrite: bool) -> list[Path]:
     _check_replaces(delta, products=False)
     entries = {processor_name(name): change.parts()["whole"].contiguous() for name, change in delta.weights.items()}
-    paths = [_write_safetensors(path, entries, {"format": "pt"}, overwrite)]
+    beside = [path.with_name(name) for name in _token_file_names(delta)]
+    try:
+        taken = [] if overwrite else [each for each in (path, *beside) if each.exists()]
+    except OSError as error:
+        raise DeltaError(f"{shown_path(path)} cannot be written: {error.strerror or error}") from error
+    if taken:
+        raise DeltaError(f"{shown_path(taken[0])} exists already and is left as it is")
+    for token, each in zip(delta.tokens, beside, strict=True):
+        _write_torch(each, {token.name: _vectors(token.vectors)}, overwrite)
+    # the weights last: whoever finds them finds all of it
+    return [_write_safetensors(path, entries, {"format": "pt"}, overwrite), *beside]
+
+
+def _token_file_names(delta: Delta) -> list[str]:
+    """What the tokens' files are called: "new1.bin" for "<new1>", as "<" is not allowed on Windows; all different."""
+    names: list[str] = []
     for token in delta.tokens:
-        beside = path.with_name(_file_name(token.name) + ".bin")
-        _write_torch(beside, {token.name: _vectors(token.vectors)}, overwrite)
-        paths.append(beside)
-    return paths
+        stem = _stem(token.name)
+        taken = {name.casefold() for name in names}
+        stems = (stem if count == 1 else f"{stem}_{count}" for count in range(1, len(names) + 2))
+        names.append(next(each for each in stems if f"{each}.bin".casefold() not in taken) + ".bin")
+    return names
+
+
+def _stem(token: str) -> str:
+    plain = "".join(letter for letter in token if letter.isalnum() or letter in "-_") or "token"
+    try:
+        return check_file_name(plain, DeltaError)
+    except DeltaError:  # too long, or reserved by Windows
+        return file_name_for(plain)
 
 
 def _check_replaces(delta: Delta, products: bool) -> None:
@@ -180,14 +214,9 @@ def _vectors(vectors: Sequence[Tensor]) -> Tensor | list[Tensor]:
     return plain[0] if len(plain) == 1 else plain
 
 
-def _file_name(token: str) -> str:
-    """A token's name as a file can be called: "<new1>" is no name on Windows."""
-    return "".join(letter for letter in token if letter.isalnum() or letter in "-_") or "token"
-
-
 def _read(path: Path, limit: int) -> DeltaFile:
     try:
-        file = read_tree_file(path, limit, "a Custom Diffusion file", SUFFIXES)
+        file = read_tree_file(path, limit, "Custom Diffusion file", SUFFIXES)
     except Cones2Error as error:
         raise DeltaError(str(error)) from error
     try:
@@ -202,14 +231,17 @@ def weights_file(path: Path) -> Path:
 
     Raises DeltaError for a folder without one.
     """
-    return _weights_in(path) if path.is_dir() else path
+    return _weights_in(path) if is_folder(path) else path
 
 
 def _weights_in(folder: Path) -> Path:
-    for name in _WEIGHT_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    names = sorted(child.name for child in folder.iterdir() if child.suffix in SUFFIXES)
+    try:
+        for name in _WEIGHT_FILES:
+            if (folder / name).is_file():
+                return folder / name
+        names = sorted(child.name for child in folder.iterdir() if child.suffix in SUFFIXES)
+    except OSError as error:
+        raise DeltaError(f"{shown_path(folder)} cannot be read: {error.strerror or error}") from error
     raise DeltaError(
         f"{shown_path(folder)} holds none of {', '.join(_WEIGHT_FILES)}: name a file; it has {listed(names)}"
     )
@@ -239,7 +271,9 @@ def _write_safetensors(path: Path, entries: Mapping[str, Tensor], facts: Mapping
 
 
 def _write_torch(path: Path, value: object, overwrite: bool) -> None:
-    _write(path, lambda stream: torch.save(value, stream), overwrite)
+    content = io.BytesIO()  # in memory: torch.save calls a full disk a RuntimeError
+    torch.save(value, content)
+    _write(path, lambda stream: stream.write(content.getbuffer()), overwrite)
 
 
 def _write(path: Path, write: Callable[[BinaryIO], Any], overwrite: bool) -> None:

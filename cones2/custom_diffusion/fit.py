@@ -21,12 +21,12 @@ _SAME = 1e-7  # largest difference of a weight that training did not touch
 
 
 def check_fits(delta: Delta, base: Mapping[str, Tensor]) -> None:
-    """Raise DeltaError naming weights that the model lacks or has in another shape; log keys and values that the
-    delta lacks.
+    """Raise DeltaError naming weights that the model lacks, or has in another shape or not finite; log keys and values
+    that the delta lacks.
 
     base: the model's attention weights by diffusers name.
     """
-    width = next((weight.shape[1] for name, weight in base.items() if is_key_or_value(name)), None)
+    width = next((weight.shape[1] for name, weight in base.items() if is_key_or_value(name) and weight.ndim == 2), None)
     if delta.width and width and delta.width != width:
         raise DeltaError(
             f"its weights read texts {width_label(delta.width)} but this model's text conditioning is "
@@ -38,6 +38,8 @@ def check_fits(delta: Delta, base: Mapping[str, Tensor]) -> None:
     for name, change in delta.weights.items():
         if change.shape != base[name].shape:
             raise DeltaError(f"{name} has shape {tuple(change.shape)}, the model's has {tuple(base[name].shape)}")
+        if not torch.isfinite(base[name].float()).all():
+            raise DeltaError(f"the model's {name} holds values that are not numbers (NaN or infinity)")
     lacking = [name for name in base if is_key_or_value(name) and name not in delta.weights]
     if lacking and delta.weights:
         log.warning("the delta lacks %d of the model's keys and values: %s", len(lacking), listed(lacking, 3))
@@ -60,9 +62,18 @@ def as_difference(delta: Delta, base: Mapping[str, Tensor], drop_unchanged: bool
 
 
 def as_whole(delta: Delta, base: Mapping[str, Tensor]) -> Delta:
-    """The delta with whole weights on this base. Raises DeltaError as `check_fits` does."""
+    """The delta with whole weights on this base, float32 where they are not whole already.
+
+    Raises DeltaError as `check_fits` does, and for a weight that is not finite then.
+    """
     check_fits(delta, base)
-    return delta.with_weights({name: Whole(change.applied(base[name])) for name, change in delta.weights.items()})
+    weights: dict[str, Change] = {}
+    for name, change in delta.weights.items():
+        # not in the base's own numbers: half precision would round a good part of a small difference away
+        weights[name] = change if isinstance(change, Whole) else Whole(change.applied(base[name].float()))
+        if not torch.isfinite(weights[name].parts()["whole"]).all():
+            raise DeltaError(f"{name} on this model holds values that are not numbers (NaN or infinity)")
+    return delta.with_weights(weights)
 
 
 def applied_weights(deltas: Sequence[tuple[Delta, float]], base: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from ..errors import DeltaError
 from ..messages import listed, shown
 from ..storage.tensor_tree import TreeFile
 from .changes import Change, Whole, from_parts, low_rank
-from .delta import MAX_TOKENS, MAX_WEIGHTS, Delta, ModifierToken, make_delta, numbered_names
+from .delta import FLOATS, MAX_TOKENS, MAX_WEIGHTS, Delta, ModifierToken, make_delta, numbered_names
 from .layers import is_key_or_value, layers_per_block_of, plain_name
 
 FormatName = Literal["cones2", "repository", "compvis", "diffusers", "checkpoint", "token"]
@@ -23,6 +23,8 @@ CLIP_VOCABULARY = 49_408  # rows of a CLIP text encoder's own; added tokens come
 _TOKEN_TABLE = "embeddings.token_embedding.weight"
 _OWN_KEYS = {"format", "family", "width", "tokens", "stored", "layers_per_block", "pack_version"}
 _LONGEST_TOKENS = 64 << 10  # characters of the tokens' JSON
+_LONGEST_TEXT = 1000  # characters of a fact
+_ALL_TEXTS = 32 << 10  # bytes of all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ def parse(file: TreeFile) -> Parsed:
     name, found = _parse_foreign(entries)
     if not found.weights and not found.tokens:
         raise DeltaError(
-            'it is no Custom Diffusion file: it has neither attention weights ("….attn2.to_k.weight") nor tokens; '
+            'it is not a Custom Diffusion file: it has neither attention weights ("….attn2.to_k.weight") nor tokens; '
             f"its keys are {listed(list(entries))}"
         )
     if not found.weights:
@@ -132,12 +134,14 @@ def _take_named_tokens(found: _Found, tokens: object) -> None:
     if tokens is None:
         return
     if not isinstance(tokens, Mapping):
-        raise DeltaError("its modifier_token is no dictionary of tokens")
+        raise DeltaError("its modifier_token is not a dictionary of tokens")
     for name, value in list(tokens.items())[: MAX_TOKENS + 1]:
         rows = list(value.values()) if isinstance(value, Mapping) else [value]
-        vectors = tuple(row.reshape(-1).float() for row in rows if isinstance(row, Tensor))
+        vectors = tuple(row.reshape(-1).float() for row in rows if isinstance(row, Tensor) and row.dtype in FLOATS)
         if len(vectors) != len(rows) or not rows or any(row.numel() != row.shape[-1] for row in rows if row.ndim):
-            raise DeltaError(f"its token {shown(name, 40)} is not a vector, or a list of one per text encoder")
+            raise DeltaError(
+                f"its token {shown(name, 40)} is not a vector of floating point, or a list of one per text encoder"
+            )
         found.tokens.append(ModifierToken(str(name), tuple(vector.clone() for vector in vectors)))
 
 
@@ -145,12 +149,13 @@ def _take_embed(found: _Found, embed: object) -> None:
     """Rows [n, d] without names; a file converted from diffusers joins them end to end."""
     if embed is None:
         return
-    width = next((change.shape[1] for name, change in found.weights.items() if is_key_or_value(name)), 0)
-    if not isinstance(embed, Tensor) or not embed.numel() or embed.ndim > 2:
+    shapes = [change.shape for name, change in found.weights.items() if is_key_or_value(name)]
+    width = next((shape[1] for shape in shapes if len(shape) == 2), 0)
+    if not isinstance(embed, Tensor) or embed.dtype not in FLOATS or not embed.numel() or embed.ndim not in (1, 2):
         raise DeltaError('its "embed" is not a table of token vectors')
     width = width or embed.shape[-1]
     if embed.numel() % width:
-        raise DeltaError(f'its "embed" has {embed.numel():,} numbers, which are no rows of {width}')
+        raise DeltaError(f'its "embed" has {embed.numel():,} numbers, which do not make rows of {width}')
     _add_rows(found, embed.reshape(-1, width))
 
 
@@ -158,7 +163,9 @@ def _take_added_rows(found: _Found, entries: Mapping[str, object], tables: list[
     """Of a whole checkpoint: the rows after the vocabulary's own."""
     for key in tables[:1]:
         table = entries[key]
-        if isinstance(table, Tensor) and table.ndim == 2 and len(table) > CLIP_VOCABULARY and not found.tokens:
+        if not isinstance(table, Tensor) or table.ndim != 2 or table.dtype not in FLOATS:
+            continue
+        if len(table) > CLIP_VOCABULARY and not found.tokens:
             _add_rows(found, table[CLIP_VOCABULARY:])
 
 
@@ -184,7 +191,7 @@ def _parse_own(file: TreeFile) -> Parsed:
     for name, each in parts.items():
         change = from_parts(each)
         if change is None:
-            raise DeltaError(f"{shown(name, 120)} has the parts {listed(sorted(each))}, which make no weight")
+            raise DeltaError(f"{shown(name, 120)} has the parts {listed(sorted(each))}, which do not make a weight")
         weights[name] = change
     per_block = file.metadata.get("layers_per_block", "")
     delta = make_delta(
@@ -210,7 +217,15 @@ def _own_tokens(text: str, vectors: Mapping[tuple[int, int], Tensor]) -> Iterato
 
 
 def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in metadata.items() if key not in _OWN_KEYS}
+    """The facts of others, if they are short: trainers write whole reports there, which are not needed again."""
+    texts: dict[str, str] = {}
+    left = _ALL_TEXTS
+    for key, value in metadata.items():
+        size = len(key.encode(errors="backslashreplace")) + len(value.encode(errors="backslashreplace"))
+        if key not in _OWN_KEYS and len(key) <= _LONGEST_TEXT and len(value) <= _LONGEST_TEXT and size <= left:
+            texts[key] = value
+            left -= size
+    return texts
 
 
 def own_entries(delta: Delta) -> dict[str, Tensor]:

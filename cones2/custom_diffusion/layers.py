@@ -9,7 +9,7 @@ PARTS = ("to_q", "to_k", "to_v", "to_out.0")
 KEYS_AND_VALUES = ("to_k", "to_v")
 
 _PART = r"(to_q|to_k|to_v|to_out\.0)"
-_BLOCK = r"((?:down_blocks\.\d+|up_blocks\.\d+|mid_block)\.attentions\.\d+\.transformer_blocks\.\d+\.attn2)"
+_BLOCK = r"((?:(?:down|up)_blocks\.\d+\.attentions\.\d+|mid_block\.attentions\.0)\.transformer_blocks\.\d+\.attn2)"
 _DIFFUSERS = re.compile(rf"(?:^|\.){_BLOCK}\.{_PART}\.(weight|bias)$")
 _PROCESSOR = re.compile(
     rf"(?:^|\.){_BLOCK}\.processor\.(to_q|to_k|to_v|to_out)_custom_diffusion(?:\.0)?\.(weight|bias)$"
@@ -39,6 +39,8 @@ def plain_name(key: str, layers_per_block: int = 2) -> str | None:
     if match := _COMPVIS.search(key):
         side, number, inner, part, kind = match.groups()
         block = "mid_block.attentions.0" if side is None else _attention(side, int(number), layers_per_block)
+        if block is None:
+            return None
         return f"{block}.transformer_blocks.{inner}.attn2.{part}.{kind}"
     return None
 
@@ -87,8 +89,11 @@ def is_key_or_value(name: str) -> bool:
     return part_of(name) in KEYS_AND_VALUES and name.endswith(".weight")
 
 
-def _attention(side: str, number: int, layers_per_block: int) -> str:
+def _attention(side: str, number: int, layers_per_block: int) -> str | None:
+    """None for a number that no block with attention has: the input convolution's."""
     if side == "input":
+        if not number:
+            return None
         block, attention = divmod(number - 1, layers_per_block + 1)
         return f"down_blocks.{block}.attentions.{attention}"
     block, attention = divmod(number, layers_per_block + 1)

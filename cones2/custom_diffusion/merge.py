@@ -20,6 +20,7 @@ RIDGE = 1e-9
 """Share of the largest eigenvalue of C that is added to its diagonal."""
 
 _SAME = 1e-4  # relative distance of target rows that count as one
+_CONTRADICTION = 0.01  # constraint error, as a share of the largest output, that says that no weight fits all words
 _EMPTY = 1e-8  # eigenvalues below this share of the largest are directions that no caption goes
 
 TextRows = Callable[[str], Tensor]
@@ -83,20 +84,33 @@ def merge_rows(
 ) -> MergeResult:
     """The merge of deltas whose tokens differ, from rows of text embeddings.
 
+    Raises DeltaError for rows that do not determine it, or words that contradict each other.
+
     kept: [n, d], whose outputs change least. targets: of each delta [m, d], whose outputs are its own.
     """
     rows, owners, clashes = distinct_rows(targets)
-    solver = _Solver(kept.double(), rows.double(), ridge)
+    try:
+        solver = _Solver(kept.double(), rows.double(), ridge)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise DeltaError(
+            "the merge has no solution: the target words depend on each other, or the captions say nothing"
+        ) from error
     places = [(torch.tensor(owners) == index).nonzero().flatten() for index in range(len(deltas))]
     weights: dict[str, Change] = {}
-    worst = 0.0
+    worst, largest = 0.0, 0.0
     for name in [name for name in base if is_key_or_value(name) and any(name in each.weights for each in deltas)]:
         outputs = solver.targets.new_zeros(len(rows), len(base[name]))
         for delta, own in zip(deltas, places, strict=True):
             outputs[own] = solver.targets[own] @ _own_weight(delta, name, base[name]).double().T
         merged = solver.merged(base[name].double(), outputs)
         worst = max(worst, float((merged @ solver.targets.T - outputs.T).abs().max()))
+        largest = max(largest, float(outputs.abs().max()))
         weights[name] = Whole(merged.float())
+    if solver.dependent > 0 and not worst <= _CONTRADICTION * largest:
+        raise DeltaError(
+            f"{solver.dependent} of the {len(rows)} target words depend on others and contradict them "
+            f"(constraint error {worst:.1e}): the concepts cannot be merged on this text encoder"
+        )
     tokens = [token for delta in deltas for token in delta.tokens]
     notes = [*_notes(deltas, clashes), *solver.notes()]
     facts = {"method": "constrained merge", "merged": str(len(deltas)), "captions": str(len(kept))}
@@ -138,7 +152,7 @@ class _Solver:
         directions = torch.linalg.solve(regular, targets.T).T
         gram = directions @ targets.T
         self._projection: Tensor = torch.linalg.solve(gram, directions)
-        self._dependent = len(targets) - int(torch.linalg.matrix_rank(targets))
+        self.dependent = len(targets) - int(torch.linalg.matrix_rank(targets))
 
     def merged(self, base: Tensor, outputs: Tensor) -> Tensor:
         """The new weight [out, d] that gives `outputs` [m, out] at the targets."""
@@ -151,8 +165,8 @@ class _Solver:
                 f"the captions have {self._count} rows for texts {self._width} wide: "
                 "give more captions, or other prompts will change more than they need to"
             )
-        if self._dependent > 0:
-            notes.append(f"{self._dependent} of the {len(self.targets)} target words depend on others: they contradict")
+        if self.dependent > 0:
+            notes.append(f"{self.dependent} of the {len(self.targets)} target words depend on others: they contradict")
         return notes
 
 

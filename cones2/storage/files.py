@@ -48,6 +48,14 @@ def find_file(path: Path | str, what: str, suffixes: Sequence[str] = ()) -> Path
     return path
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there: not where the system does not even take the name, or does not let us look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def write_atomically(path: Path | str, write: Callable[[BinaryIO], object], overwrite: bool = False) -> None:
     """Write a file beside its destination, then move it there, so that readers see all of it or nothing.
 

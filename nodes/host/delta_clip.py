@@ -73,10 +73,20 @@ def with_tokens(clip: CLIP, delta: Delta, strength: float) -> tuple[CLIP, Delta]
         for rank, (name, vector) in enumerate(words.items()):
             mark_word(vector, name, _FIRST_ID + rank)
         extended = copy.copy(own)
-        plain = own.tokenizer.tokenizer if isinstance(own.tokenizer, WordTokenizer) else own.tokenizer
-        extended.tokenizer = WordTokenizer(plain, words)
+        extended.tokenizer = WordTokenizer(_unwrapped(own.tokenizer), words)
         setattr(changed.tokenizer, f"clip_{encoder}", extended)
     return changed, named
+
+
+def without_words(clip: CLIP) -> CLIP:
+    """The CLIP as it was before any word of one's own was added."""
+    plain = clip.clone()
+    plain.tokenizer = copy.copy(clip.tokenizer)
+    for encoder in read_prompt(clip, "")[1]:
+        own = copy.copy(getattr(clip.tokenizer, f"clip_{encoder}"))
+        own.tokenizer = _unwrapped(own.tokenizer)
+        setattr(plain.tokenizer, f"clip_{encoder}", own)
+    return plain
 
 
 def words_of(clip: CLIP, encoder: str) -> dict[str, Tensor]:
@@ -95,6 +105,10 @@ def text_rows(clip: CLIP, prompt: str) -> Tensor:
 def prompts_of(tokens: Sequence[ModifierToken]) -> str:
     """The tokens as prompts use them, one per line: "<new1> cat"."""
     return "\n".join(f"{token.name} {token.class_word}".strip() for token in tokens)
+
+
+def _unwrapped(tokenizer: Any) -> Any:
+    return tokenizer.tokenizer if isinstance(tokenizer, WordTokenizer) else tokenizer
 
 
 def _vector(token: ModifierToken, place: int, width: int, strength: float) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...cones2.custom_diffusion.captions import CAPTIONS, ordinary_captions
 from ...cones2.custom_diffusion.delta import Delta, ModifierToken
 from ...cones2.custom_diffusion.merge import TextRows, merge
-from .delta_clip import text_rows, with_tokens
+from .delta_clip import text_rows, with_tokens, without_words
 from .delta_model import base_weights
 
 if TYPE_CHECKING:
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 def merged(model: ModelPatcher, clip: CLIP, deltas: Sequence[Delta], captions: str) -> tuple[Delta, str]:
     """The concepts in one delta, and a line for each thing that is worth knowing.
 
-    captions: one per line; empty for those that ship. Raises DeltaError as `merge` does.
+    captions: one per line; empty for those that ship. Words that the CLIP already knows are not used: the deltas' own
+    are. Raises DeltaError as `merge` does.
     """
     lines = [line.strip() for line in captions.splitlines() if line.strip()][:CAPTIONS]
 
+    plain = without_words(clip)  # a word that it knows would push a delta's of the same name to another name
+
     def encoder(tokens: Sequence[ModifierToken]) -> TextRows:
-        knowing, _ = with_tokens(clip, Delta({}, tuple(tokens)), 1.0)
+        knowing, _ = with_tokens(plain, Delta({}, tuple(tokens)), 1.0)
 
         def rows(prompt: str) -> Tensor:
             return text_rows(knowing, prompt)

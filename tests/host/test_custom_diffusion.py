@@ -36,6 +36,10 @@ def test_deltas_merge_and_compress_in_the_graph(in_host: HostWorker) -> None:
     assert found["stored"] == "low rank" and found["again"] == found["of"]
 
 
+def test_a_merge_reads_the_deltas_own_words_on_a_clip_that_knows_others(in_host: HostWorker) -> None:
+    assert in_host.deltas.merged_on_a_clip_that_knows(needs=(SD1,), name=SD1)
+
+
 def test_a_delta_of_another_family_is_refused(in_host: HostWorker) -> None:
     message = in_host.deltas.refused(needs=(SD1, "sd21_short"), name=SD1, other="sd21_short")
     assert "1024" in message

@@ -46,3 +46,9 @@ def test_rank_nothing_is_an_empty_product() -> None:
 def test_a_ratio_out_of_range_is_refused() -> None:
     with pytest.raises(DeltaError, match="above 0"):
         compress(deltas.delta(), BASE, 0)
+
+
+def test_a_base_that_is_not_finite_is_named() -> None:
+    name = next(iter(deltas.delta().weights))
+    with pytest.raises(DeltaError, match=r"the model's .*to_k.weight holds values that are not numbers"):
+        compress(deltas.delta(), {**BASE, name: torch.full((6, 8), float("nan"))})

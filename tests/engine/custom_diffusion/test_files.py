@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -10,10 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from cones2.custom_diffusion.changes import Difference, LowRank
-from cones2.custom_diffusion.delta import Delta, make_delta, renamed_apart, token_names
+from cones2.custom_diffusion.delta import Delta, make_delta, renamed_apart, token_names, whole_weights
 from cones2.custom_diffusion.files import export_delta, load_delta, read_delta_file, save_delta
 from cones2.custom_diffusion.fit import as_difference
-from cones2.errors import DeltaError
+from cones2.errors import Cones2Error, DeltaError
+from cones2.storage.names import check_file_name
 from tests.support import deltas
 from tests.support.deltas import LAYER, WIDTH, token, weights, write_formats
 
@@ -141,6 +144,20 @@ def test_a_lora_of_whole_weights_asks_for_the_base(tmp_path: Path) -> None:
         export_delta(deltas.delta(), tmp_path / "lora", "lora")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_a_full_disk(path: Path, write: Callable[[BinaryIO], object], overwrite: bool) -> None:
+        try:
+            with open("/dev/full", "wb") as stream:
+                write(stream)
+        except OSError as error:
+            raise Cones2Error(f"{path.name} cannot be written: {error.strerror}") from error
+
+    monkeypatch.setattr("cones2.custom_diffusion.files.write_atomically", on_a_full_disk)
+    with pytest.raises(DeltaError, match="cannot be written: No space left"):
+        export_delta(deltas.delta(), tmp_path / "cat", "repository")
+
+
 def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
     save_delta(deltas.delta(), tmp_path / "cat")
     with pytest.raises(DeltaError, match="exists already"):
@@ -150,6 +167,21 @@ def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
 def test_tokens_of_one_name_are_renamed_in_the_order_of_files() -> None:
     apart = renamed_apart([deltas.delta(0), deltas.delta(1, "<new1>", "<new2>"), deltas.delta(2, "sks")])
     assert [token_names(each) for each in apart] == [["<new1>"], ["<new3>", "<new2>"], ["sks"]]
+
+
+def test_tokens_files_are_called_so_that_every_system_takes_them(tmp_path: Path) -> None:
+    delta = deltas.delta(0, "<new1>", "<<new1>>", "<NEW1>", "<con>", f"<{'猫' * 90}>")
+    weights_path, *beside = export_delta(delta, tmp_path / "cat", "diffusers")
+    assert len({path.name.casefold() for path in beside}) == 5
+    assert all(check_file_name(path.stem, DeltaError) for path in beside)
+    assert token_names(load_delta(weights_path, beside)) == token_names(delta)
+
+
+def test_an_export_that_would_replace_a_token_s_file_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "new2.bin").touch()
+    with pytest.raises(DeltaError, match="exists already"):
+        export_delta(deltas.delta(0, "<new1>", "<new2>"), tmp_path / "cat", "diffusers")
+    assert [path.name for path in tmp_path.iterdir()] == ["new2.bin"]
 
 
 @pytest.mark.parametrize(
@@ -165,12 +197,22 @@ def test_tokens_of_one_name_are_renamed_in_the_order_of_files() -> None:
         ({"unet": weights(), "modifier_token": {"two words": torch.zeros(8)}}, "cannot be a token"),
         ({"unet": {f"{LAYER}.to_k.weight": {"u": torch.zeros(6, 2), "v": torch.zeros(3, 8)}}}, "product"),
         (torch.zeros(3), "dictionaries of tensors"),
+        ({f"{LAYER}.to_k.weight": torch.zeros(8), "embed": torch.zeros(1, 8)}, "has shape"),
+        ({f"{LAYER}.to_out.0.weight": torch.zeros(6, 6), "embed": torch.tensor(1.0)}, "not a table of token vectors"),
+        ({"<new1>": torch.zeros(8, dtype=torch.complex64)}, "not a vector of floating point"),
+        ({"<new1>": torch.zeros(8, dtype=torch.uint8)}, "not a vector of floating point"),
+        ({"embed": torch.zeros(1, 8, dtype=torch.int64)}, "not a table of token vectors"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: object, sentence: str) -> None:
     torch.save(content, tmp_path / "delta.bin")
     with pytest.raises(DeltaError, match=sentence):
         load_delta(tmp_path / "delta.bin")
+
+
+def test_an_output_weight_alone_is_a_delta(tmp_path: Path) -> None:
+    save_file({f"{LAYER}.to_out.0.weight": torch.zeros(6, 6)}, tmp_path / "out.safetensors")
+    assert load_delta(tmp_path / "out.safetensors").width is None
 
 
 def test_code_in_a_file_is_refused_unread(tmp_path: Path) -> None:
@@ -195,3 +237,38 @@ def test_views_of_one_storage_are_no_way_to_more_memory(tmp_path: Path) -> None:
 def test_keys_from_a_flat_safetensors_file_are_enough(tmp_path: Path) -> None:
     save_file({f"module.{name}": tensor for name, tensor in weights().items()}, tmp_path / "flat.safetensors")
     assert read_delta_file(tmp_path / "flat.safetensors").delta.layers == 2
+
+
+def test_long_metadata_of_others_does_not_keep_a_delta_from_being_saved(tmp_path: Path) -> None:
+    facts = {"short": "kept", "ss_tag_frequency": "x" * 70_000, **{f"fact {n}": "y" * 900 for n in range(99)}}
+    save_file(weights(), tmp_path / "cat.safetensors", facts)
+    delta = load_delta(tmp_path / "cat.safetensors")
+    assert delta.metadata["short"] == "kept" and "ss_tag_frequency" not in delta.metadata
+    assert same_weights(load_delta(save_delta(delta, tmp_path / "again")), delta)
+
+
+@pytest.mark.parametrize("content", [b"junk", None])
+def test_token_files_of_others_are_left_alone_beside_a_named_file(tmp_path: Path, content: bytes | None) -> None:
+    save_file(weights(), tmp_path / "cat.safetensors")
+    torch.save({"<other>": token().vectors[0]}, tmp_path / "<other>.bin")
+    if content:
+        (tmp_path / "<other>.bin").write_bytes(content)
+    assert not load_delta(tmp_path / "cat.safetensors").tokens
+
+
+def test_the_message_for_a_damaged_file_has_one_article(tmp_path: Path) -> None:
+    (tmp_path / "delta.bin").write_bytes(b"junk")
+    with pytest.raises(DeltaError, match="is not a readable Custom Diffusion file"):
+        load_delta(tmp_path / "delta.bin")
+
+
+def test_weights_that_compvis_would_call_the_same_are_refused(tmp_path: Path) -> None:
+    places = ("down_blocks.0.attentions.3", "down_blocks.1.attentions.0")
+    both = {f"{place}.transformer_blocks.0.attn2.to_k.weight": torch.ones(6, WIDTH) for place in places}
+    with pytest.raises(DeltaError, match="several of its weights"):
+        export_delta(make_delta(whole_weights(both)), tmp_path / "cat", "compvis")
+
+
+def test_a_lora_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeltaError, match="there are none"):
+        export_delta(make_delta({}, [token()]), tmp_path / "lora", "lora")

@@ -53,7 +53,14 @@ def test_layers_per_block_show_in_the_numbers(numbers: tuple[int, ...], layers: 
 
 
 @pytest.mark.parametrize(
-    "key", ["down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k.weight", "to_k", "x" * 999]
+    "key",
+    [
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k.weight",
+        "input_blocks.0.1.transformer_blocks.0.attn2.to_k.weight",
+        "mid_block.attentions.1.transformer_blocks.0.attn2.to_k.weight",
+        "to_k",
+        "x" * 999,
+    ],
 )
 def test_other_names_are_none(key: str) -> None:
     assert plain_name(key) is None

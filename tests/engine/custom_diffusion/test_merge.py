@@ -131,3 +131,21 @@ def test_the_phrases_are_as_published() -> None:
 def test_a_photo_counts_from_its_fourth_row() -> None:
     assert len(rows_of(encode, "photo of a <new1> cat")) == 3
     assert len(rows_of(encode, "<new1> cat")) == 3
+
+
+@pytest.mark.parametrize("kept", [torch.zeros(4, WIDTH), torch.full((4, WIDTH), float("nan"))])
+def test_captions_that_determine_nothing_are_refused(kept: Tensor) -> None:
+    with pytest.raises(DeltaError, match="captions"):
+        merge_rows([deltas.delta(1), deltas.delta(2, "<b>")], BASE, kept, [encode("b"), encode("c")])
+
+
+def test_words_that_contradict_each_other_are_refused() -> None:
+    rows, kept = encode("b").double(), torch.randn(60, WIDTH, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(DeltaError, match="contradict"):
+        merge_rows([deltas.delta(1), deltas.delta(2, "<b>")], BASE, kept, [rows[:2], rows[:1] + rows[1:2]])
+
+
+def test_a_multiple_of_another_word_is_refused() -> None:
+    row, kept = torch.ones(1, WIDTH), torch.randn(60, WIDTH, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(DeltaError, match="depend on each other"):
+        merge_rows([deltas.delta(1), deltas.delta(2, "<b>")], BASE, kept, [row, 2 * row])

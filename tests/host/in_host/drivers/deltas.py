@@ -132,6 +132,19 @@ def merged(name: str) -> dict:
     }
 
 
+def merged_on_a_clip_that_knows(name: str) -> bool:
+    """Whether a merge is the same on a CLIP that one of the deltas was applied to, whose words have the same name."""
+    model, clip, _ = hostkit.checkpoint(name)
+    one, two = (load(saved_delta(model, f"{word}.bin", seed), word) for seed, word in ((1, "dog"), (2, "mug")))
+    found = [
+        hostkit.run_node(
+            "Cones2MergeCustomDiffusion", model=model, clip=each, deltas={"delta0": one, "delta1": two}, captions=""
+        )[0]
+        for each in (clip, apply(model, clip, two)[1])
+    ]
+    return all(torch.equal(change.tensor, found[1].weights[key].tensor) for key, change in found[0].weights.items())
+
+
 def refused(name: str, other: str) -> str:
     """The message for a delta of another family of models."""
     model, clip, _ = hostkit.checkpoint(name)
