@@ -69,7 +69,7 @@ def test_a_concepts_list_trains_several_words_together(tmp_path: Path) -> None:
         ("[]", "no list of concepts"),
         ('[{"instance_prompt": "a"}]', "lacks class_prompt"),
         ('[{"colour": 1}]', "there are: instance_prompt"),
-        ("[3]", "is no object"),
+        ("[3]", "is not an object"),
     ],
 )
 def test_a_wrong_concepts_list_is_one_sentence(
