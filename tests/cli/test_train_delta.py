@@ -66,7 +66,7 @@ def test_a_concepts_list_trains_several_words_together(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         ("{", "is not JSON"),
-        ("[]", "no list of concepts"),
+        ("[]", "not a list of concepts"),
         ('[{"instance_prompt": "a"}]', "lacks class_prompt"),
         ('[{"colour": 1}]', "there are: instance_prompt"),
         ("[3]", "is not an object"),

@@ -62,10 +62,10 @@ def scene(name: str) -> dict:
     """Scene against the small nodes that it is made of."""
     clip = hostkit.checkpoint(name)[1]
     vector = torch.randn(1, 768, generator=torch.Generator().manual_seed(5))
-    save_file({"residual": vector}, Path(folder_paths.get_folder_paths("residuals")[0]) / "rex.safetensors")
-    text = both(residual="rex.safetensors", strength=0.5)
+    save_file({"residual": vector}, Path(folder_paths.get_folder_paths("residuals")[0]) / "drawn_rex.safetensors")
+    text = both(residual="drawn_rex.safetensors", strength=0.5)
     positive, negative, latent, layout = compose(clip, text, residuals={"residual0": residual("mug")})
-    expected = apply(scenes.encode(clip), residual("mug"), load("rex.safetensors", subject="dog", strength=0.5))
+    expected = apply(scenes.encode(clip), residual("mug"), load("drawn_rex.safetensors", subject="dog", strength=0.5))
     return {
         "positive": hostkit.identical(positive[0][0], expected[0][0]),
         "changed": not hostkit.identical(positive[0][0], scenes.encode(clip)[0][0]),
