@@ -199,5 +199,5 @@ def test_a_piece_is_looked_up_and_not_tokenized() -> None:
     assert torch.equal(rows.detach(), model.text.encoders[0].get_input_embeddings().weight[[7, 9]])
     with pytest.raises(ConfigError, match="choose another token"):
         start_rows(model.text, ["dog"])
-    with pytest.raises(ConfigError, match="no piece"):
+    with pytest.raises(ConfigError, match="not a piece"):
         start_rows(model.text, ["<new1>"], ["xyz"])
