@@ -18,10 +18,11 @@ from .host.adapter_folder import adapter_files, find_adapter, missing_adapter
 from .host.attention.pictures import install_pictures
 from .host.bound_layout import Window
 from .host.drawn_layout import linked_residuals
+from .host.folders import file_stamp
 from .host.images import to_references
 from .host.picture_adapter import references_for, shares_for
 from .host.sockets import CATEGORY, AdapterSocket, ResidualSocket
-from .inputs import check_numbers, layout_input
+from .inputs import ADVANCED, check_numbers, layout_input
 
 if TYPE_CHECKING:
     from comfy.clip_vision import ClipVisionModel
@@ -114,10 +115,9 @@ class Cones2LoadMIPAdapter(io.ComfyNode):
         return True if file is None or find_adapter(file) else missing_adapter(file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str = "", **_: Any) -> str:
+    def fingerprint_inputs(cls, file: str = "", **_: Any) -> tuple[str, int, int] | None:
         path = find_adapter(file)
-        status = path.stat() if path else None
-        return f"{file} {status.st_mtime_ns} {status.st_size}" if status else file
+        return None if path is None else file_stamp(path)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
@@ -197,7 +197,7 @@ class Cones2ApplyMIPAdapter(io.ComfyNode):
                     optional=True,
                     tooltip="With a layout: width of the soft border of each region, as a share of the picture's "
                     "shorter side.",
-                    extra_dict={"advanced": True},
+                    extra_dict=ADVANCED,
                 ),
                 io.Float.Input(
                     "outside",
@@ -209,7 +209,7 @@ class Cones2ApplyMIPAdapter(io.ComfyNode):
                     optional=True,
                     tooltip="With a layout: how much a subject's pictures count outside its region. 0 keeps them in, "
                     "1 is as without a layout.",
-                    extra_dict={"advanced": True},
+                    extra_dict=ADVANCED,
                 ),
             ],
             outputs=[

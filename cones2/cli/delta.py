@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import DeltaError
 from ..messages import shown
 from ..ranges import DELTA_STRENGTH, Range
-from .arguments import file_path, model_path, number_in
+from .arguments import file_path, model_path, number_in, with_strength
 
 TARGETS = ("cones2", "repository", "compvis", "diffusers", "lora")  # the keys of custom_diffusion.files.TARGETS
 _RATIO = Range(1e-6, 1)
@@ -26,16 +26,12 @@ def add_delta_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
     _add_compress(actions)
 
 
-def split_strength(text: str) -> tuple[Path, float]:
-    """Read "cat.bin" or, with a strength, "cat.bin@0.8". Raises DeltaError for a strength out of range."""
-    path, at_sign, number = text.rpartition("@")
-    try:
-        strength = float(number) if at_sign else 1.0
-    except ValueError:
-        return file_path(text), 1.0  # a file name with an "@"
+def split_strength(text: str, flag: str = "--delta") -> tuple[Path, float]:
+    """Read "cat.bin" or, with a strength, "cat.bin@0.8". Raises DeltaError naming the flag for one out of range."""
+    path, strength = with_strength(text)
     if strength not in DELTA_STRENGTH:
-        raise DeltaError(f'--delta "{shown(text, 80)}" has a strength that is not a number from {DELTA_STRENGTH}')
-    return file_path(path if at_sign else text), strength
+        raise DeltaError(f'{flag} "{shown(text, 80)}" has a strength that is not a number from {DELTA_STRENGTH}')
+    return file_path(path), strength
 
 
 def _add_inspect(actions: Any) -> None:

@@ -37,7 +37,7 @@ def parse_region_delta(text: str) -> RegionDelta:
     phrase, equals, rest = text.partition("=")
     if not equals or not phrase.strip() or not rest:
         raise ConfigError(f'--region-delta "{shown(text, 80)}" names no subject: write "<new1> cat=cat.bin"')
-    return RegionDelta(parse_phrase(phrase), *split_strength(rest))
+    return RegionDelta(parse_phrase(phrase), *split_strength(rest, "--region-delta"))
 
 
 class RegionLayers(NamedTuple):

@@ -13,7 +13,7 @@ from ..custom_diffusion.files import save_delta
 from ..diffusers_models.deltas import DeltaUse, with_deltas
 from ..diffusers_models.for_delta_training import START_PIECES, delta_training_model, start_rows
 from ..diffusers_models.latent_model import DiffusersModel, to_images
-from ..errors import ConfigError, DeltaError, ModelError
+from ..errors import ConfigError, DeltaError
 from ..sampling.settings import SamplingSettings
 from ..scene import compose
 from ..storage.files import check_folder, remove, shown_path
@@ -26,11 +26,10 @@ from ..training.loop import TrainingResult
 from ..training.model import TrainingModel
 from ..training.run_files import RunFiles
 from .delta_train_flags import DeltaOptions
-from .devices import is_out_of_memory
 from .processes import Processes, start_processes
 from .run_log import RunLog
 from .train_options import TrainOptions
-from .training_run import Models, how_to_continue, interrupts, with_precision
+from .training_run import Models, how_to_continue, run_until_interrupted, with_precision
 
 _PREVIEW_STEPS = 20
 
@@ -129,16 +128,7 @@ def _train(run: TrainOptions, model: DiffusersModel, prepared: DeltaRun, log: Ru
         if run.preview_every and step % run.preview_every == 0:
             log.add_preview(step, _preview(run, model, prepared))
 
-    with interrupts() as received:
-        try:
-            return prepared.trainer.run(on_step, lambda: bool(received))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ModelError(
-                f"out of memory at step {prepared.trainer.step + 1}: lower --resolution or --batch-size, "
-                "or give --gradient-checkpointing"
-            ) from error
+    return run_until_interrupted(prepared.trainer, on_step, "or give --gradient-checkpointing")
 
 
 def _preview(run: TrainOptions, model: DiffusersModel, prepared: DeltaRun) -> Image.Image:

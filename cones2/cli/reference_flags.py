@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError
 from ..messages import shown
 from ..ranges import REFERENCE_EDGE, REFERENCE_OUTSIDE, REFERENCE_SCALE, REFERENCE_STRENGTH
-from .arguments import file_path, number_in
+from .arguments import file_path, number_in, with_strength
 
 
 class ReferenceFlag(NamedTuple):
@@ -115,7 +115,7 @@ def _parse(text: str) -> ReferenceFlag:
     phrase, equals, files = text.partition("=")
     if not equals or not phrase.strip() or not files.strip():
         raise ConfigError(f'--reference "{shown(text)}" is not PHRASE=FILE: write "cat=a.jpg,b.jpg"')
-    files, strength = _with_strength(files)
+    files, strength = with_strength(files)
     if strength not in REFERENCE_STRENGTH:
         raise ConfigError(
             f'--reference "{shown(text)}" has the strength {strength:g}: it must be a number from {REFERENCE_STRENGTH}'
@@ -125,11 +125,3 @@ def _parse(text: str) -> ReferenceFlag:
     if not names:
         raise ConfigError(f'--reference "{shown(text)}" names no file: write "cat=a.jpg,b.jpg"')
     return ReferenceFlag(phrase.strip(), tuple(file_path(name) for name in names), strength)
-
-
-def _with_strength(text: str) -> tuple[str, float]:
-    head, separator, tail = text.rpartition("@")
-    try:
-        return (head, float(tail)) if separator else (text, 1.0)
-    except ValueError:  # an "@" in the file's name
-        return text, 1.0

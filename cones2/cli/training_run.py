@@ -181,6 +181,11 @@ def _run(options: TrainOptions, model: DiffusersModel, trainer: Trainer, log: Ru
         if options.preview_every and step % options.preview_every == 0:
             log.add_preview(step, _preview(options, model, trainer))
 
+    return run_until_interrupted(trainer, on_step, "give --gradient-checkpointing, or use --method direct")
+
+
+def run_until_interrupted(trainer: Trainer, on_step: Callable[[Record], None], remedy: str) -> TrainingResult:
+    """The run, which Ctrl-C and SIGTERM end after a step. Raises ModelError with the remedy when memory runs out."""
     with interrupts() as received:
         try:
             return trainer.run(on_step, lambda: bool(received))
@@ -188,8 +193,7 @@ def _run(options: TrainOptions, model: DiffusersModel, trainer: Trainer, log: Ru
             if not is_out_of_memory(error):
                 raise
             raise ModelError(
-                f"out of memory at step {trainer.step + 1}: lower --resolution or --batch-size, "
-                "give --gradient-checkpointing, or use --method direct"
+                f"out of memory at step {trainer.step + 1}: lower --resolution or --batch-size, {remedy}"
             ) from error
 
 

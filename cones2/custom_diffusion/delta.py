@@ -84,10 +84,6 @@ class Delta:
         """The same concept with other weights."""
         return replace(self, weights=dict(weights))
 
-    def with_facts(self, **facts: str) -> Delta:
-        """The same concept with more metadata."""
-        return replace(self, metadata={**self.metadata, **facts})
-
     def with_names(self, names: Sequence[str]) -> Delta:
         """The same concept whose tokens are called differently. Raises DeltaError for another number of names."""
         if len(names) != len(self.tokens):

@@ -12,6 +12,7 @@ from ..custom_diffusion.base import attention_weights
 from ..custom_diffusion.delta import Delta, ModifierToken, renamed_apart
 from ..custom_diffusion.fit import applied_weights
 from ..custom_diffusion.merge import TextRows
+from ..prompt.tokens import CHUNK_CONTENT
 from .latent_model import DiffusersModel
 from .modifier_tokens import ExtendedEmbedding, embedding_name, table_of, token_rows
 from .path_copies import with_module, with_parameters
@@ -73,7 +74,7 @@ def text_rows(text: ClipText) -> TextRows:
 
     @torch.inference_mode()
     def encode(prompt: str) -> Tensor:
-        count = len(text.prompt_tokens(prompt).tokens[:75])
+        count = len(text.prompt_tokens(prompt).tokens[:CHUNK_CONTENT])
         return text.encode([prompt]).embeds[0, : count + 2].float().cpu()
 
     return encode

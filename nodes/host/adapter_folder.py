@@ -7,9 +7,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ...cones2.messages import MESSAGE_LIMIT, shown
 from ...cones2.picture_adapter.adapter_file import SUFFIXES
-from .folders import find_model_file
+from .folders import find_model_file, missing_model_file
 
 ADAPTER_FOLDER = "ipadapter"
 
@@ -32,6 +31,4 @@ def find_adapter(file: object) -> Path | None:
 
 def missing_adapter(file: object) -> str:
     """The sentence for an absent file."""
-    roots = ", ".join(folder_paths.get_folder_paths(ADAPTER_FOLDER))
-    found = ", ".join(adapter_files()) or "no files"
-    return shown(f'there is no adapter "{shown(file)}" in {roots}; found: {found}', MESSAGE_LIMIT)
+    return missing_model_file(ADAPTER_FOLDER, "adapter", file)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...cones2.custom_diffusion.delta import Delta, ModifierToken, renamed_apart
 from ...cones2.errors import DeltaError
-from ...cones2.prompt.tokens import bare_phrase
+from ...cones2.prompt.tokens import CHUNK_CONTENT, bare_phrase
 from .prompt_record import read_prompt
 from .prompt_streams import mark_word
 
@@ -99,7 +99,7 @@ def text_rows(clip: CLIP, prompt: str) -> Tensor:
     """The conditioning of a prompt [n, d] from the start token to the end token, float32."""
     record, tokens = read_prompt(clip, prompt)
     rows: Tensor = clip.encode_from_tokens(tokens)
-    return rows[0, : len(record.tokens.tokens[:75]) + 2].float().cpu()
+    return rows[0, : len(record.tokens.tokens[:CHUNK_CONTENT]) + 2].float().cpu()
 
 
 def prompts_of(tokens: Sequence[ModifierToken]) -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 import folder_paths
 
 from ...cones2.errors import DeltaError
-from ...cones2.messages import MESSAGE_LIMIT, shown
-from .folders import find_model_file, path_inside
+from .folders import find_model_file, missing_model_file, path_inside
 
 DELTA_FOLDER = "custom_diffusion"
 DELTA_EXTENSIONS = {".safetensors", ".bin", ".ckpt", ".pt", ".pth"}
@@ -45,9 +44,7 @@ def find_delta(file: object) -> Path | None:
 
 def missing_delta(file: object) -> str:
     """The sentence for an absent file."""
-    own = ", ".join(delta_files()) or "no files"
-    roots = ", ".join(folder_paths.get_folder_paths(DELTA_FOLDER))
-    return shown(f'there is no Custom Diffusion file "{shown(file)}" in {roots}; found: {own}', MESSAGE_LIMIT)
+    return missing_model_file(DELTA_FOLDER, "Custom Diffusion file", file)
 
 
 def delta_path(name: str) -> Path:

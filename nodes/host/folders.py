@@ -60,6 +60,13 @@ def find_model_file(folder: str, file: object) -> Path | None:
     return None if path is None else Path(path)
 
 
+def missing_model_file(folder: str, what: str, file: object) -> str:
+    """The sentence for a file that is absent from one of the host's model folders."""
+    found = ", ".join(folder_paths.get_filename_list(folder)) or "no files"
+    roots = ", ".join(folder_paths.get_folder_paths(folder))
+    return shown(f'there is no {what} "{shown(file)}" in {roots}; found: {found}', MESSAGE_LIMIT)
+
+
 def find_residual(file: object) -> Path | None:
     """The path of a name that `residual_files` lists, or of a file added since; None for anything else.
 

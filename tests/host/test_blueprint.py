@@ -39,7 +39,6 @@ def test_a_promoted_layout_is_drawn_on_the_subgraphs_node(browser: Browser, host
     texts = [json.loads(text)["subjects"] for text in page.call("sent").values()]
     assert moved in texts and len(texts) == 2 and texts[0] != texts[1]
     assert browser.take_problems() == []
-    browser.open(host_server.url)
 
 
 @pytest.mark.parametrize("vue", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["classic", "nodes2"])
@@ -63,4 +62,3 @@ def test_the_blueprint_makes_a_picture(browser: Browser, host_server: HostServer
     assert [subject["name"] for subject in json.loads(sent)["subjects"]] == ["dog", "mug"]
     assert browser.call("run") == "success"
     assert browser.take_problems() == []
-    browser.open(host_server.url)

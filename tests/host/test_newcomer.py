@@ -60,7 +60,6 @@ def test_a_painted_picture_in_twelve_actions(
     assert sent == browser.call("documentText")
     assert browser.call("picturesShown")["SaveImage"] == 4
     assert browser.take_problems() == []
-    browser.open(host_server.url)
 
 
 def check_drawn(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +55,10 @@ class Page:
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes2"])
-def page(request: pytest.FixtureRequest, browser: Browser, host_server: HostServer) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest, browser: Browser, host_server: HostServer) -> Page:
     browser.open(host_server.url, **{"Comfy.VueNodes.Enabled": request.param})
     browser.add_script(SCRIPTS / "painter.js")
-    yield Page(browser)
-    browser.open(host_server.url)
+    return Page(browser)
 
 
 def two(page: Page, **options: Any) -> None:
@@ -259,4 +257,3 @@ def test_fingers_draw_on_a_dense_screen(browser: Browser, host_server: HostServe
     browser.act(["pinch", far, near])
     assert page.call("where")["width"] == pytest.approx(box["width"], rel=0.05)
     assert browser.take_problems() == []
-    browser.open(host_server.url)

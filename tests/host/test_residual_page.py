@@ -20,8 +20,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, host_server: HostServ
     browser.open(host_server.url, **{"Comfy.VueNodes.Enabled": request.param})
     for script in ("painter.js", "scene.js", "residual.js"):
         browser.add_script(SCRIPTS / script)
-    yield browser
-    browser.open(host_server.url)
+    return browser
 
 
 def test_load_residual_shows_its_file_and_takes_another(page: Browser, host_server: HostServer) -> None:

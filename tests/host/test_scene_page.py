@@ -31,4 +31,3 @@ def test_five_nodes_make_a_picture_of_subjects_in_their_places(
         node["inputs"] for node in sent.values() if node["class_type"] == "Cones2LayoutGuidedKSampler"
     )
     assert browser.take_problems() == []
-    browser.open(host_server.url)

@@ -54,9 +54,16 @@ Object.assign(window.cones2Tests, (() => {
     return where()
   }
 
-  // The picture of the painter on the page, in pixels.
-  function where () {
-    const box = painter().canvas.getBoundingClientRect()
+  // The picture of the painter on the page, in pixels, once it has come to rest: it follows the graph frames later.
+  async function where () {
+    const place = () => painter().canvas.getBoundingClientRect()
+    let box = place()
+    for (let still = 0, tries = 0; still < 3 && tries < 120; tries++) {
+      await new Promise(requestAnimationFrame)
+      const next = place()
+      still = ['x', 'y', 'width', 'height'].every((key) => next[key] === box[key]) ? still + 1 : 0
+      box = next
+    }
     return { x: box.left, y: box.top, width: box.width, height: box.height, pixels: [painter().canvas.width, painter().canvas.height] }
   }
 

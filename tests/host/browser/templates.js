@@ -103,11 +103,12 @@ Object.assign(window.cones2Tests, (() => {
   async function showPainter () {
     const { ds } = app.canvas
     ds.scale = 0.7
-    for (let before = '', now = null; before !== now; [before, now] = [now, JSON.stringify(window.cones2Tests.where())]) {
-      const { x, y } = window.cones2Tests.where()
+    for (let tries = 0; tries < 5; tries++) {
+      const { x, y } = await window.cones2Tests.where()
+      if (Math.hypot(x - 420, y - 360) < 1) return
       ds.offset = [ds.offset[0] + (420 - x) / ds.scale, ds.offset[1] + (360 - y) / ds.scale]
       app.canvas.setDirty(true, true)
-      await wait(1200)
+      await wait(300)
     }
   }
 

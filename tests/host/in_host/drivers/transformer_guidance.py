@@ -261,6 +261,6 @@ def window_axes() -> dict:
     hooks = scenes.module("nodes.host.attention.hooks")
     found = {}
     for dims, dim in ((4, 0), (4, 2), (4, 3), (5, 2), (5, 3), (5, 4)):
-        shown = hooks._latent_window(comfy.context_windows.IndexListContextWindow([0, 1], dim, 8), (6, 8), dims)
+        shown = hooks.latent_window(comfy.context_windows.IndexListContextWindow([0, 1], dim, 8), (6, 8), dims)
         found[f"{dim} of {dims}"] = shown and [shown.axis, shown.total]
     return found
