@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 
 from cones2.assets import TOYWORLD
 
-from . import detector, pool, residuals, text, tokenizer, unet, vae
+from . import detector, image_encoder, pool, references, residuals, text, tokenizer, unet, vae
 from .export import export, export_judge
 from .run import Options
 
@@ -43,6 +43,11 @@ def begin(options: Options) -> None:
             shutil.copytree(TOYWORLD / name, options.work / name)
 
 
+def make_references(options: Options) -> None:
+    """Write `steps` scenes with references into WORK/scenes, to train an image adapter on."""
+    references.write_scenes(options.work / "scenes", options.steps, options.seed)
+
+
 STAGES = {
     "begin": Stage(begin),
     "text": Stage(text.train, 600, 64, 1.5e-3),
@@ -52,6 +57,8 @@ STAGES = {
     "pool": Stage(make_pool, 40),
     "detector": Stage(detector.train, 3200, 32, 3e-3),
     "unet": Stage(unet.train, 12000, 64, 1e-3),
+    "image-encoder": Stage(image_encoder.train, 3000, 64, 1e-3),
+    "references": Stage(make_references, 6000),
     "residuals": Stage(lambda options: residuals.train(options, TOYWORLD)),
 }
 
