@@ -37,7 +37,7 @@ LABELS = "metadata.jsonl"
 
 
 def any_look(rng: random.Random, kind: str = "") -> Look:
-    """A look of a class, or of any, that no custom subject has; badges are as frequent as their absence, unlike in the world."""
+    """A look of a class, or of any, that no custom subject has; half of them with a badge."""
     while True:
         look = random_look(rng, kind or rng.choice(CLASSES))
         badge = rng.choice([color for color in COLORS if color not in look.colors])
