@@ -24,7 +24,7 @@ def new_adapter(model: DiffusersModel, encoder: ImageEncoder, tokens: int, seed:
     generator, bound = keyed_generator(seed, "projection"), features**-0.5
 
     def drawn(*shape: int) -> Tensor:
-        return (torch.rand(shape, generator=generator) * 2 - 1) * bound
+        return torch.rand(shape, generator=generator).mul(2 * bound).sub(bound)
 
     projection = {
         "proj.weight": drawn(tokens * model.width, features),

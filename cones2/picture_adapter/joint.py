@@ -46,7 +46,8 @@ class JointPictures:
         keys, values = (_split(F.linear(self.tokens, part.float()), q.shape[1]) for part in (layer.to_k, layer.to_v))
         attended = _weighted_attention(q.float(), keys, values, weights)
         gate = text_factor(h, layer.text_to_weight)
-        return (self.scale * (attended if gate is None else attended * gate[..., None])).to(h.dtype)
+        total = attended if gate is None else attended * gate[..., None]
+        return (self.scale * total).to(h.dtype)
 
     def _weights(self, q: Tensor, name_keys: Tensor) -> Tensor:
         """W_j(p) of each reference: [B, k, N], over the references of a picture a sum of 1, or 0 without any.
@@ -54,7 +55,7 @@ class JointPictures:
         q: [B, heads, N, d]. name_keys: [B, k, n, heads · d].
         """
         keys = _split(name_keys, q.shape[1])  # [B, k, heads, n, d]
-        scores = (keys @ q[:, None].mT * q.shape[-1] ** -0.5).log_softmax(-1)
+        scores: Tensor = (keys @ q[:, None].mT * q.shape[-1] ** -0.5).log_softmax(-1)
         there = torch.arange(keys.shape[3], device=q.device) < self.lengths[..., None].to(q.device)
         scores = scores.masked_fill(~there[:, :, None, :, None], -torch.inf)
         maps = scores.flatten(2, 3).logsumexp(2) - self.lengths.to(q).log()[..., None]
@@ -67,10 +68,10 @@ def _weighted_attention(q: Tensor, keys: Tensor, values: Tensor, weights: Tensor
 
     q: [B, heads, N, d]. keys, values: [B, k, heads, T, d]. weights: [B, k, N].
     """
-    shares = (q[:, None] @ keys.mT * q.shape[-1] ** -0.5).softmax(-1) * weights[:, :, None, :, None]
+    shares: Tensor = (q[:, None] @ keys.mT * q.shape[-1] ** -0.5).softmax(-1) * weights[:, :, None, :, None]
     return (shares @ values).sum(1).transpose(1, 2).flatten(2)
 
 
 def _split(rows: Tensor, heads: int) -> Tensor:
     """[B, k, n, heads · d] as [B, k, heads, n, d]."""
-    return rows.unflatten(-1, (heads, -1)).transpose(2, 3)
+    return rows.view(*rows.shape[:-1], heads, -1).transpose(2, 3)

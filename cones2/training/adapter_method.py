@@ -73,7 +73,8 @@ class AdapterMethod(LearningMethod):
     def _pictures(self, batch: AdapterBatch) -> JointPictures:
         """The references of the batch as image tokens and names."""
         adapter, most = self.adapter(), batch.features.shape[1]
-        tokens = project(adapter, batch.features.flatten(0, 1)).unflatten(0, (-1, most))
+        tokens = project(adapter, batch.features.flatten(0, 1))
+        tokens = tokens.view(-1, most, *tokens.shape[1:])
         rows = [[self._name_rows(name) for name in names] for names in batch.names]
         longest = max((len(each) for names in rows for each in names), default=1)
         name_rows = torch.zeros(len(rows), most, longest, self.model.width)

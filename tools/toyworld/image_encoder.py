@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from .run import Options, Trainer, fill
 
 POOL = 6144  # training pictures
 PART = 64  # rendered together
-NETWORK = {
+NETWORK: dict[str, Any] = {
     "hidden_size": 96,
     "intermediate_size": 256,
     "num_hidden_layers": 4,
