@@ -19,7 +19,7 @@ _FLAGS = ("image_encoder", "start_adapter", "learn_projection", "image_tokens", 
 _OF_OTHERS = (
     "subject", "masks", "recipe", "description", "partners", "token_num", "drift_first", "drift_rest", "preservation",
     "norm_penalty", "max_norm", "average", "held_out", "evaluate_every", "patience", "scenes", "scene_share",
-    "class_pictures", "basis", "buckets", "flip", "preview_every", "preview_prompt",
+    "class_pictures", "basis", "buckets", "center_crop", "flip", "preview_every", "preview_prompt",
 )  # fmt: skip
 _TOKENS = 4
 

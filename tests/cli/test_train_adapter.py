@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from cones2.cli import main
 from cones2.picture_adapter.adapter_file import load_adapter
 from tests.support.labeled_pictures import write_pictures
 from tests.support.picture_adapters import adapter_weights, write_image_encoder
+from tests.support.processes import launch
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +22,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(folder: Path, out: Path, *more: str) -> int:
+def command(folder: Path, out: Path, *more: str) -> list[str]:
     given = ["--images", str(folder / "pictures"), "--image-encoder", str(folder / "encoder"), "--out", str(out)]
     quick = ["--batch-size", "1", "--accumulation", "1", "--resolution", "32", "--checkpoint-every", "1"]
-    return main(["train", "--model", "demo", "--method", "mip-adapter", *given, *quick, *more])
+    return ["train", "--model", "demo", "--method", "mip-adapter", *given, *quick, *more]
+
+
+def train(folder: Path, out: Path, *more: str) -> int:
+    return main(command(folder, out, *more))
 
 
 def test_pictures_become_an_adapter_that_sampling_reads(folder: Path, tmp_path: Path) -> None:
@@ -57,6 +63,17 @@ def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "mip_adapter.checkpoint.pt").is_file()
     assert train(folder, tmp_path, "--steps", "3") == 0
     assert [line.split(",")[0] for line in (tmp_path / "mip_adapter.csv").read_text().splitlines()[1:]] == list("123")
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does_in_twice_the_passes(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    done = launch(2, *command(folder, tmp_path / "two", "--steps", "2", "--device", "cpu"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert train(folder, tmp_path / "one", "--steps", "2", "--device", "cpu", "--accumulation", "2") == 0
+    two, one = (load_adapter(tmp_path / name / "mip_adapter.safetensors") for name in ("two", "one"))
+    for ours, theirs in zip(two.layers, one.layers, strict=True):
+        torch.testing.assert_close(ours.to_v.float(), theirs.to_v.float(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 from cones2.assets import TOYWORLD
 
 from . import detector, image_encoder, pool, references, residuals, text, tokenizer, unet, vae
-from .export import export, export_judge
+from .export import export, export_adapter, export_judge
 from .run import Options
 
 
@@ -62,7 +62,7 @@ STAGES = {
     "residuals": Stage(lambda options: residuals.train(options, TOYWORLD)),
 }
 
-EXPORTS = {"export": export, "export-judge": export_judge}
+EXPORTS = {"export": export, "export-judge": export_judge, "export-adapter": export_adapter}
 
 
 def main() -> None:
@@ -87,9 +87,7 @@ def main() -> None:
     parser.add_argument(
         "--without", nargs="*", default=(), choices=unet.PARTS, help="unet: parts of the recipe left out, for a control"
     )
-    parser.add_argument(
-        "--to", type=Path, default=TOYWORLD, help="export, export-judge: target folder (default: what ships)"
-    )
+    parser.add_argument("--to", type=Path, default=TOYWORLD, help="exports: target folder (default: what ships)")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(given.threads)

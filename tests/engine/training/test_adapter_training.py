@@ -37,13 +37,14 @@ def run(
     encoder: ImageEncoder,
     checkpoint: Path | None = None,
     start: PictureAdapter | None = None,
+    checkpointing: bool = False,
     **changes: object,
 ) -> AdapterRun:
     model = tiny_model()
     start = start or new_adapter(model, encoder, 2, 0)
     settings = {"steps": 4, "learning_rate": 1e-3, "batch_size": 2, "accumulation": 1, "checkpoint_every": 2, **changes}
     config, labeled = adapter_config("adapter", **settings), read_labeled_pictures(pictures)
-    networks, reader = training_model(model, "mip-adapter"), image_reader(encoder, start)
+    networks, reader = training_model(model, "mip-adapter", checkpointing), image_reader(encoder, start)
     return prepare_adapter_run(networks, reader, start, labeled, config, SIDE, checkpoint)
 
 
@@ -104,6 +105,17 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path, picture
     assert resumed.trainer.step == 2
     resumed.trainer.run()
     assert all(map(torch.equal, weights(resumed), weights(whole)))
+
+
+def test_recomputed_activations_give_the_same_gradients(pictures: Path, encoder: ImageEncoder) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        prepared = run(pictures, encoder, checkpointing=checkpointing)
+        ((_, batch),) = prepared.trainer._batches(0, 0)
+        prepared.method(batch)[0].backward()
+        gradients.append([parameter.grad for parameter in prepared.method.parameters()])
+    for plain, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(again, plain)
 
 
 def test_a_run_on_other_pictures_is_not_continued(tmp_path: Path, pictures: Path, encoder: ImageEncoder) -> None:
