@@ -179,7 +179,7 @@ class AdapterBatches:
         if without_references:
             features = [self._reader.nothing] * len(features)
         scale = self._size / crop.side
-        sizes = (height * scale, width * scale, crop.top * scale, crop.left * scale, self._size, self._size)
+        sizes = (height, width, crop.top * scale, crop.left * scale, self._size, self._size)
         return _Sample(
             latent,
             "" if without_caption else picture.caption,
@@ -217,7 +217,8 @@ class AdapterBatches:
             with torch.no_grad():
                 return self._reader.read(cutout.flipped() if flipped else cutout).float().cpu()
 
-        return self._kept.get((picture.path, one.name, reference, flipped), read)
+        source = reference or (picture.path, one.name)
+        return self._kept.get(("features", source, flipped), read)
 
 
 @dataclass(frozen=True, eq=False)
