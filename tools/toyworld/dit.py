@@ -11,6 +11,7 @@ from diffusers import QwenImageTransformer2DModel
 from torch import nn
 
 from cones2.evaluation.toyworld.captions import caption
+from cones2.evaluation.toyworld.world import CLASSES
 
 from . import unet
 from .flow import PATCH, shifted, velocity
@@ -101,7 +102,7 @@ class Batches(unet.Batches):
         picked, there, inside = self._nouns(kinds[:, :length], masks)
         shown = [rng.sample(range(len(s.things)), count) for s in scenes]
         latents = [self.references.draw(s.things[i].look, rng) for s, p in zip(scenes, shown, strict=True) for i in p]
-        classes = [[unet.CLASSES.index(s.things[i].look.kind) for i in p] for s, p in zip(scenes, shown, strict=True)]
+        classes = [[CLASSES.index(s.things[i].look.kind) for i in p] for s, p in zip(scenes, shown, strict=True)]
         index = torch.tensor(classes, dtype=torch.long).view(size, count)
         batch = {
             "noisy": (1 - t) * clean + t * noise,
@@ -131,8 +132,17 @@ def recorded_forward(
     """A batch -> velocity, and the attention of the cells to its nouns and references, per block."""
     processor = attach(dit)
     kind = torch.device(options.device).type
+    level = torch.empty(0)
+
+    def exact(_: nn.Module, given: tuple[torch.Tensor | None, ...]) -> tuple[torch.Tensor | None, ...]:
+        """The level as it is: the network would round it as its activations, to steps of 1/256."""
+        return level, level, *given[2:]
+
+    dit.time_text_embed.register_forward_pre_hook(exact)
 
     def forward(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        nonlocal level
+        level = batch["level"]
         references = batch["references"].unbind(1)
         processor.listen(batch["picked"], CELLS, [r[0, 0].numel() // PATCH**2 for r in references])
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=options.bfloat16):

@@ -81,9 +81,7 @@ def main() -> None:
         action="store_true",
         help="unet, decoder, encoder: compiled, bfloat16 over float32 weights (for a GPU, or a CPU with AMX)",
     )
-    parser.add_argument(
-        "--bfloat16", action="store_true", help="the same and dit, but not compiled (a CPU with AVX512_BF16)"
-    )
+    parser.add_argument("--bfloat16", action="store_true", help="also dit: the same, but not compiled (AVX512_BF16)")
     parser.add_argument("--clip-tokenizer", type=Path, help="tokenizer: folder with CLIP's vocab.json and merges.txt")
     parser.add_argument(
         "--without",

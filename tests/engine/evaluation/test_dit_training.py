@@ -177,6 +177,16 @@ def test_the_target_leads_from_the_picture_to_the_noise(work: Path) -> None:
     assert torch.cdist(clean.flatten(1), known).min(1).values.max() < 1e-2
 
 
+def test_bfloat16_leaves_the_noise_level_exact(work: Path) -> None:
+    options = Options(work, 1, 4, 1e-3, bfloat16=True)
+    network, seen = dit.new_dit(), []
+    forward = dit.recorded_forward(network, options)
+    network.time_text_embed.time_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    batch = dit.Batches(options).draw(0)
+    forward(batch)
+    assert torch.equal(seen[0], batch["level"])
+
+
 def test_a_batch_follows_from_its_step(work: Path) -> None:
     first, second = (dit.Batches(Options(work, 1, 4, 1e-3)).draw(7) for _ in range(2))
     assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
