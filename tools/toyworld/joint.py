@@ -54,10 +54,10 @@ class JointProcessor:
         k = self._joined(attn, attn.add_k_proj(text), attn.norm_added_k, attn.to_k(picture), attn.norm_k, turns)
         v = torch.cat((attn.add_v_proj(text), attn.to_v(picture)), 1).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
         # Written out: the backward pass of the fused attention is slow on a CPU.
-        scores = q @ k.transpose(-1, -2)
+        scale = q.shape[-1] ** -0.5
+        scores = (q * scale) @ k.transpose(-1, -2)
         if self.term is not None:
-            scores = scores + self.term(q, k, rows)
-        scores = scores * q.shape[-1] ** -0.5
+            scores = scores + self.term(q, k, rows) * scale
         if encoder_hidden_states_mask is not None:
             closed = torch.zeros(encoder_hidden_states_mask.shape, dtype=scores.dtype, device=scores.device)
             closed = closed.masked_fill(~encoder_hidden_states_mask, torch.finfo(scores.dtype).min)

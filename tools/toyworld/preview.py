@@ -61,6 +61,7 @@ ARMS = {
     "references": Arm(references=True),
     "references, layout on words": Arm(references=True, words=True),
     "references, layout on references": Arm(references=True, looks=True),
+    "references, layout on references, boxes exchanged": Arm(references=True, looks=True, moved=True),
     "references, layout on both": Arm(references=True, words=True, looks=True),
     "references, layout on both, boxes exchanged": Arm(references=True, words=True, looks=True, moved=True),
 }

@@ -142,7 +142,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     masks = torch.cat([class_masks(scenes[i : i + 64], world.render(scenes[i : i + 64])[1]) for i in (0, 64)])
     masks = torch.cat([masks, masks.new_zeros(1024 - len(masks), *masks.shape[1:])])
     (folder / "pool").mkdir()
-    latents = torch.randn(1024, 4, LATENT_SIDE, LATENT_SIDE).half()
+    latents = torch.randn(1024, 4, LATENT_SIDE, LATENT_SIDE, generator=torch.Generator().manual_seed(0)).half()
     torch.save({"seed": 1, "latents": latents, "masks": masks}, folder / "pool" / "000001.pt")
     (folder / "references").mkdir()
     numbers = torch.arange(len(list(known_looks()))).view(-1, 1, 1, 1).expand(-1, 4, 8, 8)
@@ -173,8 +173,8 @@ def test_the_target_leads_from_the_picture_to_the_noise(work: Path) -> None:
     batch = batches.draw(3)
     level = batch["level"].view(-1, 1, 1, 1)
     clean = batch["noisy"] - level * batch["target"]
-    known = batches.pool.latents.float().flatten(1)
-    assert torch.cdist(clean.flatten(1), known).min(1).values.max() < 1e-2
+    known = batches.pool.latents.float()
+    assert all((known - one).abs().flatten(1).amax(1).min() < 1e-4 for one in clean)
 
 
 def test_bfloat16_leaves_the_noise_level_exact(work: Path) -> None:
