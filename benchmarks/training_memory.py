@@ -13,6 +13,15 @@ import torch
 from live_bytes import LiveBytes
 from torch import Tensor
 
+from cones2.diffusers_models.for_training import TrainingUNet
+from cones2.diffusers_models.latent_model import DiffusersModel
+from cones2.guidance.cross_attention import LayoutBias
+from cones2.guidance.joint import JointLayoutBias
+from cones2.guidance.terms import AttentionPass
+from cones2.guidance.weight_maps import weight_maps
+from cones2.layout.regions import Box, layout_from_boxes
+from cones2.prompt.conditioning import Conditioning
+
 GIB = 2**30
 # name: (UNet configuration, latent side, parameters of the text encoders in millions, pooled width)
 LARGE = {
@@ -44,40 +53,51 @@ LARGE = {
 
 def main() -> None:
     """Peak of one training step at batch 1: float16 UNet, fused attention; float32 text encoder and Adam."""
-    print("| model | method | checkpointing | UNet | text encoder, gradients, Adam | activations | GiB | fits |")
+    print("| model | recipe | checkpointing | UNet | text encoder, gradients, Adam | activations | GiB | fits |")
     print("|---|---|---|---|---|---|---|---|")
     for name, (config, side, text_millions, pooled) in LARGE.items():
         for checkpointing in (False, True):
-            weights, activations = _step_on_meta(config, side, pooled, checkpointing)
-            for method in ("paper", "direct"):
-                text = 16 * text_millions * 10**6 if method == "paper" else 0
+            for recipe in ("paper", "photos", "scenes"):
+                weights, activations = _step_on_meta(config, side, pooled, checkpointing, recipe == "scenes")
+                text = 16 * text_millions * 10**6 if recipe == "paper" else 0
                 total = (weights + text + activations) / GIB
                 fits = ", ".join(f"{size} GB" for size in (8, 12, 24) if total < 0.93 * size) or "none of 8, 12, 24 GB"
                 sizes = " | ".join(f"{size / GIB:.1f}" for size in (weights, text, activations))
                 recomputed = "yes" if checkpointing else "no"
-                print(f"| {name} | {method} | {recomputed} | {sizes} | {total:.1f} | {fits} |", flush=True)
+                print(f"| {name} | {recipe} | {recomputed} | {sizes} | {total:.1f} | {fits} |", flush=True)
 
 
-def _step_on_meta(config: dict[str, Any], side: int, pooled: int, checkpointing: bool) -> tuple[int, int]:
-    """(bytes of the weights, peak bytes of tensors alive in one forward and backward pass)."""
+def _step_on_meta(config: dict[str, Any], side: int, pooled: int, checkpointing: bool, guided: bool) -> tuple[int, int]:
+    """(bytes of the weights, peak bytes of tensors alive in one forward and backward pass).
+
+    guided: under the layout term of two things.
+    """
     from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(sample_size=side, **config).half().requires_grad_(False)
+    unused: Any = None
+    network = TrainingUNet(DiffusersModel(unused, unet, unused, unused))
     if checkpointing:
-        unet.enable_gradient_checkpointing()
+        unet.enable_gradient_checkpointing(network.checkpoint)
     rows = torch.zeros(1, 77, config["cross_attention_dim"], device="meta", dtype=torch.half, requires_grad=True)
-    extra = {"text_embeds": _half(1, pooled), "time_ids": _half(1, 6)} if pooled else None
+    conditioning = Conditioning(rows, _half(1, pooled) if pooled else None)
+    attention = AttentionPass((_two_things(),), torch.ones(1, device="meta")) if guided else None
     original = torch.nn.functional.scaled_dot_product_attention
     torch.nn.functional.scaled_dot_product_attention = _fused
     try:
         with LiveBytes() as live:
             timestep = torch.zeros(1, device="meta")
-            output = unet(_half(1, 4, side, side), timestep, rows, added_cond_kwargs=extra).sample
+            output = network(_half(1, 4, side, side), timestep, conditioning, _half(1, 6), attention)
             output.float().square().mean().backward()
     finally:
         torch.nn.functional.scaled_dot_product_attention = original
     return sum(weight.numel() * 2 for weight in unet.parameters()), live.peak
+
+
+def _two_things() -> JointLayoutBias:
+    layout = layout_from_boxes([Box(0, 0, 0.4, 0.4), Box(0.5, 0.5, 0.5, 0.5)], ["dog", "mug"], 64, 64, "fractions")
+    return JointLayoutBias([LayoutBias(weight_maps(layout, [[(5,)], [(8,)]]))])
 
 
 def _half(*shape: int) -> Tensor:
@@ -88,19 +108,20 @@ class _FusedAttention(torch.autograd.Function):
     """Keeps what a fused kernel keeps: its inputs, its output, and one number per query and head."""
 
     @staticmethod
-    def forward(context: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def forward(context: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         output = torch.empty_like(query)
-        context.save_for_backward(query, key, value, output, query.new_empty(query.shape[:-1], dtype=torch.float))
+        sums = query.new_empty(query.shape[:-1], dtype=torch.float)
+        context.save_for_backward(query, key, value, output, sums, *([] if mask is None else [mask]))
         return output
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value, _, _ = context.saved_tensors
-        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value = context.saved_tensors[:3]
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
 
 
-def _fused(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
-    return _FusedAttention.apply(query, key, value)
+def _fused(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
+    return _FusedAttention.apply(query, key, value, attn_mask)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .concepts.cutout import CutOut as CutOut
+    from .concepts.cutout import cut_out as cut_out
     from .concepts.residual import Residual as Residual
     from .concepts.residual_file import load_residual as load_residual
     from .concepts.residual_file import save_residual as save_residual
     from .diffusers_models.latent_model import to_images as to_images
     from .diffusers_models.loading import load_model as load_model
+    from .errors import CheckpointError as CheckpointError
     from .errors import Cones2Error as Cones2Error
+    from .errors import ConfigError as ConfigError
+    from .errors import LayoutError as LayoutError
+    from .errors import ModelError as ModelError
+    from .errors import PromptError as PromptError
+    from .errors import ResidualError as ResidualError
     from .layout.drawing import layout_picture as layout_picture
     from .layout.painted import ColorEntry as ColorEntry
     from .layout.painted import layout_from_colors as layout_from_colors
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
     from .layout.regions import Layout as Layout
     from .layout.regions import layout_from_boxes as layout_from_boxes
     from .layout.regions import layout_from_masks as layout_from_masks
+    from .presets import PRESETS as PRESETS
     from .prompt.claims import locate_subjects as locate_subjects
     from .rules import GuidanceSettings as GuidanceSettings
     from .sampling.settings import SamplingSettings as SamplingSettings
@@ -34,13 +43,22 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Box": "layout.regions",
+    "CheckpointError": "errors",
     "ColorEntry": "layout.painted",
     "Cones2Error": "errors",
+    "ConfigError": "errors",
+    "CutOut": "concepts.cutout",
     "GuidanceSettings": "rules",
     "Layout": "layout.regions",
+    "LayoutError": "errors",
+    "ModelError": "errors",
+    "PromptError": "errors",
+    "PRESETS": "presets",
     "Residual": "concepts.residual",
+    "ResidualError": "errors",
     "SamplingSettings": "sampling.settings",
     "compose": "scene",
+    "cut_out": "concepts.cutout",
     "layout_from_boxes": "layout.regions",
     "layout_from_colors": "layout.painted",
     "layout_from_masks": "layout.regions",

@@ -4,7 +4,15 @@ from .messages import MESSAGE_LIMIT, shown
 
 
 class Cones2Error(ValueError):
-    """Base of every error that bad input causes. Its message is one printable line of bounded length."""
+    """Base of every error that bad input causes. Its message is one printable line of bounded length.
+
+    It and its subclasses print as `cones2.PromptError`, wherever the package lies: ComfyUI shows the whole name.
+    """
+
+    __module__ = "cones2"
+
+    def __init_subclass__(cls) -> None:
+        cls.__module__ = "cones2"
 
     def __init__(self, message: str) -> None:
         super().__init__(shown(message, MESSAGE_LIMIT))

@@ -31,6 +31,9 @@ COLOR_TOLERANCE = Range(0, 442)
 """Euclidean distance in RGB; black and white are 441.7 apart."""
 
 CFG = Range(0, 1000)
+PHOTO_START = Range(0, 1000)
+"""How much of the photos is in the starting noise; 0 for none, 8 recommended."""
+
 PICTURE_SIDE = Range(1, 16_384)
 """Pixels."""
 
@@ -49,6 +52,9 @@ LEARNING_RATE = Range(1e-12, 100)
 BATCH_SIZE = Range(1, 1024)
 MAX_PHRASE = 200
 """Characters of a subject's phrase."""
+
+MAX_TOKENS = 75
+"""Tokens of a residual: what one chunk of a prompt holds."""
 
 MAX_REGIONS = 32
 """Regions of one layout; each costs a picture of memory."""

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from PIL import Image
 from torch import Tensor
 
-from .guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT, LayoutBias
-from .guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode, weight_maps
+from .guidance.cross_attention import LayoutBias
+from .guidance.settings import DEFAULT_GUIDANCE as DEFAULT_GUIDANCE
+from .guidance.settings import GuidanceSettings as GuidanceSettings
+from .guidance.weight_maps import weight_maps
 from .layout.painted import ColorEntry, layout_from_colors
 from .layout.regions import Layout
 from .prompt.claims import Claim, locate_subjects, parse_phrase
@@ -22,23 +23,6 @@ from .prompt.tokens import PromptTokens, Tokenize
 from .sampling.noise import Noise
 from .sampling.schedule import Schedule
 from .sampling.settings import SamplingSettings
-
-
-@dataclass(frozen=True)
-class GuidanceSettings:
-    """The numbers of layout guidance.
-
-    guidance_weight: g; 0.05–0.10 recommended.
-    outside_weight: what a subject weighs outside its region.
-    outside_mode: where outside is.
-    """
-
-    guidance_weight: float = DEFAULT_GUIDANCE_WEIGHT
-    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT
-    outside_mode: OutsideMode = "outside"
-
-
-DEFAULT_GUIDANCE = GuidanceSettings()
 
 
 class Rules:
@@ -55,7 +39,7 @@ class Rules:
 
     def claim_regions(self, layout: Layout, prompt: PromptTokens, tokenize: Tokenize) -> list[Claim]:
         """The tokens of each region. Raises PromptError for a subject that is not in the prompt."""
-        subjects = [parse_phrase(subject) for subject in layout.subjects]
+        subjects = [parse_phrase(subject).come_from("layout") for subject in layout.subjects]
         return locate_subjects(prompt, subjects, tokenize, share=True)
 
     def layout_term(

@@ -8,7 +8,9 @@ from typing import Protocol
 
 from torch import Tensor
 
+from .concepts.collage import PhotoPlace, collages, photo_places
 from .concepts.concept import Concept, PlacedConcept, changed
+from .errors import Cones2Error
 from .guidance.heat_maps import Observer
 from .guidance.terms import AttentionTerm
 from .layout.regions import Layout
@@ -19,6 +21,7 @@ from .rules import DEFAULT_GUIDANCE, OUR_RULES, GuidanceSettings, Rules
 from .sampling.euler import Callback
 from .sampling.noise import Noise
 from .sampling.settings import SamplingSettings
+from .sampling.start import PURE_NOISE, Start, photo_shift
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,7 @@ class Scene:
     terms: what changes the attention to the positive prompt in guided steps.
     claims: the tokens of each region of the layout.
     rules: by which the scene was read, and is sampled.
+    photos: the subjects' cut-outs in their regions, for a start from them.
     """
 
     positive: Conditioning
@@ -36,6 +40,7 @@ class Scene:
     terms: tuple[AttentionTerm, ...] = ()
     claims: tuple[Claim, ...] = ()
     rules: Rules = OUR_RULES
+    photos: tuple[PhotoPlace, ...] = ()
 
 
 class LatentModel(Protocol):
@@ -73,6 +78,10 @@ class LatentModel(Protocol):
         observer: Observer | None = None,
     ) -> Tensor:
         """Latents [images, C, h, w] of a scene."""
+        ...
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W], −1 … 1, to latents [B, C, h, w]."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -121,4 +130,19 @@ def bind(
     if claims is None:
         claims = rules.claim_regions(layout, prompt.tokens, model.tokenize)
     term = rules.layout_term(layout, claims, prompt.tokens, model.tokenize, guidance)
-    return Scene(positive, negative.conditioning, (term,), tuple(claims), rules)
+    photos = photo_places(layout.regions, [claim.spans for claim in claims], concepts) if claims else ()
+    return Scene(positive, negative.conditioning, (term,), tuple(claims), rules, photos)
+
+
+def start_of(model: LatentModel, scene: Scene, settings: SamplingSettings) -> Start:
+    """Where the pictures of a scene begin. Raises Cones2Error for a start from photos that nobody gave."""
+    if not settings.photo_start:
+        return PURE_NOISE
+    if not scene.photos:
+        raise Cones2Error(
+            "photo_start needs a cut-out of a photo and a region for some subject: take a residual that holds "
+            "cut-outs, or give them"
+        )
+    drawn = collages(scene.photos, settings.seeds, settings.height, settings.width)
+    latents = model.encode(drawn.pictures * 2 - 1)
+    return Start(photo_shift(latents, drawn.cells(*latents.shape[-2:]), settings.photo_start))

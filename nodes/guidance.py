@@ -8,23 +8,32 @@ from comfy_api.latest import io
 
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ..cones2.layout.regions import Layout
+from ..cones2.presets import AS_SET
+from ..cones2.rules import GuidanceSettings
 from .host.attention.hooks import install
 from .host.bound_layout import Window
 from .host.conditioning import Conditioning, guide_conditioning
+from .host.photo_start import photo_start_of
 from .host.sockets import CATEGORY
 from .inputs import (
+    PLACING,
     check_numbers,
+    chosen_preset,
     guidance_weight_input,
     guided_steps_input,
     layout_input,
     model_input,
     outside_mode_input,
     outside_weight_input,
+    photo_start_input,
     positive_input,
+    preset_input,
+    start_vae_input,
 )
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
+    from comfy.sd import VAE
 
 
 class Cones2ApplyLayoutGuidance(io.ComfyNode):
@@ -36,7 +45,7 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
             category=CATEGORY,
             description="Keeps each subject of the prompt in its region, with any sampler. "
             "Connect both outputs to the sampler.",
-            search_aliases=["regional prompting", "attention couple", "layout", "composition"],
+            search_aliases=["regional prompting", "attention couple", "layout", "composition", *PLACING],
             inputs=[
                 model_input(),
                 positive_input("conditioning"),
@@ -64,6 +73,9 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
                 ),
                 outside_mode_input(),
                 outside_weight_input(),
+                photo_start_input(),
+                start_vae_input(),
+                preset_input("the numbers above (whether steps are repeated is up to Self Recurrence)"),
             ],
             outputs=[
                 io.Model.Output(
@@ -91,11 +103,17 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
         guided_steps: int,
         negative_mode: OutsideMode,
         outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
+        photo_start: float = 0.0,
+        vae: VAE | None = None,
+        preset: str = AS_SET,
     ) -> io.NodeOutput:
         check_numbers(guidance_weight=guidance_weight, outside_weight=outside_weight)
-        check_numbers(start_percent=start_percent, end_percent=end_percent)
+        check_numbers(start_percent=start_percent, end_percent=end_percent, photo_start=photo_start)
+        guidance = GuidanceSettings(guidance_weight, outside_weight, negative_mode)
         window = Window(start_percent, end_percent, None if guided_steps < 0 else guided_steps)
-        guided = guide_conditioning(conditioning, layout, guidance_weight, window, negative_mode, outside_weight)
+        if chosen := chosen_preset(preset):
+            guidance, window = chosen.guidance, Window(share=chosen.guided)
+        guided = guide_conditioning(conditioning, layout, guidance, window, photo_start_of(photo_start, vae))
         return io.NodeOutput(install(model), guided)
 
 

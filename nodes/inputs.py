@@ -1,8 +1,9 @@
-"""Inputs that must not differ between nodes, and the check of numbers that arrive from other nodes."""
+"""Inputs that must not differ between nodes, and checks of what is typed and of numbers from other nodes."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import comfy.samplers
@@ -12,8 +13,15 @@ from ..cones2.errors import Cones2Error
 from ..cones2.guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT
 from ..cones2.layout.regions import DEFAULT_WEIGHT
-from ..cones2.ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, REGION_WEIGHT, STEPS
+from ..cones2.presets import AS_SET, PRESETS, Preset, find_preset, preset_lines
+from ..cones2.ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PHOTO_START, REGION_WEIGHT, STEPS
 from .host.sockets import LayoutSocket
+
+PLACING = [
+    "several subjects", "multiple characters", "multi subject", "area", "place", "position", "paint",
+    "regional prompter", "latent couple", "gligen",
+]  # fmt: skip
+"""What people search who want each subject in its place."""
 
 
 def check_numbers(**numbers: float) -> None:
@@ -22,6 +30,16 @@ def check_numbers(**numbers: float) -> None:
         if not abs(value) <= sys.float_info.max:
             what = value if isinstance(value, float) else "too large"
             raise Cones2Error(f"{name} is {what}: it must be a finite number")
+
+
+def check_table(text: str | None, parse: Callable[[str], object]) -> bool | str:
+    """For `validate_inputs`: True for a table that can be read, or None (from another node); else what is wrong."""
+    try:
+        if text is not None:
+            parse(text)
+    except Cones2Error as error:
+        return str(error)
+    return True
 
 
 def model_input() -> io.Model.Input:
@@ -45,12 +63,13 @@ def steps_input(tooltip: str) -> io.Int.Input:
 
 
 def scheduler_input(tooltip: str) -> io.Combo.Input:
-    return io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip=tooltip)
+    return io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="normal", tooltip=tooltip)
 
 
 def guidance_weight_input() -> io.Float.Input:
     return io.Float.Input(
         "guidance_weight",
+        display_name="layout strength",
         default=DEFAULT_GUIDANCE_WEIGHT,
         min=GUIDANCE_WEIGHT.low,
         max=GUIDANCE_WEIGHT.high,
@@ -67,16 +86,18 @@ def guided_steps_input(tooltip: str) -> io.Int.Input:
 def outside_mode_input() -> io.Combo.Input:
     return io.Combo.Input(
         "negative_mode",
+        display_name="keep out of",
         options=["outside", "others"],
         default="outside",
-        tooltip="Where a subject is kept out: everywhere outside its own region, or only inside the regions of "
-        "others (the background stays free).",
+        tooltip="Where a subject is kept out: everywhere outside its own region (outside), or only inside the "
+        "regions of other subjects (others); then the background stays free.",
     )
 
 
 def outside_weight_input() -> io.Float.Input:
     return io.Float.Input(
         "outside_weight",
+        display_name="weight outside",
         optional=True,
         default=DEFAULT_OUTSIDE_WEIGHT,
         min=OUTSIDE_WEIGHT.low,
@@ -86,6 +107,39 @@ def outside_weight_input() -> io.Float.Input:
         "only discourage it.",
         extra_dict={"advanced": True},
     )
+
+
+def photo_start_input() -> io.Float.Input:
+    return io.Float.Input(
+        "photo_start",
+        optional=True,
+        default=0.0,
+        min=PHOTO_START.low,
+        max=PHOTO_START.high,
+        step=0.5,
+        round=0.01,
+        tooltip="Start from the subjects' photos: how much of their cut-outs is in the first noise. 8 to 16 look more "
+        "like the photos and vary less in pose; 0 starts from plain noise. Needs the VAE.",
+    )
+
+
+def start_vae_input() -> io.Vae.Input:
+    return io.Vae.Input("vae", optional=True, tooltip="Encodes the photos. Only photo_start needs it.")
+
+
+def preset_input(instead_of: str) -> io.Combo.Input:
+    return io.Combo.Input(
+        "preset",
+        options=[AS_SET, *PRESETS],
+        default=AS_SET,
+        optional=True,
+        tooltip=f'Known numbers instead of {instead_of}; "{AS_SET}" takes those.\n{preset_lines()}',
+    )
+
+
+def chosen_preset(name: str) -> Preset | None:
+    """The preset of a widget's value; None where the other widgets count. Raises Cones2Error for an unknown name."""
+    return None if name == AS_SET else find_preset(name)
 
 
 def subjects_input(of: str) -> io.String.Input:

@@ -8,16 +8,17 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..cones2.errors import LayoutError
 from ..cones2.layout.colors import DEFAULT_TOLERANCE
 from ..cones2.layout.drawing import layout_picture
-from ..cones2.layout.painted import layout_from_colors
+from ..cones2.layout.painted import check_color_table, layout_from_colors
 from ..cones2.layout.regions import layout_from_boxes, layout_from_masks
 from ..cones2.layout.tables import parse_color_lines, parse_subject_lines
 from ..cones2.ranges import COLOR_TOLERANCE
-from .host.boxes import to_boxes
+from .host.boxes import layout_from_elements, to_boxes, to_elements
 from .host.images import to_image, to_masks, to_picture
-from .host.sockets import CATEGORY, BoxSocket, LayoutSocket
-from .inputs import region_weight_input, subjects_input
+from .host.sockets import CATEGORY, BoxSocket, ElementSocket, LayoutSocket
+from .inputs import check_table, region_weight_input, subjects_input
 
 
 class Cones2ColorLayoutToMasks(io.ComfyNode):
@@ -28,7 +29,16 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
             display_name="Color Layout to Masks (Cones 2)",
             category=CATEGORY,
             description="Reads a painted layout: every color is the place of one subject.",
-            search_aliases=["color mask", "regional prompt", "layout", "segmentation map"],
+            search_aliases=[
+                "color mask",
+                "regional prompt",
+                "layout",
+                "segmentation map",
+                "paint",
+                "place",
+                "area",
+                "position",
+            ],
             inputs=[
                 io.Image.Input(
                     "image", tooltip="The painted layout; its size need not be the size of the final picture."
@@ -60,6 +70,11 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, colors: str | None = None) -> bool | str:
+        """True when `colors` is a table or comes from another node (None), else what is wrong with it."""
+        return check_table(colors, lambda text: check_color_table(parse_color_lines(text)))
+
+    @classmethod
     def execute(cls, image: Tensor, colors: str, tolerance: float, weight: float) -> io.NodeOutput:
         table = parse_color_lines(colors, weight)
         layout = layout_from_colors(to_picture(image, "the layout picture"), table, tolerance)
@@ -81,7 +96,7 @@ class Cones2LayoutFromMasks(io.ComfyNode):
             display_name="Layout from Masks (Cones 2)",
             category=CATEGORY,
             description="Makes a layout from masks, one per subject.",
-            search_aliases=["regional prompt", "mask to layout", "segment"],
+            search_aliases=["regional prompt", "mask to layout", "segment", "mask region", "area", "place", "position"],
             inputs=[
                 io.Autogrow.Input(
                     "masks",
@@ -93,6 +108,11 @@ class Cones2LayoutFromMasks(io.ComfyNode):
             ],
             outputs=[LayoutSocket.Output("layout", tooltip="Which subject belongs where.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, subjects: str | None = None) -> bool | str:
+        """True when `subjects` is a list or comes from another node (None), else what is wrong with it."""
+        return check_table(subjects, parse_subject_lines)
 
     @classmethod
     def execute(cls, masks: dict[str, Tensor], subjects: str, weight: float) -> io.NodeOutput:
@@ -110,11 +130,13 @@ class Cones2LayoutFromBoxes(io.ComfyNode):
             display_name="Layout from Boxes (Cones 2)",
             category=CATEGORY,
             description="Makes a layout from bounding boxes, one per subject.",
-            search_aliases=["regional prompt", "bounding box", "bbox"],
+            search_aliases=["regional prompt", "bounding box", "bbox", "gligen", "area", "place", "position"],
             inputs=[
                 BoxSocket.Input(
                     "boxes",
-                    tooltip="Boxes in pixels, such as those of Create Bounding Boxes: one box or a list.",
+                    optional=True,
+                    tooltip="Boxes in pixels, such as those of a detector: one box or a list. Create Bounding Boxes "
+                    "is better connected to elements.",
                     extra_dict={"forceInput": True},
                 ),
                 io.Int.Input(
@@ -133,13 +155,31 @@ class Cones2LayoutFromBoxes(io.ComfyNode):
                 ),
                 subjects_input("boxes"),
                 region_weight_input(),
+                ElementSocket.Input(
+                    "elements",
+                    optional=True,
+                    tooltip="Boxes with names and colors, from Create Bounding Boxes: the description of a box is its "
+                    "subject. They count instead of boxes; of width and height only the proportions matter.",
+                    extra_dict={"forceInput": True},
+                ),
             ],
             outputs=[LayoutSocket.Output("layout", tooltip="Which subject belongs where.")],
         )
 
     @classmethod
-    def execute(cls, boxes: Any, width: int, height: int, subjects: str, weight: float) -> io.NodeOutput:
+    def validate_inputs(cls, subjects: str | None = None) -> bool | str:
+        """True when `subjects` is a list or comes from another node (None), else what is wrong with it."""
+        return check_table(subjects, parse_subject_lines)
+
+    @classmethod
+    def execute(
+        cls, width: int, height: int, subjects: str, weight: float, boxes: Any = None, elements: Any = None
+    ) -> io.NodeOutput:
         lines = parse_subject_lines(subjects, weight)
+        if elements is not None:
+            return io.NodeOutput(layout_from_elements(to_elements(elements), lines, height, width, weight))
+        if boxes is None:
+            raise LayoutError("nothing is drawn: connect elements of Create Bounding Boxes, or boxes")
         names, weights = [line.subject for line in lines], [line.weight for line in lines]
         return io.NodeOutput(layout_from_boxes(to_boxes(boxes), names, height, width, weights=weights))
 

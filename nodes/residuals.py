@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..cones2.concepts.residual import Residual
 from ..cones2.concepts.residual_file import load_residual, save_residual
 from ..cones2.errors import ResidualError
 from .host.folders import find_residual, missing_residual, residual_files, residual_path
+from .host.images import to_cutouts
 from .host.sockets import CATEGORY, ResidualSocket
 from .inputs import check_numbers
 
@@ -23,16 +25,25 @@ class Cones2LoadResidual(io.ComfyNode):
             category=CATEGORY,
             description="Loads a trained subject: "
             "a few kilobytes that turn a word of the prompt into your dog, mug or vase.",
-            search_aliases=["load concept", "load subject", "personalization", "custom subject", "residual embedding"],
+            search_aliases=[
+                "load concept",
+                "load subject",
+                "personalization",
+                "custom subject",
+                "residual embedding",
+                "DreamBooth alternative",
+            ],
             inputs=[
                 io.Combo.Input(
                     "file",
+                    display_name="subject file",
                     options=residual_files(),
                     tooltip="A .safetensors or .pt residual in models/residuals (subfolders and "
                     "extra_model_paths.yaml included).",
                 ),
                 io.String.Input(
                     "subject",
+                    display_name="word of the prompt",
                     default="",
                     tooltip="The word or phrase of the prompt that becomes this subject, "
                     'such as "dog"; "dog#2" is the second dog. '
@@ -46,6 +57,17 @@ class Cones2LoadResidual(io.ComfyNode):
                     step=0.05,
                     tooltip="How strongly the word is moved towards the subject. "
                     "1 is as trained, 0 leaves the plain word.",
+                ),
+                io.Image.Input(
+                    "photo",
+                    optional=True,
+                    tooltip="Photos of the subject for photo_start, up to 6, instead of the cut-outs in the file. "
+                    "Each picture of a batch takes the next.",
+                ),
+                io.Mask.Input(
+                    "photo_mask",
+                    optional=True,
+                    tooltip="Where the subject is in the photo (white). Without it the whole photo is the subject.",
                 ),
             ],
             outputs=[
@@ -65,12 +87,21 @@ class Cones2LoadResidual(io.ComfyNode):
         return f"{file} {status.st_mtime_ns} {status.st_size}" if status else file
 
     @classmethod
-    def execute(cls, file: str, subject: str, strength: float) -> io.NodeOutput:
+    def execute(
+        cls,
+        file: str,
+        subject: str,
+        strength: float,
+        photo: Tensor | None = None,
+        photo_mask: Tensor | None = None,
+    ) -> io.NodeOutput:
         check_numbers(strength=strength)
         path = find_residual(file)
         if path is None:
             raise ResidualError(missing_residual(file))
         residual = load_residual(path, subject.strip() or None)
+        if photo is not None:
+            residual = residual.with_cutouts(to_cutouts(photo, photo_mask))
         return io.NodeOutput((residual.with_strength(strength),))
 
 

@@ -11,27 +11,36 @@ import nodes as host_nodes
 
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ..cones2.layout.regions import Layout
+from ..cones2.presets import AS_SET
+from ..cones2.rules import GuidanceSettings
 from .host.attention.hooks import install
 from .host.bound_layout import Window
 from .host.conditioning import Conditioning, guide_conditioning
+from .host.photo_start import photo_start_of
 from .host.recurrence import make_recurrent, recurrent
 from .host.sockets import CATEGORY
 from .inputs import (
+    PLACING,
     check_numbers,
+    chosen_preset,
     guidance_weight_input,
     guided_steps_input,
     layout_input,
     model_input,
     outside_mode_input,
     outside_weight_input,
+    photo_start_input,
     positive_input,
+    preset_input,
     scheduler_input,
     seed_input,
+    start_vae_input,
     steps_input,
 )
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
+    from comfy.sd import VAE
 
 
 class Cones2SelfRecurrence(io.ComfyNode):
@@ -71,7 +80,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
             display_name="Layout Guided KSampler (Cones 2)",
             category=CATEGORY,
             description="KSampler that keeps each subject of the positive prompt in its region.",
-            search_aliases=["ksampler", "regional prompting", "layout", "sampler"],
+            search_aliases=["ksampler", "regional prompting", "layout", "sampler", *PLACING],
             inputs=[
                 model_input(),
                 seed_input("The random seed of the noise.", control_after_generate=True),
@@ -111,12 +120,16 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "recurrence",
+                    display_name="follow layout twice",
                     default=True,
                     tooltip="Do every guided step twice (self-recurrence): it follows the layout better and takes "
                     "twice the time. Guided steps then run as Euler.",
                 ),
                 outside_mode_input(),
                 outside_weight_input(),
+                photo_start_input(),
+                start_vae_input(),
+                preset_input("guidance_weight, guided_steps, recurrence, negative_mode and outside_weight"),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The denoised latents.")],
         )
@@ -140,10 +153,17 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         recurrence: bool,
         negative_mode: OutsideMode,
         outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
+        photo_start: float = 0.0,
+        vae: VAE | None = None,
+        preset: str = AS_SET,
     ) -> io.NodeOutput:
         check_numbers(cfg=cfg, denoise=denoise, guidance_weight=guidance_weight, outside_weight=outside_weight)
+        check_numbers(photo_start=photo_start)
+        guidance = GuidanceSettings(guidance_weight, outside_weight, negative_mode)
         window = Window(steps=None if guided_steps < 0 else guided_steps)
-        positive = guide_conditioning(positive, layout, guidance_weight, window, negative_mode, outside_weight)
+        if chosen := chosen_preset(preset):
+            guidance, window, recurrence = chosen.guidance, Window(share=chosen.guided), chosen.recurrence
+        positive = guide_conditioning(positive, layout, guidance, window, photo_start_of(photo_start, vae))
         model = install(model)
         if recurrence:
             make_recurrent(model)

@@ -63,7 +63,13 @@ class Cones2ApplyResidualToConditioning(io.ComfyNode):
             display_name="Apply Residual to Conditioning (Cones 2)",
             category=CATEGORY,
             description="Turns words of the prompt into your subjects. Use it on the positive prompt only.",
-            search_aliases=["apply concept", "inject subject", "residual token embedding"],
+            search_aliases=[
+                "apply concept",
+                "inject subject",
+                "residual token embedding",
+                "several subjects",
+                "multiple characters",
+            ],
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="The positive prompt, best from Text Encode (Cones 2)."),
                 io.Autogrow.Input(

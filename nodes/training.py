@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cones2.ranges import BATCH_SIZE, LEARNING_RATE, SEED, TRAINING_STEPS
+from ..cones2.training.config import DEFAULT_RECIPE, RECIPES
 from ..cones2.training.loss_plot import loss_curve
 from .host.images import to_image
 from .host.sockets import CATEGORY, ResidualSocket
@@ -81,7 +82,12 @@ def _inputs() -> list[Any]:
             tooltip="0: the one of the method's own recipe.",
         ),
         io.Int.Input(
-            "resolution", default=512, min=64, max=2048, step=64, tooltip="Side of the training pictures in pixels."
+            "resolution",
+            default=0,
+            min=0,
+            max=2048,
+            step=64,
+            tooltip="Side of the training pictures in pixels. 0: the size that the model was made for.",
         ),
         io.Int.Input(
             "batch_size",
@@ -112,9 +118,29 @@ def _inputs() -> list[Any]:
         ),
         io.Boolean.Input("gradient_checkpointing", default=False, tooltip="Much less memory, slower."),
         io.Int.Input(
-            "preview_every", default=50, min=0, max=100000, tooltip="Show a quick sample every so many steps; 0: never."
+            "preview_every",
+            default=50,
+            min=0,
+            max=100000,
+            tooltip="Show the loss in the node, and a quick sample every so many steps; 0: neither.",
         ),
         io.Mask.Input("masks", optional=True, tooltip="White where the subject is: one mask, or one per photo."),
+        io.Combo.Input(
+            "recipe",
+            options=list(RECIPES),
+            default=DEFAULT_RECIPE,
+            optional=True,
+            tooltip="scenes: learn the subject as layouts use it, in its region beside other things; needs masks or "
+            "transparent photos to be at its best. photos: learn from the photos alone. paper: as published, the same "
+            "as the method paper.",
+        ),
+        io.String.Input(
+            "description",
+            default="",
+            optional=True,
+            tooltip='Start from words: how the subject looks, such as "purple and yellow mug". Empty: start from its '
+            "kind alone.",
+        ),
     ]
 
 

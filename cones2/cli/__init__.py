@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import Cancelled, Cones2Error
 from ..messages import MESSAGE_LIMIT, shown
-from .arguments import Parser
 from .config import add_config_parser
 from .evaluate import add_evaluate_parser
+from .output import launched, mark, write_line
+from .parser import Parser
 from .residual import add_residual_parser
 from .sample import add_sample_parser
 from .train import add_train_parsers
@@ -38,7 +40,7 @@ examples:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; the chosen one is `args.run(args) -> exit status`."""
     parser: argparse.ArgumentParser = Parser(
-        prog="cones2",
+        prog="python -m cones2",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -53,6 +55,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _BesideBars(logging.StreamHandler):  # type: ignore[type-arg]
+    """Log lines on stderr that leave a progress bar whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write_line(self.format(record), sys.stderr)
+
+
 class _SingleLine(logging.Formatter):
     """What is logged, by libraries too, on one printable line."""
 
@@ -61,26 +70,27 @@ class _SingleLine(logging.Formatter):
 
 
 def _log_on_single_lines() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_SingleLine("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    handler = _BesideBars()
+    handler.setFormatter(_SingleLine(f"{mark()}%(levelname)s: %(message)s"))
+    level = logging.WARNING if launched().is_first else logging.ERROR  # others would warn of the same
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 1 bad input or problems found, 2 wrong usage, 130 interrupted."""
     _log_on_single_lines()
-    logging.getLogger("diffusers").setLevel(logging.ERROR)  # its remarks are for programmers
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # its remarks are for programmers
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers has one for reading weights
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))
     except Cones2Error as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{mark()}error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        print(
-            f'error: {error.name} is not installed: run pip install -e ".[cli]" in this pack\'s folder', file=sys.stderr
-        )
+        advice = 'run pip install -e ".[cli]" in this pack\'s folder'
+        print(f"{mark()}error: {error.name} is not installed: {advice}", file=sys.stderr)
         return 1
     except (Cancelled, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
+        print(f"{mark()}interrupted", file=sys.stderr)
         return 130

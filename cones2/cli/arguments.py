@@ -7,20 +7,12 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
 
+from ..assets import DEMO, TOYWORLD, demo_residual
 from ..messages import shown
 from ..ranges import PICTURE_SIDE, Range
 
-_LONGEST_ERROR = 400  # characters
-_LONGEST_VALUE = 80
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose messages stay on one printable line, whatever was typed."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(shown(message, _LONGEST_ERROR))
+_LONGEST_VALUE = 80  # characters
 
 
 def number_in(allowed: Range) -> Callable[[str], float]:
@@ -73,6 +65,21 @@ def file_path(text: str) -> Path:
     return Path(text)
 
 
+def model_path(text: str) -> Path:
+    """A reader of models: paths, and "demo" for the toy model unless a model of that name is here."""
+    path = file_path(text)
+    if text != DEMO:
+        return path
+    here = path.is_file() or (path / "model_index.json").exists() or (path / "unet").exists()
+    return path if here else TOYWORLD
+
+
+def residual_path(text: str) -> Path:
+    """A reader of residual files: paths, and "demo/dog" for one that ships unless a file of that name is here."""
+    path = Path(text)
+    return path if os.path.exists(path) else demo_residual(text) or path
+
+
 def size(text: str) -> tuple[int, int]:
     """(height, width) in pixels of "768x512"."""
     height, _, width = text.lower().partition("x")
@@ -80,7 +87,8 @@ def size(text: str) -> tuple[int, int]:
     try:
         return side(height), side(width)
     except argparse.ArgumentTypeError:
-        raise _wrong(text, f"not a size: write height x width in pixels, each {PICTURE_SIDE}, e.g. 768x768") from None
+        how = f"write height x width in pixels, each {PICTURE_SIDE}, e.g. 768x768, or give --width and --height"
+        raise _wrong(text, f"not a size: {how}") from None
 
 
 def _wrong(text: str, why: str) -> argparse.ArgumentTypeError:

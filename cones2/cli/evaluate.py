@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..evaluation.arms import DEFAULT_ARMS, NAMED, parse_arm
-from ..evaluation.cases import MOST_SUBJECTS, SHAPES
-from ..evaluation.toyworld.suites import LOOKS
+from ..evaluation.choices import ARMS, DEFAULT_ARMS, LISTS, LOOKS, MOST_SUBJECTS, SHAPES
+from ..presets import PRESETS
 from ..ranges import PICTURES, SEED, Range
 from .arguments import file_path, one_of, whole_in
-from .concept101 import Concept101Options, run_concept101
-from .evaluation_run import EvaluateOptions, run_evaluation
-from .gate import run_gate
+
+if TYPE_CHECKING:
+    from .evaluation_run import EvaluateOptions
 
 _TOYWORLD = """\
 Draw seeded scenes of the toy world's custom subjects in several ways (arms), let the judge look at them, and write
 report.md, report.json and contact sheets. Stopped at any time, the same command goes on where it was.
 
 arms: {arms}
-An arm may change its numbers: "both,g=0.3,outside=-2,mode=others,guided=0.5,recurrence=off,steps=12,cfg=4".
+An arm may change its numbers: "both,g=0.3,outside=-2,mode=others,guided=0.5,recurrence=off,steps=12,cfg=4",
+or take a preset's: "both,preset={presets}".
+lists of arms: {lists}
 """
 _CONCEPT101 = """\
 Measure generated pictures as the field does for CustomConcept101. Models are read from your folders, never downloaded.
@@ -36,11 +38,11 @@ def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     toyworld = actions.add_parser(
         "toyworld",
         help="scenes of the toy world, drawn in several ways and judged",
-        description=_TOYWORLD.format(arms=", ".join(NAMED)),
+        description=_TOYWORLD.format(arms=", ".join(ARMS), lists=", ".join(LISTS), presets="|".join(PRESETS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_toyworld_flags(toyworld)
-    toyworld.set_defaults(run=lambda args: run_evaluation(evaluate_options(args)))
+    toyworld.set_defaults(run=_toyworld)
     gate = actions.add_parser(
         "gate",
         help="a small fixed run whose figures must be within bounds",
@@ -48,7 +50,7 @@ def add_evaluate_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     )
     _add_processes_flag(gate)
     _add_concept101(actions)
-    gate.set_defaults(run=lambda args: run_gate(args.processes))
+    gate.set_defaults(run=_gate)
 
 
 def _add_concept101(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,16 +69,40 @@ def _add_concept101(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         parser.add_argument(flag, required=True, type=file_path, metavar="DIR", help=what)
     parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
     parser.add_argument("--out", type=file_path, metavar="DIR", help="also write report.md and report.json there")
-    parser.set_defaults(
-        run=lambda args: run_concept101(
-            Concept101Options(args.images, args.references, args.clip, args.dino, args.device, args.out)
-        )
-    )
+    parser.set_defaults(run=_concept101)
+
+
+# torch and the models are loaded by the command that runs, not for its help
+
+
+def _toyworld(args: argparse.Namespace) -> int:
+    from .evaluation_run import run_evaluation
+
+    return run_evaluation(evaluate_options(args))
+
+
+def _gate(args: argparse.Namespace) -> int:
+    from .gate import run_gate
+
+    return run_gate(args.processes)
+
+
+def _concept101(args: argparse.Namespace) -> int:
+    from .concept101 import Concept101Options, run_concept101
+
+    return run_concept101(Concept101Options(args.images, args.references, args.clip, args.dino, args.device, args.out))
 
 
 def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
     counts = whole_in(Range(1, MOST_SUBJECTS))
     parser.add_argument("--n", type=whole_in(PICTURES), default=48, help="scenes per suite (default: %(default)s)")
+    parser.add_argument(
+        "--seeds",
+        type=whole_in(Range(1, 1000)),
+        default=1,
+        metavar="K",
+        help="pictures per scene; several show how much poses vary (default: 1)",
+    )
     parser.add_argument("--seed", type=whole_in(SEED), default=0, help="of the scenes (default: %(default)s)")
     parser.add_argument(
         "--out",
@@ -93,7 +119,7 @@ def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--looks",
-        type=one_of(tuple(LOOKS)),
+        type=one_of(LOOKS),
         default="sayable",
         metavar="LOOKS",
         help="of the subjects: sayable in words (default), wordless (a badge, dots) or all",
@@ -122,16 +148,20 @@ def _add_processes_flag(parser: argparse.ArgumentParser) -> None:
 
 def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
     """The flags as typed values. Raises ConfigError for an arm that cannot be read."""
+    from ..evaluation.arms import parse_arms
+    from .evaluation_run import EvaluateOptions
+
     return EvaluateOptions(
         count=args.n,
         seed=args.seed,
         out=args.out,
         subjects=tuple(dict.fromkeys(args.subjects)),
         shapes=tuple(dict.fromkeys(args.shapes)),
-        arms=tuple(parse_arm(text) for text in dict.fromkeys(args.arms)),
+        arms=parse_arms(args.arms),
         residuals=args.residuals,
         model=args.model,
         device=args.device,
         processes=args.processes,
         looks=args.looks,
+        seeds=args.seeds,
     )

@@ -5,11 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,20 @@ import torch
 
 from .. import __version__
 from ..assets import TOYWORLD
-from ..errors import Cancelled, Cones2Error, ConfigError
+from ..errors import Cancelled, Cones2Error
 from ..evaluation.arms import Arm
-from ..evaluation.cases import Shape, Suite
+from ..evaluation.cases import Suite
+from ..evaluation.choices import Looks, Shape
 from ..evaluation.report import write_report
 from ..evaluation.results import Results, claim_folder
-from ..evaluation.runner import BATCH, Job, jobs, run, share_of, unfinished
+from ..evaluation.runner import BATCH, Bench, Job, jobs, run, unfinished
 from ..evaluation.toyworld.bench import open_bench, weights_digest
-from ..evaluation.toyworld.suites import Looks, toy_suite
+from ..evaluation.toyworld.suites import toy_suite
 from ..storage.files import shown_path
-from .devices import usable_device
+from .claims import turns
+from .output import Rank, launched
+from .processes import own_device
 
-_PATIENCE = 600  # seconds without a new picture after which the other processes are given up
-_POLL = 0.5
 _GRACE = 2.0  # seconds for a helping process to end by itself
 
 
@@ -37,7 +36,7 @@ _GRACE = 2.0  # seconds for a helping process to end by itself
 class EvaluateOptions:
     """What `cones2 evaluate toyworld` was asked for.
 
-    count: scenes per suite. subjects: per scene, a suite for each number and shape.
+    count: scenes per suite. seeds: pictures of each. subjects: per scene, a suite for each number and shape.
     model: folder with a model of the toy world; None: the shipped one.
     residuals: folder; None: the model's own. device: None: cuda where there is one.
     processes: that share the pictures; None: as many as are useful here.
@@ -55,12 +54,13 @@ class EvaluateOptions:
     device: str | None = None
     processes: int | None = None
     looks: Looks = "sayable"
+    seeds: int = 1
 
     def decides(self) -> dict[str, Any]:
         """What the pictures depend on, beside suite and arm."""
         return {
             "world": "toyworld",
-            "n": self.count,
+            "n": self.count if self.seeds == 1 else f"{self.count} x {self.seeds} seeds",
             "seed": self.seed,
             "batch": BATCH,
             "weights": weights_digest(self.residuals, self.model or TOYWORLD),
@@ -74,7 +74,7 @@ class EvaluateOptions:
     def suites(self) -> list[Suite]:
         """The scenes to draw."""
         return [
-            toy_suite(count, shape, self.count, self.seed, self.looks)
+            toy_suite(count, shape, self.count, self.seed, self.looks, self.seeds)
             for count in self.subjects
             for shape in self.shapes
         ]
@@ -92,50 +92,26 @@ def run_evaluation(options: EvaluateOptions) -> int:
 def judged_pictures(options: EvaluateOptions) -> Results | None:
     """All pictures, drawn and judged; None on a process that only helps. Interrupts as `run_evaluation`."""
     claim_folder(options.out, options.decides())
-    everything = jobs(options.arms, options.suites())
-    rank, world = _launched()
+    me = launched()
     try:
-        results = _all_here(options, everything) if world == 1 else _among_others(options, everything, rank, world)
+        if me.world == 1:
+            return _all_here(options)
+        results = _shown_work(options, me) if me.is_first else _work(options, me)
     except KeyboardInterrupt:
-        if rank == 0:
+        if me.is_first:
             kept = f"{len(Results(options.out))} finished pictures are kept in {shown_path(options.out)}"
             print(f"\ninterrupted: {kept}; the same command goes on")
         raise
-    return results if rank == 0 else None
+    return results if me.is_first else None
 
 
-def _launched() -> tuple[int, int]:
-    """This process's number and how many there are, as `accelerate launch` and `torchrun` say."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _among_others(options: EvaluateOptions, everything: Sequence[Job], rank: int, world: int) -> Results:
-    """This process's share of the jobs; the first one waits until all are done."""
-    results = Results(options.out, rank, world)
-    mine = share_of(everything, rank, world)
-    if rank > 0:
-        _work(options, mine, results, lambda count: None)
-    else:
-        _shown_work(options, mine, results)
-        _wait_for_others(everything, results)
-    return results
-
-
-def _all_here(options: EvaluateOptions, everything: Sequence[Job]) -> Results:
+def _all_here(options: EvaluateOptions) -> Results:
     """Every job, on processes that this one starts."""
-    left = unfinished(everything, Results(options.out))
+    left = unfinished(jobs(options.arms, options.suites()), Results(options.out))
     wanted = options.processes or (_cores() if _device(options).type == "cpu" else 1)
     world = max(1, min(wanted, len(left)))
-    results = Results(options.out, 0, world)
-    shares = [[everything.index(job) for job in share_of(left, rank, world)] for rank in range(world)]
-    with _helpers(options, shares) as helpers:
-        _shown_work(options, [everything[index] for index in shares[0]], results)
-        for helper in helpers:
-            helper.join()
-            if helper.exitcode:
-                raise ConfigError("a helping process failed: its pictures are missing; see its message above")
-    results.refresh()
-    return results
+    with _helpers(options, world):
+        return _shown_work(options, Rank(0, world))
 
 
 def _cores() -> int:
@@ -144,18 +120,16 @@ def _cores() -> int:
 
 
 @contextmanager
-def _helpers(options: EvaluateOptions, shares: Sequence[Sequence[int]]) -> Iterator[list[SpawnProcess]]:
-    """Processes for all shares of the jobs but the first; stopped when the block is left early."""
+def _helpers(options: EvaluateOptions, world: int) -> Iterator[None]:
+    """All processes but the first; what one of them leaves undone the first one does. Stopped after the block."""
     context = multiprocessing.get_context("spawn")
     helpers = [
-        context.Process(target=_help, args=(options, share, rank, len(shares)), daemon=True)
-        for rank, share in enumerate(shares)
-        if rank > 0
+        context.Process(target=_help, args=(options, Rank(number, world)), daemon=True) for number in range(1, world)
     ]
     try:
         for helper in helpers:
             helper.start()
-        yield helpers
+        yield
     finally:
         for helper in helpers:
             helper.join(_GRACE)  # Ctrl-C reaches it too
@@ -164,56 +138,57 @@ def _helpers(options: EvaluateOptions, shares: Sequence[Sequence[int]]) -> Itera
                 helper.join()
 
 
-def _help(options: EvaluateOptions, share: Sequence[int], rank: int, world: int) -> None:
-    """What a helping process does with its share of the run's jobs.
-
-    It stops after its batch when the process that started it is gone.
-    """
+def _help(options: EvaluateOptions, me: Rank) -> None:
+    """What a helping process does. It stops after its batch when the process that started it is gone."""
     parent = os.getppid()
 
-    def check(_: int) -> None:
+    def check(_: Results) -> None:
         if os.getppid() != parent:
             raise Cancelled("nobody waits for this process any more")
 
     try:
-        everything = jobs(options.arms, options.suites())
-        _work(options, [everything[index] for index in share], Results(options.out, rank, world), check)
+        _work(options, me, check)
     except (Cancelled, KeyboardInterrupt):
         pass
     except Cones2Error as error:
         sys.exit(f"error: {error}")
 
 
-def _work(
-    options: EvaluateOptions, mine: Sequence[Job], results: Results, on_pictures: Callable[[int], object]
-) -> None:
-    """Draw this process's jobs. One thread each: the tensors are tiny, and threads would change the bits."""
+def _work(options: EvaluateOptions, me: Rank, on_look: Callable[[Results], object] = lambda results: None) -> Results:
+    """Draw what is this process's turn. One thread each: the tensors are tiny, and threads would change the bits.
+
+    on_look: called with what all processes have finished, again and again.
+    """
     torch.set_num_threads(1)
-    if left := unfinished(mine, results):
-        run(open_bench(options.residuals, options.model or TOYWORLD, _device(options)), left, results, on_pictures)
+    results = Results(options.out, *me)
+    bench: Bench | None = None
+
+    def look() -> None:
+        if me.world > 1:
+            results.refresh()
+        on_look(results)
+
+    def is_done(job: Job) -> bool:
+        return all(key in results for key in job.keys)
+
+    everything = jobs(options.arms, options.suites())
+    for job in turns(everything, me, lambda job: (options.out, "/".join(job.keys[0])), is_done, look):
+        bench = bench or open_bench(options.residuals, options.model or TOYWORLD, _device(options))
+        run(bench, [job], results)
+    look()
+    return results
 
 
-def _shown_work(options: EvaluateOptions, mine: Sequence[Job], results: Results) -> None:
-    """The same with a progress bar."""
+def _shown_work(options: EvaluateOptions, me: Rank) -> Results:
+    """The same with a progress bar of what all processes do."""
     from tqdm import tqdm
 
-    total = sum(len(job.cases) for job in unfinished(mine, results))
-    with tqdm(total=total, desc="drawing", unit="picture") as bar:
-        _work(options, mine, results, bar.update)
+    total = sum(len(suite.cases) for suite in options.suites()) * len(options.arms)
+    done = Results(options.out)
+    there = sum(key in done for job in jobs(options.arms, options.suites()) for key in job.keys)
+    with tqdm(total=total, initial=there, desc="drawing", unit="picture") as bar:
+        return _work(options, me, lambda results: bar.update(there + len(results) - len(done) - bar.n))
 
 
 def _device(options: EvaluateOptions) -> torch.device:
-    cuda = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    return usable_device(options.device or (cuda if torch.cuda.is_available() else "cpu"))
-
-
-def _wait_for_others(everything: Sequence[Job], results: Results) -> None:
-    """Until the other processes' pictures are there. Raises ConfigError when none has come for ten minutes."""
-    known, since = len(results), time.monotonic()
-    while missing := sum(key not in results for job in everything for key in job.keys):
-        if time.monotonic() - since > _PATIENCE:
-            raise ConfigError(f"{missing} pictures of the other processes are missing: start the same command again")
-        time.sleep(_POLL)
-        results.refresh()
-        if len(results) > known:
-            known, since = len(results), time.monotonic()
+    return own_device(options.device)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..concepts.collage import PlacedCutouts
 from ..concepts.concept import PlacedConcept
 from ..concepts.residual_file import load_residual
 from ..errors import Cones2Error, ConfigError
@@ -22,6 +23,8 @@ from ..rules import DEFAULT_GUIDANCE, GuidanceSettings, Rules
 from ..scene import LatentModel, Scene, bind
 from ..storage.files import shown_path
 from ..storage.names import shortened_name
+from .arguments import residual_path
+from .cutouts import Cutouts, key_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Job:
     config: GuidanceConfig | None = None
     subjects: tuple[SubjectFlag, ...] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """Its subjects, as its flags or its config have them."""
+        return [one.name for one in self.config.subjects] if self.config else [flag.phrase for flag in self.subjects]
+
 
 def parse_subject(text: str) -> SubjectFlag:
     """Read "dog=path/dog.safetensors@2.5:#ff0000", "dog=dog.pt", "dog:#f00" or "dog:255,0,0".
@@ -82,7 +90,7 @@ def parse_subject(text: str) -> SubjectFlag:
     if not path and color is None:
         raise ConfigError(f"{flag} has neither a residual file nor a color")
     entry = None if color is None else ColorEntry(parse_color(color), phrase.strip(), weight)
-    return SubjectFlag(phrase.strip(), Path(path) if path else None, entry)
+    return SubjectFlag(phrase.strip(), residual_path(path) if path else None, entry)
 
 
 def _split_color(text: str) -> tuple[str, str | None]:
@@ -126,41 +134,60 @@ def job_from_flags(prompt: str, subjects: Sequence[SubjectFlag], layout: Path | 
             f'"{shown(table[0].subject)}" has a color but there is no layout picture: give it as --layout FILE'
         )
     if layout is not None and not table:
+        example = _with_color(subjects[0]) if subjects else '"dog:#ff0000"'
         raise ConfigError(
-            f'{shown_path(layout)} needs a color per subject: write --subject "dog=dog.safetensors:#ff0000"'
+            f"{shown_path(layout)} needs a color per subject, that of its region: write --subject {example}"
         )
     return Job("picture", prompt, layout, table, None, DEFAULT_GUIDANCE, subjects=tuple(subjects))
 
 
+def _with_color(subject: SubjectFlag) -> str:
+    """What to type for a subject so that it has a color."""
+    residual = "" if subject.residual is None else f"={shown_path(subject.residual)}"
+    return f'"{shown(subject.phrase)}{residual}:#ff0000"'
+
+
 def job_scene(
-    job: Job, model: LatentModel, negative: str, layout: Layout | None, typed_positions: bool, rules: Rules
+    job: Job,
+    model: LatentModel,
+    negative: str,
+    layout: Layout | None,
+    typed_positions: bool,
+    rules: Rules,
+    cutouts: Cutouts,
 ) -> Scene:
-    """Bind the job to a model: tokens located, residuals loaded and added, attention terms made."""
+    """Bind the job to a model: tokens located, residuals loaded and added, attention terms made.
+
+    cutouts: instead of those that residuals hold.
+    """
     encoded, unprompted = model.encode_prompts(job.prompt, negative, format=rules.prompt_format)
     if job.config is not None:
-        residuals = _config_residuals(job.config, model, encoded, typed_positions or rules.typed_positions)
-        return _bound(job, model, encoded, unprompted, residuals, layout, None, rules)
+        placements = resolve_subjects(
+            job.config, encoded.tokens, model.tokenize, typed_positions or rules.typed_positions
+        )
+        found = [_concept(one.residual, one.reference.phrase, one.claim, cutouts, one.name) for one in placements]
+        return _bound(job, model, encoded, unprompted, found, layout, None, rules)
     # a flag's residual and its region take the same tokens
     references = [flag.reference for flag in job.subjects]
     claims = locate_subjects(encoded.tokens, references, model.tokenize, share=True)
-    residuals = [
-        load_residual(flag.residual, flag.phrase).at(claim)
+    found = [
+        _concept(flag.residual, flag.phrase, claim, cutouts, flag.phrase)
         for flag, claim in zip(job.subjects, claims, strict=True)
-        if flag.residual is not None
     ]
     regions = [claim for flag, claim in zip(job.subjects, claims, strict=True) if flag.entry is not None]
-    return _bound(job, model, encoded, unprompted, residuals, layout, regions, rules)
+    return _bound(job, model, encoded, unprompted, found, layout, regions, rules)
 
 
-def _config_residuals(
-    config: GuidanceConfig, model: LatentModel, encoded: EncodedPrompt, typed_positions: bool
-) -> list[PlacedConcept]:
-    placements = resolve_subjects(config, encoded.tokens, model.tokenize, typed_positions)
-    return [
-        load_residual(placement.residual, placement.reference.phrase).at(placement.claim)
-        for placement in placements
-        if placement.residual is not None
-    ]
+def _concept(residual: Path | None, phrase: str, claim: Claim, cutouts: Cutouts, name: str) -> PlacedConcept | None:
+    """What is known of a subject at its tokens: its residual, photos, or both; None for a plain word.
+
+    name: what flags or config call it.
+    """
+    own = cutouts.get(key_of(name), ())
+    if residual is None:
+        return PlacedCutouts(own, claim.spans) if own else None
+    loaded = load_residual(residual, phrase)
+    return (loaded.with_cutouts(own) if own else loaded).at(claim)
 
 
 def _bound(
@@ -168,11 +195,12 @@ def _bound(
     model: LatentModel,
     encoded: EncodedPrompt,
     unprompted: EncodedPrompt,
-    concepts: Sequence[PlacedConcept],
+    found: Sequence[PlacedConcept | None],
     layout: Layout | None,
     claims: Sequence[Claim] | None,
     rules: Rules,
 ) -> Scene:
+    concepts = [concept for concept in found if concept is not None]
     try:
         return bind(model, encoded, unprompted, concepts, layout, job.guidance, claims, rules)
     except Cones2Error as error:

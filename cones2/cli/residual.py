@@ -6,15 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..concepts.residual_file import ResidualFile, load_residual, read_residual_file, save_residual
 from ..errors import ResidualError
-from ..families.family import family_of_width
 from ..messages import shown
 from ..storage.files import shown_path
-from .arguments import file_path
+from .arguments import file_path, residual_path
 
-_COLUMNS = ("file", "subject", "tokens", "width", "family", "norm", "numbers", "format")
+if TYPE_CHECKING:
+    from ..concepts.residual_file import ResidualFile
+
+_COLUMNS = ("file", "subject", "tokens", "width", "family", "norm", "numbers", "format", "cut-outs")
 
 
 def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,10 +27,11 @@ def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.Argument
         "inspect",
         help="show what residual files hold",
         description="Show subject, tokens, width, model family and norm (L2 length of the vectors; trained "
-        "residuals lie around 10–30) of residual files. One line per unreadable file; exit status 1 when there is one.",
+        "residuals lie around 10–30) of residual files, and how many cut-outs of the photos they hold. "
+        "One line per unreadable file; exit status 1 when there is one.",
     )
     inspect.add_argument(
-        "files", nargs="+", type=file_path, metavar="FILE", help=".safetensors, or .pt from torch.save"
+        "files", nargs="+", type=residual_path, metavar="FILE", help=".safetensors, or .pt from torch.save"
     )
     inspect.set_defaults(run=_inspect)
     convert = actions.add_parser(
@@ -36,7 +39,7 @@ def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.Argument
         help="write a residual as safetensors with metadata",
         description="Write a residual file as safetensors that names its subject and model family.",
     )
-    convert.add_argument("input", type=file_path, metavar="IN", help=".pt from torch.save, or .safetensors")
+    convert.add_argument("input", type=residual_path, metavar="IN", help=".pt from torch.save, or .safetensors")
     convert.add_argument("output", type=file_path, metavar="OUT", help="the .safetensors file to write")
     convert.add_argument("--subject", metavar="PHRASE", help="subject phrase (default: the file's own, or its name)")
     convert.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
@@ -44,6 +47,8 @@ def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.Argument
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    from ..concepts.residual_file import read_residual_file  # torch is loaded by the run, not for the help
+
     rows, problems = [], []
     for path in args.files:
         try:
@@ -58,6 +63,8 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    from ..concepts.residual_file import load_residual, save_residual
+
     residual = load_residual(args.input, args.subject)
     path = save_residual(residual, args.output, args.overwrite)
     tokens = "1 token" if residual.token_num == 1 else f"{residual.token_num} tokens"
@@ -66,6 +73,8 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _row(path: Path, file: ResidualFile) -> tuple[str, ...]:
+    from ..families.family import family_of_width
+
     residual = file.residual
     family = family_of_width(residual.width)
     return (
@@ -77,6 +86,7 @@ def _row(path: Path, file: ResidualFile) -> tuple[str, ...]:
         f"{float(residual.tensor.norm()):.2f}",
         str(file.dtype).removeprefix("torch."),
         file.container,
+        str(len(residual.cutouts)),
     )
 
 

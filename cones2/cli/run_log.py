@@ -18,6 +18,7 @@ from ..training.history import CsvLog, Record
 from ..training.loop import Trainer
 from ..training.loss_plot import loss_curve
 from ..training.run_files import RunFiles
+from .output import launched, say
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,9 @@ class RunLog:
             self._table = CsvLog(files.table, trainer.history)
         except OSError as error:
             raise ConfigError(f"{shown_path(files.table)} cannot be written: {error.strerror}") from error
-        self._bar = tqdm(total=trainer.config.steps, initial=trainer.step, desc=shown(files.name), unit="step")
+        alone = launched().world == trainer.parallel.world
+        bar: Any = tqdm if alone else _Lines
+        self._bar = bar(total=trainer.config.steps, initial=trainer.step, desc=shown(files.name), unit="step")
 
     def add(self, record: Record) -> None:
         """One update is done."""
@@ -78,6 +81,27 @@ class RunLog:
         errors = (record["held_out"] for record in reversed(self._trainer.history) if "held_out" in record)
         last = next(errors, None)
         return {} if last is None else {"held-out": f"{last:.4f}"}
+
+
+class _Lines:
+    """A progress bar for a terminal that several bars would garble: a line per tenth of the way."""
+
+    def __init__(self, total: int, initial: int, desc: str, unit: str) -> None:
+        self._total, self._done, self._what, self._unit = total, initial, desc, unit
+        say(f"{desc}: {initial} of {total} {unit}s")
+
+    def update(self) -> None:
+        """One more."""
+        self._done += 1
+
+    def set_postfix(self, figures: Mapping[str, str]) -> None:
+        """Say how far it is, if another tenth is done."""
+        if self._done * 10 // self._total > (self._done - 1) * 10 // self._total:
+            details = ", ".join(f"{name} {value}" for name, value in figures.items())
+            say(f"{self._what}: {self._done} of {self._total} {self._unit}s, {details}")
+
+    def close(self) -> None:
+        """Nothing is left on the terminal."""
 
 
 def _write(path: Path, picture: Image.Image, settings: Mapping[str, Any]) -> None:

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigError
-from ..layout.colors import DEFAULT_TOLERANCE
-from ..published.rules import PUBLISHED_RULES
-from ..ranges import CFG, COLOR_TOLERANCE, GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PICTURES, SEED, STEPS
-from ..rules import OUR_RULES
-from .arguments import file_path, number_in, one_of, size, whole_in
-from .jobs import parse_subject
-from .sampling_run import DTYPES, SampleOptions, run_sampling
+from ..guidance.settings import DEFAULT_GUIDANCE
+from ..presets import PRESETS, preset_lines
+from ..ranges import (
+    CFG,
+    COLOR_TOLERANCE,
+    GUIDANCE_WEIGHT,
+    GUIDED_STEPS,
+    OUTSIDE_WEIGHT,
+    PHOTO_START,
+    PICTURE_SIDE,
+    PICTURES,
+    SEED,
+    STEPS,
+)
+from .arguments import file_path, model_path, number_in, one_of, size, whole_in
+
+if TYPE_CHECKING:
+    from .sampling_run import SampleOptions
+
+log = logging.getLogger(__name__)
+
+_DTYPES = ("bfloat16", "float16", "float32")
+_PUBLISHED_RULES = ("cones2", "multi-concept")  # the keys of published.rules.PUBLISHED_RULES
+
+_Value = TypeVar("_Value")
 
 
 def add_sample_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,14 +45,22 @@ def add_sample_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
     parser.add_argument(
         "--model",
         required=True,
-        type=file_path,
+        type=model_path,
         metavar="DIR_OR_FILE",
-        help="SD 1.x or 2.x: a diffusers folder or a checkpoint file; never downloaded",
+        help="SD 1.x or 2.x: a diffusers folder or a checkpoint file; never downloaded; "
+        "demo: the small one that ships, for pictures of 64x64",
     )
     _add_scene_flags(parser.add_argument_group("what to draw"))
     _add_guidance_flags(parser.add_argument_group("layout guidance"))
     _add_run_flags(parser.add_argument_group("run"))
-    parser.set_defaults(run=lambda args: run_sampling(sample_options(args)))
+    parser.set_defaults(run=_sample)
+
+
+def _sample(args: argparse.Namespace) -> int:
+    options = sample_options(args)
+    from .sampling_run import run_sampling
+
+    return run_sampling(options)
 
 
 def sample_options(args: argparse.Namespace) -> SampleOptions:
@@ -44,6 +69,23 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         raise ConfigError("--subject does not go with --config: the config names its subjects")
     if args.config is None and args.prompt is None:
         raise ConfigError("nothing to draw: give --config FILE, or --prompt with --subject and --layout")
+    if args.cutout and not args.photo_start:
+        raise ConfigError("--cutout does nothing without --photo-start: add, for example, --photo-start 8")
+    if args.photo_start and args.published_rules:
+        raise ConfigError("--photo-start does not go with --published-rules: the published code starts from noise")
+    picture_size = _picture_size(args)
+    # torch is loaded by the run, not for the help and for mistakes in the flags
+    import torch
+
+    from ..layout.colors import DEFAULT_TOLERANCE
+    from ..published.rules import PUBLISHED_RULES
+    from ..rules import OUR_RULES
+    from .cutouts import parse_cutout
+    from .jobs import parse_subject
+    from .sampling_run import SampleOptions
+
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    preset = None if args.preset is None else PRESETS[args.preset]
     return SampleOptions(
         model=args.model,
         tokenizer=args.tokenizer,
@@ -53,24 +95,47 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         negative_prompt=args.negative_prompt,
         subjects=tuple(parse_subject(text) for text in args.subject),
         layout=args.layout,
-        tolerance=args.tolerance,
+        tolerance=DEFAULT_TOLERANCE if args.tolerance is None else args.tolerance,
         typed_positions=args.strict_positions,
         rules=PUBLISHED_RULES.get(args.published_rules, OUR_RULES),
-        guided_steps=args.guidance_steps,
-        guidance_weight=args.guidance_weight,
-        outside_weight=args.weight_negative,
-        outside_mode=args.negative_mode,
-        recurrence=not args.no_recurrence,
+        guided_steps=_given(args.guidance_steps, preset and preset.guided_steps(args.steps)),
+        guidance_weight=_given(args.guidance_weight, preset and preset.guidance.guidance_weight),
+        outside_weight=_given(args.weight_negative, preset and preset.guidance.outside_weight),
+        outside_mode=_given(args.negative_mode, (preset.guidance if preset else DEFAULT_GUIDANCE).outside_mode),
+        recurrence=_given(args.recurrence, preset.recurrence if preset else True),
         steps=args.steps,
         cfg=args.cfg,
         dynamic_cfg=args.dynamic_cfg,
         seed=args.seed,
         num_images=args.num_images,
-        size=args.size,
-        device=args.device,
-        dtype=args.dtype or ("float16" if args.device.startswith("cuda") else "float32"),
+        size=picture_size,
+        device=device,
+        dtype=args.dtype or ("float16" if device.startswith("cuda") else "float32"),
         out=args.out,
+        photo_start=args.photo_start,
+        cutouts=tuple(parse_cutout(text) for text in args.cutout),
+        continues=args.continues,
     )
+
+
+def _picture_size(args: argparse.Namespace) -> tuple[int | None, int | None]:
+    """(height, width) in pixels; None: the model's own. Raises ConfigError when they are said twice."""
+    if args.size is None:
+        return args.height, args.width
+    if args.width is not None or args.height is not None:
+        raise ConfigError("--size does not go with --width and --height: give one or the other")
+    height, width = args.size
+    if height != width:
+        log.warning(
+            "--size %dx%d is height x width: %d wide and %d high (clearer: --width %d --height %d)",
+            *(height, width, width, height, width, height),
+        )
+    return height, width
+
+
+def _given(flag: _Value | None, otherwise: _Value) -> _Value:
+    """What a flag says, if it was given."""
+    return otherwise if flag is None else flag
 
 
 def _add_scene_flags(group: Any) -> None:
@@ -83,15 +148,23 @@ def _add_scene_flags(group: Any) -> None:
         default=[],
         metavar="PHRASE=FILE@WEIGHT:COLOR",
         help="a subject: words of the prompt, its residual file, its weight (2.5) and its color in the layout, e.g. "
-        '"dog=dog.safetensors@2.5:#ff0000"; file, weight and color are optional; give it once per subject',
+        '"dog=dog.safetensors@2.5:#ff0000"; file, weight and color are optional; give it once per subject; '
+        "demo/dog is a file that ships, for --model demo",
+    )
+    group.add_argument(
+        "--cutout",
+        action="append",
+        default=[],
+        metavar="PHRASE=FILE",
+        help="a photo of a subject for --photo-start, cut out (transparent around it) or filling the picture, e.g. "
+        '"dog=rex.png"; instead of those in its residual file; several of one subject take turns',
     )
     group.add_argument("--layout", type=file_path, metavar="FILE", help="layout picture; replaces the config's")
     group.add_argument(
         "--tolerance",
         type=number_in(COLOR_TOLERANCE),
-        default=DEFAULT_TOLERANCE,
         metavar="D",
-        help="how far (RGB distance) a pixel may be from its subject's color (default: %(default)g)",
+        help="how far (RGB distance) a pixel may be from its subject's color (default: 96)",
     )
     group.add_argument(
         "--strict-positions", action="store_true", help="use the config's typed token positions as they are"
@@ -120,14 +193,32 @@ def _add_guidance_flags(group: Any) -> None:
     group.add_argument(
         "--negative-mode",
         choices=("outside", "others"),
-        default="outside",
         help="a subject is kept out of everything outside its region (default), or only out of other subjects' regions",
     )
-    group.add_argument("--no-recurrence", action="store_true", help="do each guided step once instead of twice")
+    group.add_argument(
+        "--recurrence",
+        action=argparse.BooleanOptionalAction,
+        help="do each guided step twice (default), or once with --no-recurrence",
+    )
+    group.add_argument(
+        "--preset",
+        type=one_of(PRESETS),
+        metavar="{" + ",".join(PRESETS) + "}",
+        help="what the flags above are when they are not given; also in place of a config's numbers. "
+        + preset_lines().replace("\n", "; ").replace("%", "%%"),
+    )
+    group.add_argument(
+        "--photo-start",
+        type=number_in(PHOTO_START),
+        default=0.0,
+        metavar="G",
+        help="start from the subjects' photos: how much of them is in the first noise, 8 to 16; poses vary less "
+        "(default: 0, plain noise)",
+    )
     group.add_argument("--dynamic-cfg", action="store_true", help="scale cfg by 1 + sigma/sigma_max")
     group.add_argument(
         "--published-rules",
-        type=one_of(PUBLISHED_RULES),
+        type=one_of(_PUBLISHED_RULES),
         metavar="{cones2,multi-concept}",
         help="reproduce old results: exact colors, typed token positions and the other rules of the published code",
     )
@@ -145,11 +236,19 @@ def _add_run_flags(group: Any) -> None:
     group.add_argument(
         "--num-images", type=whole_in(PICTURES), default=1, metavar="N", help="pictures per prompt (default: 1)"
     )
-    group.add_argument("--size", type=size, metavar="HxW", help="height x width in pixels (default: the model's own)")
-    group.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: %(default)s)"
-    )
-    group.add_argument("--dtype", choices=DTYPES, help="(default: float16 on cuda, else float32)")
+    for side in ("--width", "--height"):
+        group.add_argument(
+            side, type=whole_in(PICTURE_SIDE), metavar="PX", help="of the picture in pixels (default: the model's own)"
+        )
+    group.add_argument("--size", type=size, metavar="HxW", help="the older form: height x width in pixels")
+    group.add_argument("--device", help="(default: cuda where there is one, else cpu)")
+    group.add_argument("--dtype", choices=_DTYPES, help="(default: float16 on cuda, else float32)")
     group.add_argument("--tokenizer", type=file_path, metavar="DIR", help="CLIP tokenizer for a single-file checkpoint")
     group.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="overrides what the model says")
     group.add_argument("--out", type=file_path, default=Path("outputs"), metavar="DIR", help="(default: %(default)s)")
+    group.add_argument(
+        "--continue",
+        dest="continues",
+        action="store_true",
+        help="leave out pictures that are there with the same settings; several processes (accelerate launch) do",
+    )

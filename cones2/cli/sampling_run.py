@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -17,7 +18,7 @@ from ..diffusers_models.loading import load_model
 from ..errors import ModelError
 from ..guidance.weight_maps import OutsideMode
 from ..layout.colors import color_name
-from ..layout.drawing import grid, layout_picture
+from ..layout.drawing import grid, layout_preview
 from ..layout.regions import Layout
 from ..messages import shown
 from ..rules import Rules
@@ -25,13 +26,16 @@ from ..sampling.euler import StepInfo
 from ..sampling.noise import Prediction
 from ..sampling.settings import SamplingSettings
 from ..scene import Scene
-from ..storage.files import check_folder, shown_path, write_atomically
-from ..storage.png import write_png
-from .devices import is_out_of_memory, usable_device
+from ..storage.files import check_folder, shown_path
+from ..storage.images import open_photo
+from .claims import turns
+from .cutouts import CutoutFlag, by_subject, check_known, check_photos
+from .devices import is_out_of_memory
 from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
 from .layouts import Layouts, outline, without_warnings
-
-DTYPES = ("bfloat16", "float16", "float32")
+from .out_folder import OutFolder, digest_of
+from .output import launched, mark, say
+from .processes import own_device
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,9 @@ class SampleOptions:
     typed_positions: use the config's token positions as they are.
     seed: of the first picture.
     num_images: per prompt.
-    size: height, width in pixels.
+    size: height, width in pixels; None: the model's own.
+    photo_start: how much of the photos is in the starting noise; cutouts: photos beside the residuals' own.
+    continues: pictures that are in `out` with the same settings are not made again.
     """
 
     model: Path
@@ -67,10 +73,39 @@ class SampleOptions:
     dynamic_cfg: bool
     seed: int
     num_images: int
-    size: tuple[int, int] | None
+    size: tuple[int | None, int | None]
     device: str
     dtype: str
     out: Path
+    continues: bool = False
+    photo_start: float = 0.0
+    cutouts: tuple[CutoutFlag, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """How one job's pictures are made, and what they say about it."""
+
+    job: Job
+    settings: SamplingSettings
+    record: dict[str, Any]
+
+
+class _Turn(NamedTuple):
+    """One picture."""
+
+    plan: _Plan
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its file's."""
+        return f"{self.plan.job.name}_seed{self.seed}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What its file says about it."""
+        return {**self.plan.record, "seed": self.seed}
 
 
 def run_sampling(options: SampleOptions) -> int:
@@ -88,37 +123,60 @@ def run_sampling(options: SampleOptions) -> int:
     try:
         _run_jobs(options, model, jobs, layouts, finished)
     except KeyboardInterrupt:
-        print(f"\ninterrupted: {len(finished)} finished pictures are kept in {shown_path(options.out)}")
+        again = "; the same command goes on" if _finds(options) else ""
+        begin = "\n" if launched().world == 1 else mark()
+        print(f"{begin}interrupted: {len(finished)} finished pictures are kept in {shown_path(options.out)}{again}")
         raise
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ModelError("out of memory: choose a smaller --size, or another --device") from error
+        raise ModelError("out of memory: choose a smaller --width and --height, or another --device") from error
     return 0
+
+
+def _finds(options: SampleOptions) -> bool:
+    """Whether finished pictures are found again: several processes know by them what is done."""
+    return options.continues or launched().world > 1
 
 
 def _run_jobs(
     options: SampleOptions, model: DiffusersModel, jobs: Sequence[Job], layouts: Layouts, finished: list[Path]
 ) -> None:
-    """Sample the jobs one after the other; each scene is made in its turn, since it may take a gigabyte."""
-    several = len(jobs) > 1
+    """Sample the pictures one after the other; each scene is made in its turn, since it may take a gigabyte."""
+    several, finds, folder, me = len(jobs) > 1, _finds(options), OutFolder(options.out), launched()
     for job in jobs if several else ():
         _scene(options, model, job, outline(job))
-    for job in jobs:
-        with without_warnings() if several else nullcontext():
-            layout = layouts.of(job)
-            scene = _scene(options, model, job, layout)
-        _run_job(options, model, job, layout, scene, finished)
-        del layout, scene  # before the next ones are made
+    plans = [_plan(options, model, job) for job in jobs]
+    todo = [_Turn(plan, seed) for plan in plans for seed in range(options.seed, options.seed + options.num_images)]
+
+    def is_done(turn: _Turn) -> bool:
+        return finds and folder.find(turn.name, turn.record) is not None
+
+    if missing := [turn for turn in todo if not is_done(turn)]:
+        mine = turns(missing, me, lambda turn: (options.out, turn.name), is_done)
+        for plan, group in groupby(mine, key=attrgetter("plan")):
+            with without_warnings() if several else nullcontext():
+                layout = layouts.of(plan.job)
+                scene = _scene(options, model, plan.job, layout)
+            _run_plan(options, model, plan, layout, scene, group, sum(turn.plan is plan for turn in missing), finished)
+            del layout, scene  # before the next ones are made
+    if finds and me.is_first:
+        _complete(plans, todo, layouts, folder)
+        say(f"{len(todo)} pictures are in {shown_path(options.out)}, {len(todo) - len(missing)} of them from before")
 
 
 def _scene(options: SampleOptions, model: DiffusersModel, job: Job, layout: Layout | None) -> Scene:
-    return job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules)
+    cutouts = by_subject(options.cutouts)
+    scene = job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules, cutouts)
+    if options.photo_start:
+        check_photos(job.name, scene, layout)
+    return scene
 
 
 def _size(options: SampleOptions, model: DiffusersModel) -> tuple[int, int]:
     """(height, width) in pixels."""
-    return options.size or (model.default_size, model.default_size)
+    height, width = options.size
+    return height or model.default_size, width or model.default_size
 
 
 def _jobs(options: SampleOptions) -> list[Job]:
@@ -126,6 +184,8 @@ def _jobs(options: SampleOptions) -> list[Job]:
         jobs = jobs_from_config(options.config, options.prompt, options.layout)
     else:
         jobs = [job_from_flags(options.prompt or "", options.subjects, options.layout)]
+    if options.cutouts:
+        check_known(options.cutouts, [name for job in jobs for name in job.names])
     return [_with_overrides(job, options) for job in jobs]
 
 
@@ -138,7 +198,7 @@ def _with_overrides(job: Job, options: SampleOptions) -> Job:
 
 
 def _load(options: SampleOptions) -> DiffusersModel:
-    device, dtype = usable_device(options.device), getattr(torch, options.dtype)
+    device, dtype = own_device(options.device), getattr(torch, options.dtype)
     model = load_model(options.model, options.tokenizer, device, dtype, prediction_type=options.prediction_type)
     if model.is_xl:
         raise ModelError(
@@ -148,15 +208,7 @@ def _load(options: SampleOptions) -> DiffusersModel:
     return model
 
 
-def _run_job(
-    options: SampleOptions,
-    model: DiffusersModel,
-    job: Job,
-    layout: Layout | None,
-    scene: Scene,
-    finished: list[Path],
-) -> None:
-    """Sample one job; each finished picture is saved at once and its path appended to `finished`."""
+def _plan(options: SampleOptions, model: DiffusersModel, job: Job) -> _Plan:
     height, width = _size(options, model)
     settings = SamplingSettings(
         steps=options.steps,
@@ -166,34 +218,72 @@ def _run_job(
         recurrence=options.recurrence,
         height=height,
         width=width,
+        photo_start=options.photo_start,
     )
-    record = _record(options, job, settings)
+    return _Plan(job, settings, _record(options, job, settings))
+
+
+def _run_plan(
+    options: SampleOptions,
+    model: DiffusersModel,
+    plan: _Plan,
+    layout: Layout | None,
+    scene: Scene,
+    turns: Iterator[_Turn],
+    count: int,
+    finished: list[Path],
+) -> None:
+    """Sample the pictures of a job whose turn it is, `count` at most.
+
+    Each finished one is saved at once and its path appended to `finished`. The pictures of the layout and of all
+    together are made here, or at the end, by `_complete`, when earlier runs or other processes have a part in them.
+    """
+    folder, settings, finds = OutFolder(options.out), plan.settings, _finds(options)
     if layout is not None:
-        layout.warn_if_stretched(height, width)
-        _save(options.out, f"{job.name}_layout", layout_picture(layout, height, width), record)
+        layout.warn_if_stretched(settings.height, settings.width)
+        if not finds:
+            _save(folder, f"{plan.job.name}_layout", _layout_picture(layout, plan), plan.record)
     pictures: list[Image.Image] = []
     try:
-        for seed, picture in _pictures(options, model, job, scene, settings):
-            finished.append(_save(options.out, f"{job.name}_seed{seed}", picture, {**record, "seed": seed}))
-            pictures.append(picture)
+        for turn, picture in _pictures(model, plan, scene, turns, count):
+            finished.append(_save(folder, turn.name, picture, turn.record))
+            if not finds:
+                pictures.append(picture)
     finally:
         if len(pictures) > 1:
-            _save(options.out, f"{job.name}_grid", grid(pictures), record)
+            _save(folder, f"{plan.job.name}_grid", grid(pictures), plan.record)
+
+
+def _complete(plans: Sequence[_Plan], todo: Sequence[_Turn], layouts: Layouts, folder: OutFolder) -> None:
+    """The pictures of each job's layout and of all its pictures together, from the files that all processes wrote."""
+    for plan, group in groupby(todo, key=attrgetter("plan")):
+        layout = layouts.of(plan.job)
+        if layout is not None:
+            folder.save_once(f"{plan.job.name}_layout", _layout_picture(layout, plan), plan.record)
+        found = [folder.find(turn.name, turn.record) for turn in group]
+        if len(found) > 1:
+            pictures = [open_photo(path) for path in found if path is not None]
+            folder.save_once(f"{plan.job.name}_grid", grid(pictures), plan.record)
+
+
+def _layout_picture(layout: Layout, plan: _Plan) -> Image.Image:
+    return layout_preview(layout, plan.settings.height, plan.settings.width)
 
 
 def _pictures(
-    options: SampleOptions, model: DiffusersModel, job: Job, scene: Scene, settings: SamplingSettings
-) -> Iterator[tuple[int, Image.Image]]:
+    model: DiffusersModel, plan: _Plan, scene: Scene, turns: Iterator[_Turn], count: int
+) -> Iterator[tuple[_Turn, Image.Image]]:
     from tqdm import tqdm
 
-    with tqdm(total=options.num_images * settings.steps, desc=shown(job.name), unit="step") as bar:
+    steps, several = plan.settings.steps, launched().world > 1
+    with tqdm(total=count * steps, desc=shown(plan.job.name), unit="step", disable=several) as bar:
 
         def advance(_: StepInfo) -> None:
             bar.update()
 
-        for seed in range(options.seed, options.seed + options.num_images):
-            latents = model.sample(scene, replace(settings, seeds=(seed,)), advance)
-            yield seed, to_images(model.decode(latents))[0]
+        for turn in turns:
+            latents = model.sample(scene, replace(plan.settings, seeds=(turn.seed,)), advance)
+            yield turn, to_images(model.decode(latents))[0]
 
 
 def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dict[str, Any]:
@@ -223,14 +313,23 @@ def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dic
         "strict_positions": options.typed_positions,
         "prediction_type": options.prediction_type or "",
         "published_rules": options.rules.name,
+        "photo_start": settings.photo_start,
+        "cutouts": [[str(flag.subject), str(flag.path)] for flag in options.cutouts],
+        "inputs": digest_of(_inputs(options, job)),
     }
 
 
-def _save(folder: Path, name: str, picture: Image.Image, record: dict[str, Any]) -> Path:
-    """Write a PNG under the first free name, so that earlier results stay."""
-    path, number = folder / f"{name}.png", 2
-    while os.path.exists(path):
-        path, number = folder / f"{name}_{number}.png", number + 1
-    write_atomically(path, lambda stream: write_png(picture, stream, record))
-    print(f"\r{shown_path(path)}")
+def _save(folder: OutFolder, name: str, picture: Image.Image, record: dict[str, Any]) -> Path:
+    path = folder.save(name, picture, record)
+    say(shown_path(path))
     return path
+
+
+def _inputs(options: SampleOptions, job: Job) -> list[Path]:
+    """The files of a job's subjects, of their photos and its layout."""
+    if job.config:
+        residuals = [residual for _, _, residual in job.config.subjects]
+    else:
+        residuals = [flag.residual for flag in job.subjects]
+    photos = [flag.path for flag in options.cutouts]
+    return [path for path in (*residuals, *photos, job.layout) if path is not None]

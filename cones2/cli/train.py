@@ -11,14 +11,12 @@ from ..errors import ConfigError
 from ..messages import shown
 from ..ranges import PICTURE_SIDE, TRAINING_STEPS, Range
 from ..storage.names import check_file_name, file_name_for
-from ..training.config import RANGES, default_config
-from ..training.model import Precision
-from .arguments import Parser, file_path, number_in, whole_in
-from .train_all import train_all
+from ..training.config import DEFAULT_RECIPE, PARTNERS, RANGES, RECIPES, Precision, recipe_config
+from .arguments import file_path, model_path, number_in, whole_in
+from .parser import Parser
 from .train_options import TrainOptions
-from .training_run import Models, train_one
 
-_STEPS = "direct 200, paper 4000"
+_STEPS = "scenes and photos 200, with a description 100, paper 4000"
 _CROPS = Range(1, 64)  # as ViewSettings has it
 _LONGEST_PROBLEM = 200  # characters
 _PRECISIONS: dict[str | None, Precision] = {
@@ -46,7 +44,8 @@ def add_train_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
         help="train many subjects from one YAML file",
         description="Train many subjects. CONFIG.yaml has `subjects`, a list of the flags of `train` by name "
         "(subject: dog, images: photos/dog, steps: 200 …), and `defaults` for all of them. Finished "
-        "subjects are skipped, interrupted ones continue; a table sums up.",
+        "subjects are skipped, interrupted ones continue; a table sums up. Under `accelerate launch` each process "
+        "trains whole subjects.",
     )
     every.add_argument("config", type=file_path, metavar="CONFIG.yaml")
     every.set_defaults(run=_train_all)
@@ -66,9 +65,10 @@ def _add_input_flags(group: Any) -> None:
         "--pretrained_model_name_or_path",
         dest="model",
         required=True,
-        type=file_path,
+        type=model_path,
         metavar="DIR_OR_FILE",
-        help="a diffusers folder (SD 1.x, 2.x, SDXL) or a checkpoint file (SD 1.x, 2.x); never downloaded",
+        help="a diffusers folder (SD 1.x, 2.x, SDXL) or a checkpoint file (SD 1.x, 2.x); never downloaded; "
+        "demo: the small one that ships",
     )
     group.add_argument(
         "--images",
@@ -94,10 +94,27 @@ def _add_input_flags(group: Any) -> None:
 
 def _add_recipe_flags(group: Any) -> None:
     group.add_argument(
+        "--recipe",
+        choices=tuple(RECIPES),
+        help="learn from the photos and from scenes pasted of them, under the layout term (scenes), from the photos "
+        f"alone (photos), or as published (paper); default: {DEFAULT_RECIPE}",
+    )
+    group.add_argument(
         "--method",
         choices=("direct", "paper"),
-        default="direct",
-        help="learn the vectors themselves (direct, default) or tune the text encoder as published (paper)",
+        help="the older way to say it: direct is the recipe photos, paper the recipe paper",
+    )
+    group.add_argument(
+        "--describe",
+        "--description",
+        dest="description",
+        metavar="TEXT",
+        help='start from words: how the subject looks, such as "purple and yellow mug"',
+    )
+    group.add_argument(
+        "--partners",
+        metavar="LIST",
+        help=f"scenes: what the subject is shown beside, in pictures that the model makes itself (default: {PARTNERS})",
     )
     for names, kind, text in _RECIPE_FLAGS:
         reader = whole_in if kind is int else number_in
@@ -124,6 +141,10 @@ _RECIPE_FLAGS: tuple[tuple[tuple[str, ...], type, str], ...] = (
     (("--evaluate-every",), int, "updates between validations"),
     (("--patience",), int, "stop after so many validations without gain; 0: never"),
     (("--seed",), int, "seed of everything random (0)"),
+    (("--scenes",), int, "scenes: how many are pasted (48)"),
+    (("--scene-share",), float, "scenes: share of the samples that they are (0.5)"),
+    (("--class-pictures",), int, "scenes: pictures of partners that the model makes first (16)"),
+    (("--basis",), int, "direct: learn in so many directions of words (0: a free vector)"),
 )
 
 
@@ -136,8 +157,10 @@ _RECIPE = (
     *(_field(names) for names, _, _ in _RECIPE_FLAGS),
     "schedule",
     "checkpoint_every",
+    "description",
+    "partners",
 )
-"""Flags that are fields of TrainingConfig, by their names there; method and subject have a default or are required."""
+"""Flags that are fields of TrainingConfig, by their names there."""
 
 
 def _add_image_flags(group: Any) -> None:
@@ -205,7 +228,7 @@ def _add_run_flags(group: Any) -> None:
 def read_options(args: argparse.Namespace) -> TrainOptions:
     """The options that parsed flags stand for. Raises ConfigError for a value out of range or an unusable name."""
     recipe = {name: getattr(args, name) for name in _RECIPE if getattr(args, name) is not None}
-    config = default_config(args.method, args.subject, **recipe)
+    config = recipe_config(_recipe_of(args.recipe, args.method), args.subject, **recipe)
     return TrainOptions(
         config=config,
         model=args.model,
@@ -230,11 +253,27 @@ def read_options(args: argparse.Namespace) -> TrainOptions:
     )
 
 
+def _recipe_of(recipe: str | None, method: str | None) -> str:
+    """The recipe of both flags; a method alone stands for the recipe that it had before there were others.
+
+    Raises ConfigError when they contradict each other.
+    """
+    if recipe is None:
+        return DEFAULT_RECIPE if method is None else {"paper": "paper", "direct": "photos"}[method]
+    if method is not None and RECIPES[recipe][0] != method:
+        raise ConfigError(f"the recipe {recipe} learns by the method {RECIPES[recipe][0]}: leave --method {method} out")
+    return recipe
+
+
 def _train(args: argparse.Namespace) -> int:
+    from .training_run import Models, train_one  # torch is loaded by the run, not for the help
+
     return train_one(read_options(args), Models()).status
 
 
 def _train_all(args: argparse.Namespace) -> int:
+    from .train_all import train_all
+
     return train_all(args.config, parse_options)
 
 

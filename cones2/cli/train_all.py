@@ -8,11 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..concepts.residual_file import load_residual
 from ..errors import Cones2Error, ConfigError
 from ..messages import listed, shown
 from ..ranges import SUBJECTS
 from ..storage.files import shown_path
+from ..training.loop import Reason, TrainingResult
 from ..training.run_files import RunFiles
+from .claims import turns
+from .output import launched, say
+from .processes import this_process
 from .train_options import TrainOptions
 from .training_run import Models, Outcome, train_one
 
@@ -26,18 +31,32 @@ def train_all(config: Path, parse: Parse) -> int:
     """Train every subject of the file; exit status 0 when all are done, 130 at an interrupt.
 
     A subject whose residual exists is skipped. One that fails is reported and the next one is
-    trained. Raises ConfigError before any training when the file has mistakes, naming them all.
+    trained. Of several launched processes each trains whole subjects by itself, and the first sums up.
+    Raises ConfigError before any training when the file has mistakes, naming them all.
     """
     entries = read_entries(config, parse)
-    models = Models()
-    rows: list[tuple[str, Outcome]] = []
-    for options in entries:
-        outcome = _attempt(options, models)
-        rows.append((options.name, outcome))
-        if outcome.state == "interrupted":
-            break
+    me, models = launched(), Models()
+    before = {options.name: _state(options) for options in entries}
+    outcomes: dict[str, Outcome] = {}
+
+    def is_done(options: TrainOptions) -> bool:
+        return me.world > 1 and _is_done(options, before[options.name])
+
+    try:
+        for options in turns(entries, me, lambda options: (options.out, options.name), is_done):
+            outcomes[options.name] = outcome = _attempt(options, models)
+            if outcome.state == "interrupted":
+                break
+    except KeyboardInterrupt:
+        if me.is_first and me.world > 1:
+            print(summary(_rows(entries, outcomes, before), len(entries)))
+        raise
+    interrupted = any(outcome.state == "interrupted" for outcome in outcomes.values())
+    if not me.is_first:  # what failed here fails in the first process too, which says so
+        return 130 if interrupted else 0
+    rows = _rows(entries, outcomes, before)
     print(summary(rows, len(entries)))
-    return 130 if rows[-1][1].state == "interrupted" else max(outcome.status for _, outcome in rows)
+    return 130 if interrupted else max(outcome.status for _, outcome in rows)
 
 
 def read_entries(config: Path, parse: Parse) -> list[TrainOptions]:
@@ -86,10 +105,53 @@ def _attempt(options: TrainOptions, models: Models) -> Outcome:
     if os.path.exists(residual) and not options.overwrite:
         return Outcome(0, "present", path=residual)
     try:
-        return train_one(options, models)
+        return train_one(options, models, this_process)
     except Cones2Error as error:
-        print(f"error: {shown(options.name)}: {error}")
+        say(f"error: {shown(options.name)}: {error}")
         return Outcome(1, "failed")
+
+
+def _state(options: TrainOptions) -> tuple[int, int] | None:
+    """Which residual is there: when it was written, and its number on the disk; None for none."""
+    try:
+        found = os.stat(RunFiles(options.out, options.name).residual)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
+def _is_done(options: TrainOptions, before: tuple[int, int] | None) -> bool:
+    """Whether the residual is there; one that is to be replaced counts when it is another than before."""
+    now = _state(options)
+    return now is not None and (now != before or not options.overwrite)
+
+
+def _rows(
+    entries: Sequence[TrainOptions],
+    outcomes: Mapping[str, Outcome],
+    before: Mapping[str, tuple[int, int] | None],
+) -> list[tuple[str, Outcome]]:
+    """What became of the subjects, in their order: those trained here, and what other processes left on the disk."""
+    rows = []
+    for options in entries:
+        if options.name in outcomes:
+            rows.append((options.name, outcomes[options.name]))
+        elif _is_done(options, before[options.name]):
+            rows.append((options.name, _found(options, before[options.name])))
+    return rows
+
+
+def _found(options: TrainOptions, before: tuple[int, int] | None) -> Outcome:
+    """The outcome that a residual on the disk tells of."""
+    path = RunFiles(options.out, options.name).residual
+    if _state(options) == before:
+        return Outcome(0, "present", path=path)
+    residual = load_residual(path)
+    facts = residual.metadata
+    held_out = float(facts["held_out_error"]) if "held_out_error" in facts else None
+    reason: Reason = "converged" if facts.get("stopped") == "converged" else "finished"
+    result = TrainingResult(residual.tensor, int(facts.get("steps", "0")), reason, held_out, ())
+    return Outcome(0, reason, path=path, result=result)
 
 
 def _entry(entry: Any, defaults: Mapping[str, Any], folder: Path, parse: Parse) -> TrainOptions:

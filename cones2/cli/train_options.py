@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..training.config import TrainingConfig
-from ..training.model import Precision
+from ..training.config import Precision, TrainingConfig
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from ..concepts.residual import Residual, make_residual
 from ..concepts.residual_file import save_residual
@@ -24,9 +25,10 @@ from ..prompt.claims import locate_subjects, parse_phrase
 from ..sampling.settings import SamplingSettings
 from ..scene import compose
 from ..storage.files import check_folder, remove, shown_path
+from ..training.class_pictures import OnPicture, remove_pictures
+from ..training.config import Precision
 from ..training.history import Record
 from ..training.loop import Trainer, TrainingResult
-from ..training.model import Precision
 from ..training.run_files import RunFiles
 from ..training.session import prepare_run, result_residual
 from ..training.views import Photo, ViewSettings, load_photos
@@ -75,8 +77,12 @@ class Models:
         return self.model
 
 
-def train_one(options: TrainOptions, models: Models) -> Outcome:
+def train_one(
+    options: TrainOptions, models: Models, start: Callable[[str | None], Processes] = start_processes
+) -> Outcome:
     """Train as the options say; the residual, CSV file, loss curve and previews go to their folder.
+
+    start: which processes train, given the device.
 
     An interrupt leaves a checkpoint and the residual so far as NAME.partial.safetensors.
     Raises Cones2Error for whatever is wrong before the first update.
@@ -86,7 +92,7 @@ def train_one(options: TrainOptions, models: Models) -> Outcome:
         path = shown_path(files.residual)
         raise ConfigError(f"{path} exists already: choose another --name or --out, or give --overwrite")
     photos = _photos(options)
-    processes = start_processes(options.device)
+    processes = start(options.device)
     if processes.is_main:
         check_folder(options.out)
     options = _with_precision(options, processes.device)
@@ -96,16 +102,16 @@ def train_one(options: TrainOptions, models: Models) -> Outcome:
         reason = _run(options, model, trainer, None).reason
         return Outcome(0 if reason in ("finished", "converged") else 1, reason)
     if trainer.step:
-        print(f"{shown(files.name)}: continues after step {trainer.step} of {trainer.config.steps}")
+        processes.say(f"{shown(files.name)}: continues after step {trainer.step} of {trainer.config.steps}")
     log = RunLog(files, trainer, options.tensorboard)
     try:
         result = _run(options, model, trainer, log)
         facts = {"resolution": str(resolution)}
-        residual = result_residual(trainer, result, len(photos), options.model.resolve().name, facts)
+        residual = result_residual(trainer, result, photos, options.model.resolve().name, facts)
         outcome = _keep(files, result, residual, options.overwrite)  # before anything else that fills the disk
     finally:
         log.close()
-    print(outcome.message)
+    processes.say(outcome.message)
     return outcome
 
 
@@ -134,7 +140,11 @@ def _prepare(
     views = ViewSettings(resolution, options.buckets, options.crops, options.flip, networks.size_multiple, config.seed)
     if options.restart:
         remove(files.checkpoint)
-    trainer = prepare_run(networks, photos, views, config, files.checkpoint, processes.parallel)
+        remove_pictures(files.class_pictures)
+    with _picture_bar(files, processes) as on_picture:
+        trainer = prepare_run(
+            networks, photos, views, config, files.checkpoint, processes.parallel, files.class_pictures, on_picture
+        )
     # what training no longer needs leaves the GPU; previews bring it back by themselves
     model.vae.to("cpu")
     if config.method == "direct":
@@ -142,6 +152,23 @@ def _prepare(
     if model.device.type == "cuda":
         torch.cuda.empty_cache()
     return trainer, resolution
+
+
+@contextmanager
+def _picture_bar(files: RunFiles, processes: Processes) -> Iterator[OnPicture]:
+    """A progress bar of the class pictures, once one has to be made."""
+    with ExitStack() as bars:
+        bar: list[Any] = []
+
+        def on_picture(made: int, count: int) -> None:
+            if not processes.is_main:
+                return
+            if not bar:
+                title = f"{shown(files.name)}: class pictures"
+                bar.append(bars.enter_context(tqdm(total=count, desc=title, unit="picture", leave=False)))
+            bar[0].update(made - bar[0].n)
+
+        yield on_picture
 
 
 def _run(options: TrainOptions, model: DiffusersModel, trainer: Trainer, log: RunLog | None) -> TrainingResult:
@@ -229,6 +256,7 @@ def _keep_finished(files: RunFiles, result: TrainingResult, residual: Residual, 
     with suppress(OSError):
         files.checkpoint.unlink(missing_ok=True)
         files.partial.unlink(missing_ok=True)
+        remove_pictures(files.class_pictures)
     held_out = "" if result.held_out is None else f", held-out error {result.held_out:.5f}"
     message = f"{shown_path(path)} ({result.reason} after {result.steps} steps{held_out})"
     return Outcome(0, result.reason, message, path, result)

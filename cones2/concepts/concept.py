@@ -12,10 +12,22 @@ from torch import Tensor
 
 from ..prompt.claims import Claim, PhraseRef
 from ..prompt.conditioning import Conditioning
+from ..prompt.tokens import Span
+from .cutout import CutOut
 
 
 class PlacedConcept(Protocol):
     """A concept at the tokens of one prompt."""
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """Its tokens."""
+        ...
+
+    @property
+    def cutouts(self) -> tuple[CutOut, ...]:
+        """The subject out of its photos, for starts from them; often none."""
+        ...
 
     def change_rows(self, rows: Tensor) -> None:
         """Change the prompt's conditioning [..., L, d], float32, in place.

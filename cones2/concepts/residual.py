@@ -14,9 +14,10 @@ from ..families.family import family_of_width, width_label
 from ..messages import shown
 from ..prompt.claims import Claim, PhraseRef, parse_phrase
 from ..prompt.tokens import Span
+from ..ranges import MAX_TOKENS
+from .cutout import CutOut
 from .phrase import subject_phrase
 
-MAX_TOKENS = 75
 MAX_WIDTH = 8192
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -31,6 +32,8 @@ class Residual:
     metadata: further facts from the file: method, steps, base model …
     strength: factor on the tensor, 1.0 as learned.
     occurrence: the one occurrence of the phrase it is for, from 1, where it was selected apart from the phrase.
+    named_by_file: whether the subject is the name of its file, since nobody named it.
+    cutouts: the subject out of its photos, 0 to 6 of them, for starts from the photos.
     """
 
     subject: str
@@ -39,10 +42,14 @@ class Residual:
     metadata: Mapping[str, str] = field(default_factory=dict)
     strength: float = 1.0
     occurrence: int | None = None
+    named_by_file: bool = False
+    cutouts: tuple[CutOut, ...] = ()
 
     @property
     def reference(self) -> PhraseRef:
         """The phrase and occurrence it is for. Raises PromptError for a subject without words."""
+        if self.named_by_file:
+            return parse_phrase(self.subject).come_from("file name")
         if self.occurrence is None:
             return parse_phrase(self.subject)
         return PhraseRef(self.subject, self.occurrence)
@@ -64,11 +71,15 @@ class Residual:
 
     def with_reference(self, reference: PhraseRef) -> Residual:
         """The same vectors for another phrase, or another of its occurrences."""
-        return replace(self, subject=reference.phrase, occurrence=reference.occurrence)
+        return replace(self, subject=reference.phrase, occurrence=reference.occurrence, named_by_file=False)
 
     def with_strength(self, strength: float) -> Residual:
         """The same vectors with another factor."""
         return replace(self, strength=strength)
+
+    def with_cutouts(self, cutouts: Sequence[CutOut]) -> Residual:
+        """The same vectors with other cut-outs."""
+        return replace(self, cutouts=tuple(cutouts))
 
     def at(self, claim: Claim) -> PlacedResidual:
         """The residual at the tokens that its phrase owns in a prompt."""
@@ -83,6 +94,11 @@ class PlacedResidual(NamedTuple):
 
     residual: Residual
     spans: Sequence[Span]
+
+    @property
+    def cutouts(self) -> tuple[CutOut, ...]:
+        """The residual's own."""
+        return self.residual.cutouts
 
     def change_rows(self, rows: Tensor) -> None:
         """Add the residual to the conditioning [..., L, d], float32, at its tokens, in place (equation 2).

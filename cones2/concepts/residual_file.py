@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,8 @@ from ..families.family import width_label
 from ..messages import encodable, shown
 from ..storage.files import read_limited, shown_path, write_atomically
 from ..storage.tensors import TensorFile, parse_tensors
+from .cutout import CutOut
+from .cutout_text import CUTOUTS_KEY, read_cutouts, write_cutouts
 from .residual import Residual, make_residual, plain_vectors
 
 log = logging.getLogger(__name__)
@@ -63,10 +65,13 @@ def read_residual_file(path: Path | str, subject: str | None = None) -> Residual
         file = parse_tensors(content)
         tensor = _residual_tensor(file)
         metadata = dict(file.metadata)
-        phrase = subject or metadata.pop("subject", "") or path.stem.replace("_", " ")
-        residual = make_residual(phrase, tensor, metadata)
+        phrase = subject or metadata.pop("subject", "")
+        cutouts = metadata.pop(CUTOUTS_KEY, "")
+        residual = make_residual(phrase or path.stem.replace("_", " "), tensor, metadata)
+        residual = replace(residual, named_by_file=not phrase)
     except Cones2Error as error:
         raise ResidualError(f"{shown_path(path)}: {error}") from error
+    residual = residual.with_cutouts(_cutouts(cutouts, path))
     claimed = metadata.get("family")
     if claimed and residual.family and claimed != residual.family:
         log.warning('%s says it is for "%s" but is %s', shown_path(path), shown(claimed), width_label(residual.width))
@@ -76,9 +81,9 @@ def read_residual_file(path: Path | str, subject: str | None = None) -> Residual
 def save_residual(residual: Residual, path: Path | str, overwrite: bool = False) -> Path:
     """Write a .safetensors file with metadata; the suffix is added where it is missing.
 
-    Metadata: format, subject, family, width, token_num, pack_version, then the residual's own; the
-    strength is multiplied into the vectors. Raises ResidualError when the path names no file, the file
-    exists (unless `overwrite`), the metadata is too long, or the disk refuses.
+    Metadata: format, subject, family, width, token_num, pack_version, then the residual's own and its
+    cut-outs; the strength is multiplied into the vectors. Raises ResidualError when the path names no file,
+    the file exists (unless `overwrite`), the metadata is too long, or the disk refuses.
     """
     path = Path(path)
     if path.name in ("", ".."):
@@ -99,13 +104,24 @@ def save_residual(residual: Residual, path: Path | str, overwrite: bool = False)
         serialized = serialize({TENSOR_KEY: tensor}, metadata)
         if len(serialized) - tensor.nbytes > _MAX_METADATA_BYTES:
             raise ResidualError(f"its metadata is larger than {_MAX_METADATA_BYTES:,} bytes")
-    except ResidualError as error:
+        if residual.cutouts:
+            serialized = serialize({TENSOR_KEY: tensor}, {**metadata, CUTOUTS_KEY: write_cutouts(residual.cutouts)})
+    except Cones2Error as error:
         raise ResidualError(f"{shown_path(path)}: {error}") from error
     try:
         write_atomically(path, lambda stream: stream.write(serialized), overwrite)
     except Cones2Error as error:
         raise ResidualError(str(error)) from error
     return path
+
+
+def _cutouts(text: str, path: Path) -> tuple[CutOut, ...]:
+    """The cut-outs of a file's text; none, with a warning, where they cannot be used: the vectors need none."""
+    try:
+        return read_cutouts(text) if text else ()
+    except Cones2Error as error:
+        log.warning("%s: its cut-outs are left out: %s", shown_path(path), error)
+        return ()
 
 
 def _residual_tensor(file: TensorFile) -> Tensor:

@@ -24,18 +24,21 @@ class ForwardState:
     growth: of the noise level, a number or [images].
     positive: the batch entries of the positive prompt.
     observer: called by each layer with these.
+    taken: how many layers took terms so far.
     """
 
     terms: Sequence[AttentionTerm] = ()
     growth: float | Tensor = 0.0
     positive: slice = field(default_factory=lambda: slice(None))
     observer: Observer | None = None
+    taken: int = 0
 
     def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int]) -> Tensor | None:
         """Mask [B, 1, N, L] of one layer, 0 for entries that are not positive; None without terms."""
         total = total_bias(self.terms, q[self.positive], k[self.positive], grid, self.growth)
         if total is None:
             return None
+        self.taken += 1
         bias = q.new_zeros(q.shape[0], 1, q.shape[2], k.shape[2])
         bias[self.positive] = total
         return bias
@@ -79,31 +82,41 @@ class GuidedAttnProcessor:
         return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
-@contextmanager
-def guided_unet(unet: nn.Module, state: ForwardState) -> Iterator[ForwardState]:
-    """Patch every cross-attention layer of a UNet2DConditionModel to read `state` while in the block.
+class GuidedLayers:
+    """Every cross-attention layer of a UNet2DConditionModel, patched to read `state` while in a block.
 
-    The original processors are back afterwards, also after an exception.
     Raises ModelError when the UNet has no cross-attention over image positions.
     """
-    layers = list(_cross_attention_layers(unet))
-    if not layers:
-        raise ModelError(
-            f"{type(unet).__name__} has no cross-attention layers: layout guidance needs an SD 1.x or 2.x UNet"
-        )
-    originals = [(attn, attn.processor) for _, attn in layers]
-    hooks = []
-    try:
-        for transformer, attn in layers:
-            processor = GuidedAttnProcessor(state)
-            hooks.append(transformer.register_forward_pre_hook(_grid_reader(processor), with_kwargs=True))
-            attn.set_processor(processor)
+
+    def __init__(self, unet: nn.Module, state: ForwardState) -> None:
+        self._layers = [(*layer, GuidedAttnProcessor(state)) for layer in _cross_attention_layers(unet)]
+        if not self._layers:
+            raise ModelError(
+                f"{type(unet).__name__} has no cross-attention layers: layout guidance needs an SD 1.x or 2.x UNet"
+            )
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """The original processors are back afterwards, also after an exception. May be entered again."""
+        originals = [(attn, attn.processor) for _, attn, _ in self._layers]
+        hooks = []
+        try:
+            for transformer, attn, processor in self._layers:
+                hooks.append(transformer.register_forward_pre_hook(_grid_reader(processor), with_kwargs=True))
+                attn.set_processor(processor)
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for attn, original in originals:
+                attn.set_processor(original)
+
+
+@contextmanager
+def guided_unet(unet: nn.Module, state: ForwardState) -> Iterator[ForwardState]:
+    """The UNet with its layers patched to read `state`; see `GuidedLayers`."""
+    with GuidedLayers(unet, state).installed():
         yield state
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for attn, processor in originals:
-            attn.set_processor(processor)
 
 
 def _cross_attention_layers(unet: nn.Module) -> Iterator[tuple[nn.Module, Any]]:

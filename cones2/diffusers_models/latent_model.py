@@ -17,10 +17,13 @@ from ..prompt.tokens import Tokenize
 from ..sampling.euler import Callback, SeededNoise, sample_euler
 from ..sampling.noise import Noise
 from ..sampling.settings import SamplingSettings
-from ..scene import Scene
+from ..sampling.start import Start
+from ..scene import Scene, start_of
 from .attention import ForwardState, guided_unet
 from .guided_denoiser import GuidedDenoiser, halves_of
 from .text import ClipText
+
+_SMALLEST_SIDE = 16  # pixels: less shows nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +81,11 @@ class DiffusersModel:
 
     def check_size(self, height: int, width: int) -> None:
         """Raise ModelError for a picture size in pixels that the model cannot make."""
-        factor, least = self.vae_scale_factor, self.size_multiple
+        factor, least = self.vae_scale_factor, max(self.size_multiple, _SMALLEST_SIDE)
         if height < least or width < least or height % factor or width % factor:
             raise ModelError(
-                f"{height}x{width} (HxW): both sides must be multiples of {factor} pixels, and at least {least}"
+                f"{width}x{height} (width x height) cannot be drawn: both sides must be "
+                f"multiples of {factor} pixels, and at least {least}"
             )
 
     @property
@@ -96,6 +100,16 @@ class DiffusersModel:
             EncodedPrompt(self._flattened(self.text.embed(ids)), tokens)
             for tokens, ids in self.text.formatted(prompts, format)
         ]
+
+    @torch.inference_mode()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W], −1 … 1, to latents [B, 4, h, w]: the mean of the autoencoder's posterior."""
+        scaled = []
+        for picture in pictures.to(self.vae.device, self.vae.dtype):  # one at a time to save memory
+            encoded = self.vae.encode(picture[None])
+            mean = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean  # AutoencoderTiny or KL
+            scaled.append(mean * self.vae.config.scaling_factor)
+        return torch.cat(scaled)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
@@ -113,23 +127,38 @@ class DiffusersModel:
     ) -> Tensor:
         """Latents [images, 4, h, w] of a scene.
 
-        Raises ModelError for a size the model cannot make, or prompts of different lengths; Cancelled
-        when the callback returns False. The UNet is left as it was in every case.
+        Raises ModelError for a size the model cannot make, or prompts of different lengths; Cones2Error for a
+        start from photos without any; Cancelled when the callback returns False. The UNet is left as it was in
+        every case.
         """
+        self.check_size(settings.height, settings.width)
+        return self.sample_from(start_of(self, scene, settings), scene, settings, callback, observer)
+
+    @torch.inference_mode()
+    def sample_from(
+        self,
+        start: Start,
+        scene: Scene,
+        settings: SamplingSettings,
+        callback: Callback | None = None,
+        observer: Observer | None = None,
+    ) -> Tensor:
+        """As `sample`, from another start; settings.photo_start does nothing."""
         self.check_size(settings.height, settings.width)
         _check_lengths(scene)
         schedule = self.noise.schedule(settings.steps)
         factor = self.vae_scale_factor
         shape = (self.unet.config.in_channels, settings.height // factor, settings.width // factor)
         draw = SeededNoise(settings.seeds, shape, self.device)
-        sigma_max = (schedule.sigmas.max() ** 2).sqrt()
-        repeated = settings.guided_count if settings.recurrence else 0
+        sigmas = schedule.sigmas[start.first_step :]
+        repeated = max(settings.guided_count - start.first_step, 0) if settings.recurrence else 0
         halves = halves_of(scene, settings)
         state = ForwardState(positive=slice(len(settings.seeds) * (len(halves) - 1), None), observer=observer)
         with guided_unet(self.unet, state):
             denoise = GuidedDenoiser(self, scene, settings, halves, schedule, state)
             renoise = lambda x, sigma, lower: self.noise.renoise(x, draw(), sigma, lower)  # noqa: E731
-            return sample_euler(denoise, draw() * sigma_max, schedule.sigmas, repeated, renoise, callback)
+            noisy = start.noisy(draw(), (sigmas[0] ** 2).sqrt())
+            return sample_euler(denoise, noisy, sigmas, repeated, renoise, callback)
 
     def predict(
         self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, time_ids: Tensor | None = None

@@ -6,45 +6,16 @@ A joint scene goes through the model's own `sample`, with one seed per scene: no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import Tensor
 
 from ..errors import Cones2Error
-from ..guidance.cross_attention import LayoutBias, score_std
+from ..guidance.cross_attention import LayoutBias
+from ..guidance.joint import JointLayoutBias
 from ..prompt.conditioning import Conditioning
 from ..scene import Scene
-
-
-@dataclass(eq=False)
-class JointLayoutBias:
-    """The layout terms of the pictures of a batch: entry b of the batch follows `terms[b]`.
-
-    The result equals each term's own on its entry (see `cones2.guidance.cross_attention.layout_bias`).
-    """
-
-    terms: Sequence[LayoutBias]
-    _dense: dict[tuple[int, int, int, torch.device], Tensor] = field(default_factory=dict, repr=False)
-
-    def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float | Tensor) -> Tensor:
-        """Attention mask [B, 1, N, L] in q's dtype; see `cones2.guidance.terms.AttentionTerm`."""
-        scale = torch.tensor([term.guidance_weight for term in self.terms], device=q.device) * q.shape[-1] ** -0.5
-        factor = score_std(q, k) * growth * scale
-        limit = torch.finfo(q.dtype).max
-        values: Tensor = factor[:, None, None, None] * self._weights(grid, k.shape[-2], q.device)
-        return values.clamp_(-limit, limit).to(q.dtype)
-
-    def _weights(self, grid: tuple[int, int], tokens: int, device: torch.device) -> Tensor:
-        """W of every entry over all tokens: [B, 1, N, tokens] float32."""
-        key = (*grid, tokens, device)
-        if key not in self._dense:
-            dense = torch.zeros(len(self.terms), 1, grid[0] * grid[1], tokens, device=device)
-            for entry, term in enumerate(self.terms):
-                dense[entry, 0][:, list(term.maps.token_indices)] = term.maps.at(*grid, device=device)
-            self._dense[key] = dense
-        return self._dense[key]
 
 
 def joint_scene(scenes: Sequence[Scene]) -> Scene:
@@ -58,13 +29,15 @@ def joint_scene(scenes: Sequence[Scene]) -> Scene:
     if len(lengths) > 1 or any(scene.rules is not first.rules for scene in scenes):
         raise Cones2Error(f"scenes of one batch need prompts of one length and the same rules, not {sorted(lengths)}")
     positive, negative = _stacked([s.positive for s in scenes]), _stacked([s.negative for s in scenes])
+    photos = tuple(replace(place, picture=index) for index, scene in enumerate(scenes) for place in scene.photos)
     counts = {len(scene.terms) for scene in scenes}
     if counts == {0}:
-        return Scene(positive, negative, rules=first.rules)
+        return Scene(positive, negative, rules=first.rules, photos=photos)
     terms = [term for scene in scenes for term in scene.terms if isinstance(term, LayoutBias)]
     if counts != {1} or len(terms) != len(scenes) or any(term.joint_batch for term in terms):
         raise Cones2Error("scenes of one batch need one layout each, or none")
-    return Scene(positive, negative, (JointLayoutBias(cast(Sequence[LayoutBias], terms)),), rules=first.rules)
+    term = JointLayoutBias(cast(Sequence[LayoutBias], terms))
+    return Scene(positive, negative, (term,), rules=first.rules, photos=photos)
 
 
 def _stacked(parts: Sequence[Conditioning]) -> Conditioning:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..layout.regions import Box
+from .choices import Shape
 
 Place = Tensor | Box
 """A mask, bool [H, W], or a box in fractions of the picture."""
-
-Shape = Literal["boxes", "swapped", "free"]
-SHAPES: tuple[Shape, ...] = get_args(Shape)
-MOST_SUBJECTS = 6
 
 # Shortest and longest side of a box, by the number of subjects, as fractions of the picture's side.
 BOX_SIDES = {1: (0.47, 0.63), 2: (0.39, 0.48), 3: (0.33, 0.42), 4: (0.30, 0.39), 5: (0.27, 0.34), 6: (0.23, 0.30)}
@@ -46,7 +42,7 @@ class Subject:
 class Case:
     """One picture to draw.
 
-    name: of the case, unique in its suite.
+    name: of the case, unique in its suite: that of its scene, with "_2" and so on for further seeds.
     template: the prompt with a {} for each subject. opening: how it begins, setting: how it ends.
     background: what the setting means to the judge. seed: of the starting noise.
     """
@@ -85,6 +81,20 @@ class Suite:
 
     name: str
     cases: tuple[Case, ...]
+
+
+def with_seeds(case: Case, seeds: int) -> tuple[Case, ...]:
+    """The case and the same scene with other seeds, which follow from its own: so many together."""
+    others = (
+        replace(case, name=f"{case.name}_{number}", seed=random.Random(f"{case.seed}, {number}").randrange(2**31))
+        for number in range(2, seeds + 1)
+    )
+    return (case, *others)
+
+
+def scene_name(case: str) -> str:
+    """The scene of a case of that name: the same for all its seeds."""
+    return case.partition("_")[0]
 
 
 def moved_on(case: Case) -> Case:

@@ -32,7 +32,7 @@ def differences(before: Sequence[Result], after: Sequence[Result]) -> dict[str, 
 def cheapest(arms: Sequence[tuple[str, Sequence[Result]]], what: str) -> tuple[str, str] | None:
     """The best arm by what is compared, and the one with the fewest forwards that is as good; None without pictures.
 
-    Among equals the one listed first.
+    Of several that cost as little the best, and among equals the one listed first.
     """
     value = COMPARED[what]
     means = {
@@ -44,4 +44,4 @@ def cheapest(arms: Sequence[tuple[str, Sequence[Result]]], what: str) -> tuple[s
         return None
     best = max(means, key=lambda name: means[name][0])
     as_good = [name for name in means if means[name][0] >= means[best][0] - CLOSE]
-    return best, min(as_good, key=lambda name: means[name][1])
+    return best, min(as_good, key=lambda name: (means[name][1], -means[name][0]))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from ..concepts.collage import PhotoPlace, pasted
+from ..concepts.cutout import CutOut
 from ..concepts.residual import Residual
 from ..diffusers_models.latent_model import DiffusersModel
 from ..errors import ConfigError
 from ..layout.regions import Layout, layout_from_masks
+from ..sampling.start import Start
 from ..scene import Scene, compose
 from .arms import PEERS, Arm
 from .batch import joint_scene
 from .cases import Case
 from .peers import sample_peer
-from .starts import CutOut, Start, collage, encoded, sample_from, shifted
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +28,15 @@ class Material:
     """What arms draw with.
 
     residuals: by the subject's name. oracles: the same for what words cannot say of its look, where there is
-    something. cutouts: of a subject by name and case, for starts from photos.
-    background: the picture [3, H, W] in [0, 1] that a case's collage is pasted on.
+    something. cutouts: of a subject by name, out of each of its photos.
+    background: the picture [3, H, W] in [0, 1] that a case's collage is pasted on: the photos are noised and
+    sampled from there (SDEdit, arXiv 2108.01073), as a user would without any of this.
     """
 
     model: DiffusersModel
     residuals: Mapping[str, Residual] = field(default_factory=dict)
     oracles: Mapping[str, Residual] = field(default_factory=dict)
-    cutouts: Callable[[str, Case], CutOut] | None = None
+    cutouts: Callable[[str], Sequence[CutOut]] | None = None
     background: Callable[[Case], Tensor] | None = None
 
 
@@ -49,10 +53,10 @@ def draw(material: Material, arm: Arm, cases: Sequence[Case]) -> Tensor:
         latents = sample_peer(model, arm, cases, [residuals_of(material, arm, case) for case in cases])
     else:
         scene = joint_scene([scene_of(material, arm, case) for case in cases])
-        if arm.start == "noise":
-            latents = model.sample(scene, settings)
+        if arm.start == "collage":
+            latents = model.sample_from(_collage(material, arm, cases), scene, settings)
         else:
-            latents = sample_from(model, scene, settings, _start(material, arm, cases))
+            latents = model.sample(scene, settings)
     return (model.decode(latents).float() / 2 + 0.5).clamp(0, 1).cpu()
 
 
@@ -61,7 +65,8 @@ def scene_of(material: Material, arm: Arm, case: Case) -> Scene:
     prompt = case.described if arm.looks in ("described", "oracle") else case.prompt
     layout = layout_of(case) if arm.placing == "layout" else None
     concepts = list(residuals_of(material, arm, case).values())
-    return compose(material.model, prompt, concepts, layout, guidance=arm.guidance)
+    scene = compose(material.model, prompt, concepts, layout, guidance=arm.guidance)
+    return replace(scene, photos=_photos(material, arm, case)) if arm.start == "photos" else scene
 
 
 def layout_of(case: Case) -> Layout:
@@ -82,17 +87,26 @@ def residuals_of(material: Material, arm: Arm, case: Case) -> dict[str, Residual
     return {subject.word: material.residuals[subject.name] for subject in case.subjects}
 
 
-def _start(material: Material, arm: Arm, cases: Sequence[Case]) -> Start:
-    if material.cutouts is None or material.background is None:
+def _photos(material: Material, arm: Arm, case: Case) -> tuple[PhotoPlace, ...]:
+    """The cut-outs of a case's subjects, one of each, in their regions."""
+    if material.cutouts is None:
         raise ConfigError(f'the arm "{arm.name}" needs cut-outs of the subjects\' photos, and there are none')
-    side = material.model.default_size
-    pictures, covered = [], []
+    mirrored = arm.flip and case.seed % 2 == 1
+    places = []
+    for subject in case.subjects:
+        if isinstance(subject.place, Tensor):
+            photos = material.cutouts(subject.name)[: arm.photos]
+            cutout = random.Random(f"photo {subject.name} {case.seed}").choice(photos)
+            places.append(PhotoPlace((cutout.flipped() if mirrored else cutout,), subject.place))
+    return tuple(places)
+
+
+def _collage(material: Material, arm: Arm, cases: Sequence[Case]) -> Start:
+    """The cut-outs on the cases' backgrounds, as latents to be noised."""
+    if material.background is None:
+        raise ConfigError(f'the arm "{arm.name}" needs a picture of the background, and there is none')
+    pictures = []
     for case in cases:
-        things = [(material.cutouts(s.name, case), s.place) for s in case.subjects if isinstance(s.place, Tensor)]
-        ground = material.background(case) if arm.start == "collage" else torch.full((3, side, side), 0.5)
-        picture, cover = collage(ground, things)
-        pictures.append(picture)
-        covered.append(cover)
-    if arm.start == "collage":
-        return Start(encoded(material.model, torch.stack(pictures)), arm.first_step)
-    return shifted(material.model, torch.stack(pictures), torch.stack(covered), arm.strength)
+        things = [(place.cutouts[0], place.region) for place in _photos(material, arm, case)]
+        pictures.append(pasted(material.background(case), things)[0])
+    return Start(latents=material.model.encode(torch.stack(pictures) * 2 - 1), first_step=arm.first_step)

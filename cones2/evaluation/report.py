@@ -13,9 +13,9 @@ from typing import Any
 
 from ..storage.files import write_atomically
 from .arms import PEERS, Arm
-from .cases import Suite
+from .cases import Suite, scene_name
 from .comparison import CLOSE, COMPARED, cheapest, differences
-from .results import Results
+from .results import Result, Results
 from .runner import folder_name
 from .scores import Scores, Share, by_subject, leakage, scores
 from .sheets import contact_sheet
@@ -40,6 +40,7 @@ COLUMNS: dict[str, Callable[[Scores], str]] = {
     "any foreign color": lambda s: str(s.foreign),
     "unnamed": lambda s: f"{s.unnamed:.2f}",
     "background": lambda s: str(s.background),
+    "variety": lambda s: "–" if s.variety is None else f"{s.variety:.2f}",
 }
 OF_SUBJECT = ("in place", "own look", "exact", "right and in place")
 """Columns that are also shown for each subject."""
@@ -49,6 +50,9 @@ def write_report(results: Results, arms: Sequence[Arm], suites: Sequence[Suite],
     """Write report.json, report.md and sheets/ into the run's folder; the Markdown. decides: the run's settings."""
     tables = [_table(results, arms, suite) for suite in suites]
     compared = [_comparison(results, arms, suite) for suite in suites]
+    if len(suites) > 1 and len(arms) > 1:
+        everywhere = {arm: [r for suite in suites for r in results.of(suite.name, arm.name)] for arm in arms}
+        compared.append("\n".join(["### All suites together", "", *_best(everywhere)]))
     looks = [(suite, arm) for suite in suites for arm in arms if arm.looks != "words"]
     subjects = [_subjects(results, arm, suite) for suite, arm in looks]
     leaks = [_leakage(results, arm, suite) for suite, arm in looks]
@@ -81,7 +85,7 @@ def _table(results: Results, arms: Sequence[Arm], suite: Suite) -> str:
     rows = []
     for arm in arms:
         done = results.of(suite.name, arm.name)
-        figures = scores([result.verdict for result in done])
+        figures = _figures(done)
         forwards = sum(result.forwards for result in done) / max(len(done), 1)
         cells = [column(figures) for column in COLUMNS.values()]
         rows.append([arm.name, str(figures.pictures), f"{forwards:g}", *cells])
@@ -101,11 +105,22 @@ def _comparison(results: Results, arms: Sequence[Arm], suite: Suite) -> str:
         return ""
     lines = [f"### {suite.name}: differences to `{first}` on the same scenes (* the interval leaves out 0)"]
     lines += ["", markdown_table(["arm", *COMPARED], rows), ""]
+    return "\n".join([*lines, *_best({arm: results.of(suite.name, arm.name) for arm in arms})])
+
+
+def _best(done: Mapping[Arm, Sequence[Result]]) -> list[str]:
+    """The best arm by each figure, and the cheapest that is as good, with what they cost."""
+    costs = {
+        arm.name: sum(r.forwards for r in found) / len(found) / arm.plain_forwards
+        for arm, found in done.items()
+        if found
+    }
+    lines = []
     for what in COMPARED:
-        if found := cheapest(done, what):
-            best, enough = found
-            lines.append(f"- {what}: best `{best}`, cheapest within {CLOSE} of it `{enough}`")
-    return "\n".join(lines)
+        if found := cheapest([(arm.name, results) for arm, results in done.items()], what):
+            best, enough = (f"`{name}` ({costs[name]:.2f} × the forwards of a plain run)" for name in found)
+            lines.append(f"- {what}: best {best}, cheapest within {CLOSE} of it {enough}")
+    return lines
 
 
 def _subjects(results: Results, arm: Arm, suite: Suite) -> str:
@@ -133,7 +148,7 @@ def _leakage(results: Results, arm: Arm, suite: Suite) -> str:
 def _row(results: Results, arm: Arm, suite: Suite) -> dict[str, Any]:
     done = results.of(suite.name, arm.name)
     verdicts = [result.verdict for result in done]
-    figures = scores(verdicts)
+    figures = _figures(done)
     pairs = leakage(verdicts)
     return {
         "suite": suite.name,
@@ -147,6 +162,10 @@ def _row(results: Results, arm: Arm, suite: Suite) -> dict[str, Any]:
 
 def _fields(figures: Scores) -> dict[str, Any]:
     return {field.name: _plain(getattr(figures, field.name)) for field in fields(figures)}
+
+
+def _figures(done: Sequence[Result]) -> Scores:
+    return scores([result.verdict for result in done], [scene_name(result.key.case) for result in done])
 
 
 def _plain(value: Any) -> Any:

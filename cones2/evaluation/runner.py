@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,11 +50,6 @@ class Job:
         """Of its pictures."""
         return [Key(self.suite.name, self.arm.name, case.name) for case in self.cases]
 
-    @property
-    def cost(self) -> int:
-        """Passes through the network."""
-        return sum(self.arm.forwards(len(case.subjects)) for case in self.cases)
-
 
 def jobs(arms: Sequence[Arm], suites: Sequence[Suite]) -> list[Job]:
     """All batches; the arms take turns on the same cases, so that an interrupted run compares what it has."""
@@ -66,26 +61,13 @@ def jobs(arms: Sequence[Arm], suites: Sequence[Suite]) -> list[Job]:
     ]
 
 
-def share_of(all_jobs: Sequence[Job], rank: int, world: int) -> list[Job]:
-    """The jobs of one of `world` processes: each job goes to the one with the least work so far."""
-    work, mine = [0] * world, []
-    for job in all_jobs:
-        least = work.index(min(work))
-        work[least] += job.cost
-        if least == rank:
-            mine.append(job)
-    return mine
-
-
 def unfinished(all_jobs: Sequence[Job], results: Results) -> list[Job]:
     """The jobs of which something is missing."""
     return [job for job in all_jobs if any(key not in results for key in job.keys)]
 
 
-def run(
-    bench: Bench, todo: Sequence[Job], results: Results, on_pictures: Callable[[int], object] = lambda count: None
-) -> None:
-    """Draw and judge what is not finished yet. on_pictures: called with the number of pictures just finished.
+def run(bench: Bench, todo: Sequence[Job], results: Results) -> None:
+    """Draw and judge what is not finished yet.
 
     A batch of which something is missing is drawn whole: its pictures have the bits they have in an undisturbed run.
     """
@@ -93,7 +75,6 @@ def run(
         missing = {key for key in job.keys if key not in results}
         if missing:
             results.add([result for result in _finished(bench, job, results.folder) if result.key in missing])
-        on_pictures(len(job.cases))
 
 
 def _finished(bench: Bench, job: Job, folder: Path) -> Iterator[Result]:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .variety import variety
+
 Z95 = 1.96  # of the normal distribution: 95 % lie within
 _RESAMPLES = 4000
 
@@ -58,6 +60,7 @@ class Seen:
     own: whether it shows its own colors and no others. exact: whether its whole look is right.
     foreign: whether it shows a color that is not its own.
     leaked: names of the picture's other subjects of whom it shows a color that is not its own.
+    silhouette: its outline (see `variety.silhouette`); "" where it is not there or nobody looked.
     """
 
     word: str
@@ -69,6 +72,7 @@ class Seen:
     exact: bool = False
     foreign: bool = False
     leaked: tuple[str, ...] = ()
+    silhouette: str = ""
 
     @property
     def right(self) -> bool:
@@ -111,6 +115,8 @@ class Scores:
     The subjects of one picture are counted as independent, which they are not quite: the intervals of shares
     of subjects are a little too narrow.
     overlap: mean over subjects, 0–1. unnamed: objects that nobody asked for, per picture.
+    variety: how different the poses of a subject are from seed to seed of one scene, mean, 0–1 (see `variety`);
+    None where no scene was drawn with several seeds.
     """
 
     pictures: int
@@ -127,10 +133,11 @@ class Scores:
     background: Share
     overlap: float
     unnamed: float
+    variety: float | None
 
 
-def scores(verdicts: Sequence[Verdict]) -> Scores:
-    """The figures of these pictures."""
+def scores(verdicts: Sequence[Verdict], scenes: Sequence[str] = ()) -> Scores:
+    """The figures of these pictures. scenes: the name of each one's scene, where some have several seeds."""
     seen = [one for verdict in verdicts for one in verdict.subjects]
     looked = [verdict.background for verdict in verdicts if verdict.background is not None]
     return Scores(
@@ -148,6 +155,7 @@ def scores(verdicts: Sequence[Verdict]) -> Scores:
         background=_share(looked),
         overlap=sum(one.overlap for one in seen) / max(len(seen), 1),
         unnamed=sum(len(verdict.unnamed) for verdict in verdicts) / max(len(verdicts), 1),
+        variety=variety(_silhouettes(verdicts, scenes)),
     )
 
 
@@ -199,6 +207,16 @@ def leakage(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Share]:
                     count[0] += other.name in one.leaked
                     count[1] += 1
     return {pair: Share(*count) for pair, count in sorted(counts.items())}
+
+
+def _silhouettes(verdicts: Sequence[Verdict], scenes: Sequence[str]) -> list[list[str]]:
+    """Those of each subject of each scene."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for verdict, scene in zip(verdicts if scenes else (), scenes, strict=True):
+        for one in verdict.subjects:
+            if one.silhouette:
+                groups.setdefault((scene, one.name, one.word), []).append(one.silhouette)
+    return list(groups.values())
 
 
 def _share(hits: Iterable[bool]) -> Share:

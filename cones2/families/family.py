@@ -34,18 +34,24 @@ class ModelFamily:
     label: how people name it.
     encoders: their outputs stand side by side, in this order.
     predictions: what its base models predict.
+    sides: in pixels, of the square pictures that the models of each prediction were made for.
     """
 
     key: str
     label: str
     encoders: tuple[TextEncoder, ...]
     predictions: tuple[Prediction, ...]
+    sides: tuple[int, ...]
     attention: AttentionKind = "cross"
 
     @property
     def width(self) -> int:
         """Columns d of the conditioning."""
         return sum(encoder.width for encoder in self.encoders)
+
+    def side(self, prediction: Prediction) -> int:
+        """Side in pixels of the square pictures that a model of this prediction was made for."""
+        return dict(zip(self.predictions, self.sides, strict=True)).get(prediction, self.sides[0])
 
     @property
     def layer(self) -> int:
@@ -54,10 +60,10 @@ class ModelFamily:
 
 
 FAMILIES = (
-    ModelFamily("sd1", "SD 1.x", (TextEncoder("l", 768, -1),), ("epsilon",)),
-    ModelFamily("sd2", "SD 2.x", (TextEncoder("h", 1024, -2),), ("epsilon", "v_prediction")),
-    ModelFamily("sdxl", "SDXL", (TextEncoder("l", 768, -2), TextEncoder("g", 1280, -2)), ("epsilon",)),
-    ModelFamily("toyworld", "the demo model", (TextEncoder("l", 128, -1),), ("v_prediction",)),
+    ModelFamily("sd1", "SD 1.x", (TextEncoder("l", 768, -1),), ("epsilon",), (512,)),
+    ModelFamily("sd2", "SD 2.x", (TextEncoder("h", 1024, -2),), ("epsilon", "v_prediction"), (512, 768)),
+    ModelFamily("sdxl", "SDXL", (TextEncoder("l", 768, -2), TextEncoder("g", 1280, -2)), ("epsilon",), (1024,)),
+    ModelFamily("toyworld", "the demo model", (TextEncoder("l", 128, -1),), ("v_prediction",), (64,)),
 )
 
 

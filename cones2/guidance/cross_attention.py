@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .settings import DEFAULT_GUIDANCE_WEIGHT as DEFAULT_GUIDANCE_WEIGHT
 from .weight_maps import WeightMaps
-
-DEFAULT_GUIDANCE_WEIGHT = 0.08  # published guidance weight g; 0.05–0.10 recommended
 
 
 def score_std(q: Tensor, k: Tensor, joint_batch: bool = False) -> Tensor:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
+
+from .heat_maps import Observer
 
 
 class AttentionTerm(Protocol):
@@ -27,3 +30,16 @@ def total_bias(
     """The sum of all terms [B, 1, N, L]; None without terms."""
     biases = [term.bias(q, k, grid, growth) for term in terms]
     return sum(biases[1:], biases[0]) if biases else None
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionPass:
+    """What the cross-attention layers do in one forward pass whose batch entries are all positive.
+
+    terms: what changes their scores. growth: of the noise levels, a number or [B].
+    observer: called by each layer.
+    """
+
+    terms: Sequence[AttentionTerm] = ()
+    growth: float | Tensor = 0.0
+    observer: Observer | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +13,8 @@ from ..errors import LayoutError
 from ..layout.grid import coverage
 from ..layout.regions import Layout, Region
 from ..prompt.tokens import Span
-
-DEFAULT_OUTSIDE_WEIGHT = -1e8  # published weight outside a region: the token is masked out there
-
-OutsideMode = Literal["outside", "others"]
+from .settings import DEFAULT_OUTSIDE_WEIGHT as DEFAULT_OUTSIDE_WEIGHT
+from .settings import OutsideMode as OutsideMode
 
 
 @dataclass(frozen=True, eq=False)

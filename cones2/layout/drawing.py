@@ -20,6 +20,8 @@ PALETTE: tuple[RGB, ...] = (
 )  # fmt: skip
 _HEAT = np.array([(10, 8, 30), (90, 20, 110), (190, 50, 90), (245, 130, 50), (252, 240, 170)], dtype=np.float64)
 _GAP = 8
+_STROKE = 2
+_READABLE = 256  # pixels of the shorter side
 
 
 def region_color(region: Region, index: int) -> RGB:
@@ -42,6 +44,12 @@ def layout_picture(layout: Layout, height: int, width: int) -> Image.Image:
         if rows.size:
             _write(picture, region.subject, (float(columns.mean()), float(rows.mean())))
     return picture
+
+
+def layout_preview(layout: Layout, height: int, width: int) -> Image.Image:
+    """The layout of a picture of that size in pixels, enlarged where its names could not be read."""
+    scale = math.ceil(_READABLE / min(height, width))
+    return layout_picture(layout, height * scale, width * scale)
 
 
 def heat_picture(heat: Tensor, height: int, width: int, top: float | None = None) -> Image.Image:
@@ -81,9 +89,12 @@ def _mask_at(region: Region, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def _write(picture: Image.Image, text: str, center: tuple[float, float]) -> None:
-    font = _font(max(12, picture.width // 18))
-    ImageDraw.Draw(picture).text(
-        center, text, fill=(255, 255, 255), font=font, anchor="mm", stroke_width=2, stroke_fill=(20, 20, 20)
+    font, draw = _font(max(12, picture.width // 18)), ImageDraw.Draw(picture)
+    half = min(draw.textlength(text, font) / 2 + _STROKE, picture.width / 2)
+    x, y = center
+    inside = (min(max(x, half), picture.width - half), y)  # a name at the edge is whole
+    draw.text(
+        inside, text, fill=(255, 255, 255), font=font, anchor="mm", stroke_width=_STROKE, stroke_fill=(20, 20, 20)
     )
 
 

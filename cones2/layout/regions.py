@@ -152,7 +152,8 @@ def layout_from_boxes(
     if height < 1 or width < 1:
         raise LayoutError(f"the canvas is {width} × {height}: both sides must be at least 1")
     if len(boxes) != len(subjects):
-        raise LayoutError(f"{len(boxes)} boxes but {len(subjects)} subjects: give one subject per box")
+        count = f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'}"
+        raise LayoutError(f"{count} but {len(subjects)} subjects: give one subject per box")
     check_region_count(len(boxes))
     canvas = canvas_within(height, width)
     per_x, per_y = (width, height) if unit == "fractions" else (1, 1)
@@ -184,7 +185,7 @@ def _check_box(box: Box, subject: str, height: int, width: int) -> None:
     if box.x >= width or box.y >= height or box.x + box.width <= 0 or box.y + box.height <= 0:
         raise LayoutError(
             f'the box of "{subject}" at ({box.x:g}, {box.y:g}), {box.width:g} × {box.height:g} pixels, '
-            f"lies outside the {width} × {height} canvas"
+            f"lies outside the {width} × {height} canvas: give the size of the canvas it was drawn on"
         )
 
 

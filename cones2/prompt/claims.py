@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from ..errors import PromptError
 from ..messages import LIST_LIMIT, shown
@@ -16,6 +17,8 @@ from .tokens import PromptTokens, Span, Tokenize, bare_phrase, find_places, is_e
 
 log = logging.getLogger(__name__)
 
+Origin = Literal["typed", "layout", "file name"]
+
 
 @dataclass(frozen=True)
 class PhraseRef:
@@ -23,10 +26,16 @@ class PhraseRef:
 
     phrase: without punctuation and spaces around it, at most 200 characters.
     occurrence: which of its occurrences, from 1; None for as many as are free.
+    origin: where it comes from, for the sentence that says that it is not in a prompt.
     """
 
     phrase: str
     occurrence: int | None = None
+    origin: Origin = field(default="typed", compare=False)
+
+    def come_from(self, origin: Origin) -> PhraseRef:
+        """The same reference with another origin."""
+        return replace(self, origin=origin)
 
     def __str__(self) -> str:
         return self.phrase if self.occurrence is None else f"{self.phrase}#{self.occurrence}"
@@ -155,7 +164,15 @@ def _check_found(each: _Declared, prompt: PromptTokens) -> None:
         raise PromptError(_no_such_number(subject, subject.phrase, count))
     if each.base_count:
         raise PromptError(_no_such_number(subject, bare_phrase(subject.phrase.rpartition("#")[0]), each.base_count))
-    raise PromptError(f'"{subject.phrase}" is not in the prompt; its words are: {listed_words(prompt)}')
+    raise PromptError(_ABSENT[subject.origin].format(phrase=subject.phrase, words=listed_words(prompt)))
+
+
+_ABSENT: dict[Origin, str] = {
+    "typed": '"{phrase}" is not in the prompt; its words are: {words}',
+    "layout": 'the layout places "{phrase}", which is not in the prompt; its words are: {words}',
+    "file name": '"{phrase}", the name of the residual\'s file, is not in the prompt; its words are: {words}; '
+    "say which of them the residual is for where it is loaded (subject)",
+}
 
 
 def _no_such_number(subject: PhraseRef, phrase: str, count: int) -> str:

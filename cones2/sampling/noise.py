@@ -53,6 +53,11 @@ class Noise(ABC):
         """The noise levels of a sampling run of so many steps. Raises Cones2Error for fewer than one."""
         return linear_schedule(self.alphas_cumprod, steps)
 
+    def sigmas(self, timesteps: Tensor) -> Tensor:
+        """The noise levels of training timesteps: σ = √((1 − ᾱ) / ᾱ), float32 [B] from int64 [B]."""
+        alphas = self.alphas_cumprod.to(timesteps.device, torch.float32)[timesteps]
+        return ((1 - alphas) / alphas).sqrt()
+
     def growth(self, sigma: float | Tensor) -> float | Tensor:
         """How much layout guidance counts at noise level σ."""
         return log_growth(sigma)

@@ -17,6 +17,7 @@ class SamplingSettings:
     recurrence: do each guided step again after renoising.
     seeds: one per image.
     height, width: pixels, multiples of the VAE's scale factor.
+    photo_start: how much of the subjects' cut-outs is in the starting noise (γ of `sampling.start`); 0 for none.
     """
 
     steps: int = 50
@@ -27,6 +28,7 @@ class SamplingSettings:
     seeds: Sequence[int] = (0,)
     height: int = 768
     width: int = 768
+    photo_start: float = 0.0
 
     @property
     def guided_count(self) -> int:

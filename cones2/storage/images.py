@@ -42,6 +42,28 @@ def open_mask(path: Path) -> Image.Image:
     return _open(path, "mask", ConfigError, lambda picture: _gray(ImageOps.exif_transpose(picture)))
 
 
+def open_cutout_picture(path: Path) -> Image.Image:
+    """A picture as RGBA, EXIF orientation applied; without transparency it is opaque. Raises as `open_photo` does."""
+    return _open(path, "cut-out", ConfigError, lambda picture: _to_rgba(ImageOps.exif_transpose(picture)))
+
+
+def read_transparent(content: bytes, longest: int) -> Image.Image:
+    """A PNG or WebP picture as RGBA, of at most `longest` pixels a side.
+
+    Raises Cones2Error when it is something else, larger, animated or damaged; nothing is decoded before that is known.
+    """
+    try:
+        picture = _opened(content, ("PNG", "WEBP"))
+        if max(picture.size) > longest or getattr(picture, "n_frames", 1) > 1:
+            raise Cones2Error(f"it is {picture.width} × {picture.height}: one picture of up to {longest} is read")
+        picture.load()
+        return picture.convert("RGBA")
+    except Cones2Error:
+        raise
+    except Exception as error:  # Pillow raises many kinds for damaged pictures, and for bombs
+        raise Cones2Error(f"it is not a readable picture: {shown(error)}") from error
+
+
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Any Pillow picture as RGB: transparency is composited on white, 16-bit grays are scaled down."""
     if _is_deep(picture):
@@ -66,9 +88,7 @@ def _open(
     content = read_limited(path, MAX_FILE_BYTES, what)
     name = shown(path.name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below decides
-            picture = Image.open(io.BytesIO(content), formats=_FORMATS)
+        picture = _opened(content, _FORMATS)
         if picture.width * picture.height > MAX_PIXELS:
             raise kind(f"the {what} {name} is {picture.width} × {picture.height}: {MAX_PIXELS:,} pixels are the limit")
         picture.load()
@@ -79,6 +99,17 @@ def _open(
         raise kind(f"{name} is not a readable picture: none of {', '.join(_FORMATS)}") from error
     except Exception as error:  # Pillow raises many kinds for damaged pictures
         raise kind(f"{name} is not a readable picture: {shown(error)}") from error
+
+
+def _opened(content: bytes, formats: tuple[str, ...]) -> Image.Image:
+    """The picture, not decoded yet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the caller's limit decides
+        return Image.open(io.BytesIO(content), formats=formats)
+
+
+def _to_rgba(picture: Image.Image) -> Image.Image:
+    return to_rgb(picture).convert("RGBA") if _is_deep(picture) else picture.convert("RGBA")
 
 
 def _gray(picture: Image.Image) -> Image.Image:

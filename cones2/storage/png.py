@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -33,3 +34,12 @@ def read_settings(picture: Image.Image) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    """The settings that a file carries; empty for one that is not a PNG file of ours."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return read_settings(picture)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return {}

@@ -1,11 +1,12 @@
-"""The captions a residual is averaged over (paper method) or learned through (direct method)."""
+"""The captions a residual is averaged over (paper method) or learned through (direct method): of the subject alone,
+beside another thing, or described."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import PromptError
+from ..errors import ConfigError, PromptError
 from ..messages import shown
 from ..prompt.tokens import CHUNK_CONTENT, CHUNK_LENGTH, PromptTokens, Span, Tokenize, bare_phrase
 
@@ -42,18 +43,101 @@ CAPTION_TEMPLATES = (
 )
 """ImageNet-style captions of textual inversion (arXiv 2208.01618), the 27 that Cones 2 uses."""
 
+SCENE_TEMPLATES = (
+    "a photo of a {}",
+    "a rendering of a {}",
+    "the photo of a {}",
+    "a dark photo of the {}",
+    "a bright photo of the {}",
+    "a photo of the {}",
+    "a good photo of the {}",
+    "a rendition of a {}",
+    "a good photo of a {}",
+)
+"""Those of them that say nothing about the subject itself."""
+
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption and the tokens of its subject, first to last."""
+    """A caption, the tokens of its subject, first to last, and those of the other thing in it, if any."""
 
     text: str
     span: Span
+    other: Span = ()
+
+
+@dataclass(frozen=True)
+class CaptionBook:
+    """All captions of a run.
+
+    captions: of the subject alone, then beside each partner.
+    choices: partner → indices of its captions; "" for those of the subject alone.
+    """
+
+    captions: tuple[Caption, ...]
+    choices: Mapping[str, range]
+
+
+def caption_book(
+    subject: str, partners: Sequence[str], prompt_tokens: PromptTokensOf, tokenize: Tokenize
+) -> CaptionBook:
+    """The captions of a subject alone and beside each partner. Raises PromptError as `place_subject` does."""
+    captions = subject_captions(subject, prompt_tokens, tokenize)
+    choices = {"": range(len(captions))}
+    for partner in partners:
+        first = len(captions)
+        captions += scene_captions(subject, partner, prompt_tokens, tokenize)
+        choices[partner] = range(first, len(captions))
+    return CaptionBook(tuple(captions), choices)
 
 
 def subject_captions(subject: str, prompt_tokens: PromptTokensOf, tokenize: Tokenize) -> list[Caption]:
     """The 27 captions of a subject; see `place_subject`."""
     return [place_subject(template, subject, prompt_tokens, tokenize) for template in CAPTION_TEMPLATES]
+
+
+def scene_captions(subject: str, partner: str, prompt_tokens: PromptTokensOf, tokenize: Tokenize) -> list[Caption]:
+    """Nine captions of the subject and another thing, now the one first, now the other."""
+    captions = []
+    for index, template in enumerate(SCENE_TEMPLATES):
+        own, other = (f"{{}} and a {partner}", f"{subject} and a {{}}")
+        if index % 2:
+            own, other = (f"{partner} and a {{}}", f"{{}} and a {subject}")
+        caption = place_subject(template.replace("{}", own), subject, prompt_tokens, tokenize)
+        there = place_subject(template.replace("{}", other), partner, prompt_tokens, tokenize)
+        captions.append(Caption(caption.text, caption.span, there.span))
+    return captions
+
+
+def described_captions(
+    subject: str, description: str, prompt_tokens: PromptTokensOf, tokenize: Tokenize
+) -> list[Caption]:
+    """The 27 captions with the subject described: "purple mug", or only "purple".
+
+    Raises ConfigError for a description with no words before the subject: text encoders read from left to right.
+    """
+    before = _words_before(subject, description)
+    return [
+        place_subject(template.replace("{}", f"{before} {{}}"), subject, prompt_tokens, tokenize)
+        for template in CAPTION_TEMPLATES
+    ]
+
+
+def _words_before(subject: str, description: str) -> str:
+    """What a description says before its subject; all of it where the subject is not in it."""
+    words, noun = description.replace("{}", " ").split(), subject.lower().split()
+    for first in range(len(words) - len(noun), -1, -1):
+        if [word.lower().strip(".,;:!?") for word in words[first : first + len(noun)]] == noun:
+            words = words[:first]
+            break
+    if words and words[0].lower() in ("a", "an", "the", "my", "one"):
+        words = words[1:]
+    if not words:
+        raise ConfigError(
+            f'the description "{shown(description, 80)}" says nothing before "{subject}": write how it looks, '
+            f'such as "purple and yellow {subject}"'
+        )
+    return " ".join(words)
 
 
 def place_subject(template: str, subject: str, prompt_tokens: PromptTokensOf, tokenize: Tokenize) -> Caption:

@@ -11,6 +11,7 @@ import torch
 from ..errors import CheckpointError, ConfigError
 from ..messages import listed, shown
 from ..storage.files import shown_path, write_atomically
+from .config import defaults
 
 FORMAT = "cones2-training-1"
 _LONGEST_TEXT = 1000  # characters; a subject has 200 at most
@@ -68,6 +69,7 @@ def _check_same_run(name: str, state: Mapping[str, Any], numbers: Mapping[str, A
     saved = state.get("numbers")
     if not isinstance(saved, dict) or not state.keys() >= _PARTS:
         raise CheckpointError(f"{name} is not a whole training checkpoint: delete it to start anew")
+    saved = {**defaults(), **{key: saved[key] for key in numbers if key in saved}}
     different = [key for key in numbers if key not in free and not _is_same(saved.get(key), numbers[key])]
     if different:
         changes = listed([f"{key} {_described(saved.get(key))} → {_described(numbers[key])}" for key in different])

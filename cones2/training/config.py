@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
 
 from ..concepts.phrase import subject_phrase
-from ..concepts.residual import MAX_TOKENS
 from ..errors import ConfigError
-from ..ranges import BATCH_SIZE, LEARNING_RATE, SEED, TRAINING_STEPS, Range
-from .model import Precision
+from ..messages import shown
+from ..ranges import BATCH_SIZE, LEARNING_RATE, MAX_TOKENS, SEED, TRAINING_STEPS, Range
 
+Precision = Literal["float32", "float16", "bfloat16"]
 MethodName = Literal["direct", "paper"]
+RecipeName = Literal["scenes", "photos", "paper"]
 LearningRateSchedule = Literal["constant", "cosine"]
+
+PARTNERS = "dog, mug, ball, flower, house, tree, fish, star"
+"""Things that models draw well and that differ in shape."""
+_LONGEST_TEXT = 400  # characters of partners and description
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that decides a run's numbers; make one with `default_config`.
+    """Everything that decides a run's numbers; make one with `recipe_config`.
 
     Raises ConfigError naming the field for a value out of range.
 
@@ -51,6 +56,13 @@ class TrainingConfig:
     precision: number format of the frozen networks; float16 scales the loss.
     seed: of every random draw.
     checkpoint_every: updates between checkpoints, 0 for none but at an interrupt.
+    guided: train under the layout term, with each subject's region around it (direct only).
+    scenes: cut-and-paste scenes to learn from beside the photos, 0 for none; they need `guided`.
+    scene_share: share of the samples that are scenes.
+    class_pictures: pictures of other things that the model makes itself, for the scenes.
+    partners: what those things are, separated by commas; the subject's own kind is left out.
+    description: the subject's look in words, such as "purple and yellow mug"; the start of the residual (direct only).
+    basis: learn coefficients of so many directions of words instead of a free vector, 0 for a free one (direct only).
     """
 
     subject: str
@@ -81,6 +93,13 @@ class TrainingConfig:
     precision: Precision = "float32"
     seed: int = 0
     checkpoint_every: int = 250
+    guided: bool = False
+    scenes: int = 0
+    scene_share: float = 0.5
+    class_pictures: int = 16
+    partners: str = PARTNERS
+    description: str = ""
+    basis: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in RANGES.items():
@@ -91,6 +110,32 @@ class TrainingConfig:
         object.__setattr__(self, "subject", subject_phrase(self.subject, ConfigError))
         if not 0 <= self.timesteps[0] < self.timesteps[1] <= 1:
             raise ConfigError(f"timesteps are {self.timesteps}: two rising fractions between 0 and 1 are needed")
+        self._check_recipe()
+
+    @property
+    def recipe(self) -> RecipeName:
+        """The recipe that these numbers are of."""
+        if self.method == "paper":
+            return "paper"
+        return "scenes" if self.guided else "photos"
+
+    @property
+    def partner_phrases(self) -> tuple[str, ...]:
+        """The things of `partners` that are not of the subject's own kind."""
+        phrases = dict.fromkeys(" ".join(part.split()).lower() for part in self.partners.split(","))
+        own = set(self.subject.lower().split())
+        return tuple(phrase for phrase in phrases if phrase and not own & set(phrase.split()))
+
+    def _check_recipe(self) -> None:
+        if self.method == "paper" and (self.guided or self.description or self.basis):
+            raise ConfigError("the paper method trains as published: it takes no layout term, description or basis")
+        if self.scenes and not self.guided:
+            raise ConfigError("scenes are learned under the layout term: the recipe scenes turns both on")
+        for name in ("partners", "description"):
+            if len(getattr(self, name)) > _LONGEST_TEXT:
+                raise ConfigError(f"{name} has more than {_LONGEST_TEXT} characters")
+        if self.scenes and not self.partner_phrases:
+            raise ConfigError(f'partners names nothing but "{self.subject}": name other things, such as {PARTNERS}')
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of update `step`, counting from 0."""
@@ -108,6 +153,11 @@ class TrainingConfig:
         return values
 
 
+def defaults() -> dict[str, Any]:
+    """The fields that have a default, with it: what a checkpoint from before such a field was made with."""
+    return {field.name: field.default for field in fields(TrainingConfig) if field.default is not MISSING}
+
+
 _PAPER: dict[str, Any] = {
     "steps": 4000,
     "learning_rate": 5e-6,
@@ -117,7 +167,7 @@ _PAPER: dict[str, Any] = {
     "stratified": False,
     "held_out": 0,
 }
-_DIRECT: dict[str, Any] = {
+_PHOTOS: dict[str, Any] = {
     "steps": 200,
     "learning_rate": 0.1,
     "betas": (0.8, 0.99),
@@ -129,21 +179,40 @@ _DIRECT: dict[str, Any] = {
     "patience": 4,
     "checkpoint_every": 25,
 }
+_SCENES: dict[str, Any] = {**_PHOTOS, "guided": True, "scenes": 48}
+_FROM_WORDS: dict[str, Any] = {"learning_rate": 0.03, "steps": 100}
+"""A start from words is near: larger steps leave it before they improve it."""
+
+RECIPES: dict[str, tuple[MethodName, dict[str, Any]]] = {
+    "scenes": ("direct", _SCENES),
+    "photos": ("direct", _PHOTOS),
+    "paper": ("paper", _PAPER),
+}
+"""Each recipe's method and numbers. scenes: under the layout term, in scenes beside other things. photos: the photos
+alone. paper: the values of the published command line. docs/training.md says how they were found."""
+DEFAULT_RECIPE: RecipeName = "scenes"
+_OF_METHOD: dict[str, RecipeName] = {"paper": "paper", "direct": "photos"}
 
 
-def default_config(method: MethodName, subject: str, **changes: Any) -> TrainingConfig:
-    """A method's recipe for a subject, with changes.
-
-    paper: the values of the published command line. direct: see docs/training.md for how they
-    were found. Raises ConfigError naming the field for a value out of range, an unknown field or method.
-    """
-    recipes = {"paper": _PAPER, "direct": _DIRECT}
-    if method not in recipes:
-        raise ConfigError(f'there is no training method "{method}": choose direct or paper')
+def recipe_config(recipe: str, subject: str, **changes: Any) -> TrainingConfig:
+    """A recipe for a subject, with changes. Raises ConfigError naming the field for a value out of range, an unknown
+    field or recipe."""
+    if recipe not in RECIPES:
+        raise ConfigError(f'there is no recipe "{shown(recipe)}"; there are: {", ".join(RECIPES)}')
     known = {field.name for field in fields(TrainingConfig)}
     if unknown := sorted(set(changes) - known):
         raise ConfigError(f"unknown training setting {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
-    return TrainingConfig(**{**recipes[method], **changes, "method": method, "subject": subject})
+    method, numbers = RECIPES[recipe]
+    if changes.get("description"):
+        numbers = {**numbers, **_FROM_WORDS}
+    return TrainingConfig(**{**numbers, **changes, "method": method, "subject": subject})
+
+
+def default_config(method: MethodName, subject: str, **changes: Any) -> TrainingConfig:
+    """A method's recipe for a subject, on its photos alone, with changes; see `recipe_config`."""
+    if method not in _OF_METHOD:
+        raise ConfigError(f'there is no training method "{method}": choose direct or paper')
+    return recipe_config(_OF_METHOD[method], subject, **changes)
 
 
 _CHOICES = (
@@ -173,6 +242,10 @@ RANGES: dict[str, Range] = {
     "patience": _ANY_COUNT,
     "checkpoint_every": _ANY_COUNT,
     "seed": SEED,
+    "scenes": Range(0, 1024),
+    "scene_share": Range(0, 1),
+    "class_pictures": Range(1, 256),
+    "basis": Range(0, 256),
 }
 """What each number of a TrainingConfig may be."""
 

@@ -112,6 +112,11 @@ class Trainer:
         return self._state.step
 
     @property
+    def held_out(self) -> Sequence[tuple[float, Batch]]:
+        """The fixed batches of the validation, with their shares of the set."""
+        return self._held_out
+
+    @property
     def history(self) -> Sequence[Record]:
         """One record per update so far."""
         return self._state.history
@@ -149,9 +154,9 @@ class Trainer:
             return self._result(reason)
 
     @torch.no_grad()
-    def validate(self) -> float:
-        """Denoising error of the residual added to the frozen captions, on the held-out set."""
-        residual, errors = self.method.residual(), []
+    def validate(self, residual: Tensor | None = None) -> float:
+        """Denoising error of a residual, by default the one so far, on the held-out set."""
+        residual, errors = self.method.residual() if residual is None else residual, []
         for share, batch in self._held_out:
             conditioning = self.method.with_residual(residual.to(batch.latents.device), batch.captions)
             errors.append(share * denoising_error(self.method.model, batch, conditioning)[0])

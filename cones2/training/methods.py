@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, ModelError
 from ..prompt.conditioning import Conditioning
-from .captions import Caption, place_subject, subject_captions
+from .captions import Caption, CaptionBook, caption_book, place_subject
 from .config import TrainingConfig
 from .model import TrainingModel
 from .objective import Batch, denoising_error, drift, masked_mse
+from .words import described_residual, word_basis
 
 Terms = dict[str, Tensor]
 
@@ -22,7 +23,8 @@ Terms = dict[str, Tensor]
 class ResidualMethod(nn.Module, ABC):
     """What the training loop drives: `method(batch)` → (loss [], its terms), `residual()` → the result.
 
-    captions: the 27 captions of the subject.
+    book: the captions: 27 of the subject alone, and those of scenes with their partners.
+    captions: the same, with the tokens that the residual is for.
     frozen: their conditioning by the untuned encoder, kept in checkpoints so that a resumed run
     measures against the same target.
     """
@@ -30,8 +32,9 @@ class ResidualMethod(nn.Module, ABC):
     def __init__(self, model: TrainingModel, config: TrainingConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
-        captions = subject_captions(config.subject, model.prompt_tokens, model.tokenize)
-        self.captions = [_shortened(caption, config) for caption in captions]
+        partners = config.partner_phrases if config.scenes else ()
+        self.book: CaptionBook = caption_book(config.subject, partners, model.prompt_tokens, model.tokenize)
+        self.captions = [_shortened(caption, config) for caption in self.book.captions]
         with torch.no_grad():
             frozen = _encode_each(model, [caption.text for caption in self.captions])
         if frozen.embeds.shape[-1] != model.width:
@@ -45,7 +48,7 @@ class ResidualMethod(nn.Module, ABC):
 
     @property
     def frozen(self) -> Conditioning:
-        """The captions' conditioning by the untuned encoder: embeds [27, L, d]."""
+        """The captions' conditioning by the untuned encoder: embeds [captions, L, d]."""
         return Conditioning(cast(Tensor, self.frozen_rows), cast("Tensor | None", self.frozen_pooled))
 
     @property
@@ -120,31 +123,34 @@ class PaperMethod(ResidualMethod):
 class DirectMethod(ResidualMethod):
     """Learn the vectors themselves on the frozen encoder, whose captions are encoded once.
 
-    Each sample of a batch uses another random caption. The only parameter is `vectors` [token_num, d].
+    Each sample of a batch uses another random caption. The only parameter is `vectors` [token_num, d], which start
+    at 0, or at what a description says.
     """
 
     def __init__(self, model: TrainingModel, config: TrainingConfig) -> None:
         super().__init__(model, config)
         shape = (self.token_num, model.width)
-        self.vectors = nn.Parameter(torch.zeros(shape, device=model.device))
+        self.register_buffer("described", self._described())
+        self.vectors = nn.Parameter(self._start(shape))
         self.register_buffer("averaged", torch.zeros(shape, device=model.device))
         self.register_buffer("averaged_weight", torch.zeros((), device=model.device))
 
     def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
         """The loss of one micro-batch: [] and its terms."""
-        conditioning = self.with_residual(self.vectors, batch.captions)
+        vectors = self._vectors()
+        conditioning = self.with_residual(vectors, batch.captions)
         error, prediction = denoising_error(self.model, batch, conditioning)
         terms = {"error": error}
         if self.config.preservation:
             terms["preservation"] = self.config.preservation * self._change(batch, prediction)
         if self.config.norm_penalty:
-            terms["norm"] = self.config.norm_penalty * self.vectors.square().sum(1).mean()
+            terms["norm"] = self.config.norm_penalty * vectors.square().sum(1).mean()
         return torch.stack(list(terms.values())).sum(), terms
 
     def residual(self) -> Tensor:
         """The vectors, or their moving average where one is kept."""
         weight = cast(Tensor, self.averaged_weight)
-        vectors = cast(Tensor, self.averaged) / weight if weight > 0 else self.vectors
+        vectors = cast(Tensor, self.averaged) / weight if weight > 0 else self._vectors()
         return vectors.detach().to("cpu", torch.float32, copy=True)
 
     @torch.no_grad()
@@ -157,6 +163,25 @@ class DirectMethod(ResidualMethod):
             cast(Tensor, self.averaged).lerp_(self.vectors, share)
             cast(Tensor, self.averaged_weight).lerp_(torch.ones_like(cast(Tensor, self.averaged_weight)), share)
 
+    def described_start(self) -> Tensor | None:
+        """What the description alone says: [token_num, d] float32 on the CPU; None without one."""
+        described = cast("Tensor | None", self.described)
+        return None if described is None else described.float().cpu()
+
+    def _vectors(self) -> Tensor:
+        """The residual that the parameters stand for: [token_num, d]."""
+        return self.vectors
+
+    def _start(self, shape: tuple[int, int]) -> Tensor:
+        described = cast("Tensor | None", self.described)
+        return torch.zeros(shape, device=self.model.device) if described is None else described.clone()
+
+    def _described(self) -> Tensor | None:
+        if not self.config.description:
+            return None
+        alone = [self.captions[index] for index in self.book.choices[""]]
+        return described_residual(self.model, self.config.subject, self.config.description, alone)
+
     def _change(self, batch: Batch, prediction: Tensor) -> Tensor:
         """Squared change of the prediction against the one without residual, outside the masks."""
         with torch.no_grad():
@@ -164,9 +189,47 @@ class DirectMethod(ResidualMethod):
         return masked_mse(prediction.float() - plain, None if batch.masks is None else 1 - batch.masks)
 
 
+class BasisMethod(DirectMethod):
+    """Learn coefficients of directions in which words change the subject's embeddings: what words can say, and no more.
+
+    The parameter `vectors` [1 + size, 1] holds the mean's coefficient, then those of the directions.
+    """
+
+    def __init__(self, model: TrainingModel, config: TrainingConfig) -> None:
+        super().__init__(model, config)
+        directions, mean = word_basis(model, config.subject, self.captions[0], config.basis)
+        self.register_buffer("directions", torch.cat([mean[None], directions]))  # [1 + size, token_num, d]
+        start = torch.zeros(len(directions) + 1, 1, device=model.device)
+        start[0] = 1.0
+        described = cast("Tensor | None", self.described)
+        if described is not None:
+            start[1:, 0] = projection(described - mean, directions)
+        self.vectors = nn.Parameter(start)
+        self.averaged = torch.zeros_like(self._vectors().detach())
+
+    @torch.no_grad()
+    def updated(self) -> None:
+        """Follow the moving average."""
+        if self.config.average:
+            share = 1 - self.config.average
+            self.averaged.lerp_(self._vectors(), share)
+            cast(Tensor, self.averaged_weight).lerp_(torch.ones_like(cast(Tensor, self.averaged_weight)), share)
+
+    def _vectors(self) -> Tensor:
+        return (self.vectors[:, :, None] * cast(Tensor, self.directions)).sum(0)
+
+
+def projection(vectors: Tensor, directions: Tensor) -> Tensor:
+    """Coefficients [n] of orthogonal directions [n, token_num, d] that come nearest to vectors [token_num, d]."""
+    along = (directions * vectors).sum((1, 2))
+    return along / directions.square().sum((1, 2)).clamp(min=1e-12)
+
+
 def make_method(model: TrainingModel, config: TrainingConfig) -> ResidualMethod:
     """The method that the configuration names."""
-    return PaperMethod(model, config) if config.method == "paper" else DirectMethod(model, config)
+    if config.method == "paper":
+        return PaperMethod(model, config)
+    return BasisMethod(model, config) if config.basis else DirectMethod(model, config)
 
 
 def _shortened(caption: Caption, config: TrainingConfig) -> Caption:

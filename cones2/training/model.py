@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from ..guidance.terms import AttentionPass
 from ..prompt.conditioning import Conditioning
 from ..prompt.tokens import PromptTokens, Tokenize
 from ..sampling.noise import Noise
-
-Precision = Literal["float32", "float16", "bfloat16"]
 
 
 class Posterior(NamedTuple):
@@ -23,6 +22,27 @@ class Posterior(NamedTuple):
     std: Tensor
 
 
+class Predict(Protocol):
+    """The denoising network."""
+
+    def __call__(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        conditioning: Conditioning,
+        time_ids: Tensor | None,
+        attention: AttentionPass | None = None,
+        /,
+    ) -> Tensor:
+        """Its output [B, C, h, w], differentiable with respect to the conditioning.
+
+        noisy: latents [B, C, h, w]. timesteps: [B]. time_ids: SDXL's [B, 6]: original height, width, crop top,
+        left, target height, width. attention: what the cross-attention layers do; None for nothing.
+        Raises ModelError when no layer took the attention's terms.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingModel:
     """The networks as callables. None of their weights changes, except `text_weights` by the paper method.
@@ -30,10 +50,9 @@ class TrainingModel:
     prompt_tokens: prompt → its tokens.
     tokenize: phrase → pieces.
     encode_text: prompts → conditioning of one length; differentiable with respect to `text_weights`.
-    predict: (noisy latents [B, C, h, w], timesteps [B], conditioning, time ids [B, 6] or None) → the
-    network's output [B, C, h, w]; differentiable with respect to the conditioning.
-    The time ids are SDXL's: original height, width, crop top, left, target height, width.
+    predict: the denoising network.
     encode_image: pixels [B, 3, H, W] in −1 … 1 → posterior.
+    decode_latents: latents [B, C, h, w] → pixels [B, 3, H, W], about −1 … 1; None: the model makes no pictures.
     noise: what the network was trained to predict.
     width: columns d of the conditioning.
     text_weights: the tunable text encoders' parameters by name.
@@ -44,7 +63,7 @@ class TrainingModel:
     prompt_tokens: Callable[[str], PromptTokens]
     tokenize: Tokenize
     encode_text: Callable[[Sequence[str]], Conditioning]
-    predict: Callable[[Tensor, Tensor, Conditioning, Tensor | None], Tensor]
+    predict: Predict
     encode_image: Callable[[Tensor], Posterior]
     noise: Noise
     width: int
@@ -52,3 +71,4 @@ class TrainingModel:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     vae_scale_factor: int = 8
     size_multiple: int = 64
+    decode_latents: Callable[[Tensor], Tensor] | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..guidance.terms import AttentionPass, AttentionTerm
 from ..prompt.conditioning import Conditioning
 from .model import TrainingModel
 
@@ -20,6 +21,7 @@ class Batch:
     captions: indices of the captions, B long.
     masks: where the error counts, [B, 1, h, w] in 0 … 1; None: everywhere.
     time_ids: SDXL's picture sizes [B, 6], or None.
+    terms: what changes the attention of the samples; none for plain attention.
     """
 
     latents: Tensor
@@ -28,6 +30,7 @@ class Batch:
     captions: tuple[int, ...]
     masks: Tensor | None = None
     time_ids: Tensor | None = None
+    terms: tuple[AttentionTerm, ...] = ()
 
 
 def masked_mse(difference: Tensor, masks: Tensor | None = None) -> Tensor:
@@ -43,8 +46,15 @@ def denoising_error(model: TrainingModel, batch: Batch, conditioning: Conditioni
     """The masked error of the model's prediction, and the prediction [B, C, h, w]."""
     noisy = model.noise.noisy(batch.latents, batch.noise, batch.timesteps)
     target = model.noise.target(batch.latents, batch.noise, batch.timesteps)
-    prediction = model.predict(noisy, batch.timesteps, conditioning, batch.time_ids)
+    prediction = model.predict(noisy, batch.timesteps, conditioning, batch.time_ids, *_attention(model, batch))
     return masked_mse(prediction.float() - target, batch.masks), prediction
+
+
+def _attention(model: TrainingModel, batch: Batch) -> tuple[AttentionPass, ...]:
+    """What the attention layers are told: the batch's terms, each sample's at its own noise level."""
+    if not batch.terms:
+        return ()
+    return (AttentionPass(batch.terms, model.noise.growth(model.noise.sigmas(batch.timesteps))),)
 
 
 def drift(tuned: Tensor, frozen: Tensor, subject_tokens: int) -> tuple[Tensor, Tensor]:

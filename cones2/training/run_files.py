@@ -29,6 +29,11 @@ class RunFiles:
         return self._path(".checkpoint.pt")
 
     @property
+    def class_pictures(self) -> Path:
+        """Folder of the pictures that the model made for the scenes of an unfinished run."""
+        return self._path("_class_pictures")
+
+    @property
     def table(self) -> Path:
         """CSV file with a row per update."""
         return self._path(".csv")

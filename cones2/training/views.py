@@ -16,8 +16,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..errors import Cones2Error, ConfigError
+from ..layout.regions import Box
 from ..messages import shown
-from ..storage.images import open_mask, open_photo
+from ..storage.images import open_cutout_picture, open_mask, open_photo
 from .draws import keyed_generator
 
 log = logging.getLogger(__name__)
@@ -61,11 +62,18 @@ class Photo:
     name: file name, for messages; it also seeds the crops.
     picture: upright, mode "RGB".
     mask: mode "L", size of the picture, white on the subject; None: the whole picture is the subject.
+    opacity: the same as the file's transparency says it, for recipes that need a mask; None: it is opaque.
     """
 
     name: str
     picture: Image.Image
     mask: Image.Image | None = None
+    opacity: Image.Image | None = None
+
+    @property
+    def cover(self) -> Image.Image | None:
+        """Where the subject is, by the mask, else by the transparency; None where nothing says it."""
+        return self.mask if self.mask is not None else self.opacity
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +84,17 @@ class View:
     pixels: [3, H, W] in −1 … 1.
     mask: [H, W] in 0 … 1, or None.
     time_ids: [6] float32: the photo's height and width, crop top and left, H and W.
+    region: where the layout term keeps the subject, in fractions; None: train without the term.
+    partner, partner_region: another thing in the picture, and where it is.
     """
 
     name: str
     pixels: Tensor
     mask: Tensor | None
     time_ids: Tensor
+    region: Box | None = None
+    partner: str = ""
+    partner_region: Box | None = None
 
 
 class _Crop(NamedTuple):
@@ -131,11 +144,11 @@ def photos_from_pixels(pixels: Tensor, masks: Tensor | None = None) -> list[Phot
         if image.shape[-1] == 4:
             color = color * image[..., 3:] + 1 - image[..., 3:]
         picture = Image.fromarray(_bytes(color))
-        mask = None
+        mask, opacity = None, _opacity(Image.fromarray(_bytes(image[..., 3]))) if image.shape[-1] == 4 else None
         if masks is not None:
             mask = Image.fromarray(_bytes(masks[min(index, len(masks) - 1)]))
             mask = mask.resize(picture.size, Image.Resampling.BILINEAR)
-        photos.append(Photo(f"image {index + 1}", picture, mask))
+        photos.append(Photo(f"image {index + 1}", picture, mask, opacity))
     return _usable(photos, "the images")
 
 
@@ -188,7 +201,14 @@ def _load_photo(path: Path, masks: Path | None) -> Photo:
         raise ConfigError(f"{name} has {picture.width} × {picture.height} pixels: each side needs at least {_MIN_SIDE}")
     if long > _LONGEST * short:
         raise ConfigError(f"{name} has {picture.width} × {picture.height} pixels: at most {_LONGEST} to 1 is usable")
-    return Photo(path.name, picture, _mask_of(path, masks, picture.size))
+    opacity = _opacity(open_cutout_picture(path).getchannel("A"))
+    return Photo(path.name, picture, _mask_of(path, masks, picture.size), opacity)
+
+
+def _opacity(alpha: Image.Image) -> Image.Image | None:
+    """Mode "L"; None where everything is opaque, or nothing."""
+    values = np.asarray(alpha)
+    return alpha if values.min() < 255 and values.max() > 127 else None
 
 
 def _views_of(photo: Photo, settings: ViewSettings) -> list[View]:

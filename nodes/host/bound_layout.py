@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from ...cones2.guidance.weight_maps import OutsideMode, WeightMaps, weight_maps
+from ...cones2.guidance.weight_maps import WeightMaps, weight_maps
 from ...cones2.layout.regions import Layout
 from ...cones2.prompt.claims import locate_present, parse_phrase
+from ...cones2.prompt.tokens import Span
+from ...cones2.rules import GuidanceSettings
 from .prompt_record import PromptRecord
 
 if TYPE_CHECKING:
     from comfy.model_sampling import ModelSamplingDiscrete
+    from comfy.sd import VAE
 
 LAYOUT_KEY = "cones2_layout"
 """Key of a conditioning's dict that holds its BoundLayout."""
@@ -25,28 +28,44 @@ class Window(NamedTuple):
 
     start_percent, end_percent: of the model's noise schedule, 0–1; 0 is pure noise.
     steps: the first so many of a run instead; None for the percents.
+    share: the first part of a run's steps instead, 0–1; None for `steps`.
     """
 
     start_percent: float = 0.0
     end_percent: float = 1.0
     steps: int | None = None
+    share: float | None = None
 
     def contains(self, sigma: float, run_sigmas: Tensor | None, model_sampling: ModelSamplingDiscrete) -> bool:
         """Whether a model call at noise level `sigma` is guided.
 
         run_sigmas: [n + 1]; the calls of step i lie between run_sigmas[i] and run_sigmas[i + 1].
         """
-        if self.steps is None or run_sigmas is None:
+        steps = self.steps
+        if self.share is not None and run_sigmas is not None:
+            steps = round(self.share * (len(run_sigmas) - 1))
+        if steps is None or run_sigmas is None:
             first, last = (
                 model_sampling.percent_to_sigma(percent) for percent in (self.start_percent, self.end_percent)
             )
             return bool(last <= sigma <= first)
-        if self.steps == 0:
+        if steps == 0:
             return False
-        if self.steps >= len(run_sigmas) - 1:
+        if steps >= len(run_sigmas) - 1:
             return True
-        end = float(run_sigmas[self.steps])
+        end = float(run_sigmas[steps])
         return sigma < end if run_sigmas[0] < run_sigmas[-1] else sigma > end
+
+
+class PhotoStart(NamedTuple):
+    """How a run starts from its subjects' photos.
+
+    amount: how much of them is in the noise (γ of `cones2.sampling.start`), above 0.
+    vae: what encodes them.
+    """
+
+    amount: float
+    vae: VAE
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +75,16 @@ class BoundLayout:
     maps: W for any grid; each run copies it, so that no resized map outlives the run.
     guidance_weight: g; 0.05–0.10 recommended, 0 for none.
     window: when it guides.
+    spans: the tokens of each region in this prompt; none for a subject that it does not name.
+    photos: how a run with it starts; None for plain noise.
     """
 
     layout: Layout
     maps: WeightMaps
     guidance_weight: float
     window: Window
+    spans: Sequence[Sequence[Span]] = ()
+    photos: PhotoStart | None = None
 
     def active(self, sigma: float, run_sigmas: Tensor | None, model_sampling: ModelSamplingDiscrete) -> bool:
         """Whether it guides a model call at noise level `sigma`; see `Window.contains`."""
@@ -71,10 +94,9 @@ class BoundLayout:
 def bind_layout(
     layout: Layout,
     record: PromptRecord,
-    guidance_weight: float,
+    guidance: GuidanceSettings,
     window: Window,
-    outside_mode: OutsideMode,
-    outside_weight: float,
+    photos: PhotoStart | None = None,
 ) -> BoundLayout | None:
     """The layout with the token indices of those of its subjects that the prompt names; None when it names none."""
     subjects = [parse_phrase(subject) for subject in layout.subjects]
@@ -82,7 +104,8 @@ def bind_layout(
     if not any(claims):
         return None
     spans = [claim.spans if claim else () for claim in claims]
-    return BoundLayout(layout, weight_maps(layout, spans, outside_weight, outside_mode), guidance_weight, window)
+    maps = weight_maps(layout, spans, guidance.outside_weight, guidance.outside_mode)
+    return BoundLayout(layout, maps, guidance.guidance_weight, window, spans, photos)
 
 
 def guided_steps(bound: Sequence[BoundLayout], sigmas: Tensor, model_sampling: ModelSamplingDiscrete) -> range:

@@ -13,11 +13,11 @@ from ...cones2.concepts.concept import changed_rows
 from ...cones2.concepts.fingerprint import from_other_encoder
 from ...cones2.concepts.residual import Residual, check_width
 from ...cones2.errors import PromptError
-from ...cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ...cones2.layout.regions import Layout
 from ...cones2.messages import shown
 from ...cones2.prompt.claims import locate_subjects, parse_phrase
-from .bound_layout import LAYOUT_KEY, Window, bind_layout
+from ...cones2.rules import GuidanceSettings
+from .bound_layout import LAYOUT_KEY, PhotoStart, Window, bind_layout
 from .prompt_record import PROMPT_KEY, PromptRecord, check_known, occurs, prompt_record, read_prompt
 
 if TYPE_CHECKING:
@@ -35,18 +35,17 @@ Conditioning = Sequence[Entry]
 def guide_conditioning(
     conditioning: Conditioning,
     layout: Layout,
-    guidance_weight: float,
+    guidance: GuidanceSettings,
     window: Window,
-    outside_mode: OutsideMode,
-    outside_weight: float = DEFAULT_OUTSIDE_WEIGHT,
+    photos: PhotoStart | None = None,
 ) -> Conditioning:
     """The conditioning with the layout bound to the words of its prompts; an earlier layout is replaced.
 
     Raises PromptError for a subject that occurs in none of the combined prompts.
     """
     records = [prompt_record(options) for _, options in conditioning]
-    check_known(records, [parse_phrase(subject) for subject in layout.subjects])
-    layouts = [bind_layout(layout, record, guidance_weight, window, outside_mode, outside_weight) for record in records]
+    check_known(records, [parse_phrase(subject).come_from("layout") for subject in layout.subjects])
+    layouts = [bind_layout(layout, record, guidance, window, photos) for record in records]
     return [
         _entry(cond, options, LAYOUT_KEY, bound) for (cond, options), bound in zip(conditioning, layouts, strict=True)
     ]
@@ -62,6 +61,9 @@ def place_residuals(
     another width.
     """
     records = [_record(cond, options, clip, text) for cond, options in conditioning]
+    for cond, _ in conditioning:  # of two mistakes the one that no other phrase mends is said
+        for residual in residuals:
+            check_width(residual, cond.shape[-1])
     check_known(records, [residual.reference for residual in residuals])
     return [
         _place(cond, options, record, [residual for residual in residuals if occurs(record, residual.reference)])
@@ -84,7 +86,6 @@ def _record(cond: Tensor, options: dict[str, Any], clip: CLIP | None, text: str)
 def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: Sequence[Residual]) -> Entry:
     """The entry with all its residuals, earlier and new, as if they had been added together."""
     for residual in residuals:
-        check_width(residual, cond.shape[-1])
         _warn_of_other_encoder(residual, cond, record)
     together = [placed.residual for placed in record.placed] + list(residuals)
     claims = locate_subjects(record.tokens, [residual.reference for residual in together], record.tokenize)

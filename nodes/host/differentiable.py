@@ -83,7 +83,13 @@ def _cast_again(layer: nn.Module, forward: Callable[..., Tensor]) -> Callable[..
 
 
 def _recomputed(_: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args, **options: checkpoint(forward, *args, use_reentrant=False, **options)
+    def call(*args: Any, **options: Any) -> Any:
+        # the host changes its options' dict from block to block: computed again, a block must find its own
+        own = [dict(value) if type(value) is dict else value for value in args]
+        named = {name: dict(value) if type(value) is dict else value for name, value in options.items()}
+        return checkpoint(forward, *own, use_reentrant=False, **named)
+
+    return call
 
 
 def _replace(part: Any, wrap: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]], undo: ExitStack) -> None:

@@ -3,53 +3,69 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import folder_paths
 
-from ...cones2.assets import TOYWORLD
+from ...cones2.assets import DEMO, DEMO_RESIDUALS, demo_residual
 from ...cones2.errors import ResidualError
 from ...cones2.messages import MESSAGE_LIMIT, shown
 from ...cones2.storage.names import check_file_name
 
 RESIDUAL_FOLDER = "residuals"
 RESIDUAL_EXTENSIONS = {".safetensors", ".pt"}
-DEMO_RESIDUALS = TOYWORLD / "residuals"
+_README = "put_residuals_here.txt"
+_README_TEXT = "Residuals for ComfyUI-Cones2: .safetensors or .pt files, listed by the node Load Residual.\n"
 
 
 def add_residual_folder() -> None:
-    """Make `models/residuals` known, beside roots that extra_model_paths.yaml has already added.
-
-    The demo model's residuals come last: a user's file of the same name wins, and none is saved among them.
-    """
-    for folder in (os.path.join(folder_paths.models_dir, RESIDUAL_FOLDER), str(DEMO_RESIDUALS)):
-        folder_paths.add_model_folder_path(RESIDUAL_FOLDER, folder)
+    """Make `models/residuals` known and be there, beside roots that extra_model_paths.yaml has already added."""
+    folder = os.path.join(folder_paths.models_dir, RESIDUAL_FOLDER)
+    folder_paths.add_model_folder_path(RESIDUAL_FOLDER, folder)
     folder_paths.folder_names_and_paths[RESIDUAL_FOLDER][1].update(RESIDUAL_EXTENSIONS)
+    if not os.path.isdir(folder):
+        with suppress(OSError):  # models may be on a disk that nobody may write to
+            os.makedirs(folder)
+            Path(folder, _README).write_text(_README_TEXT, encoding="utf-8")
 
 
 def residual_folders() -> list[Path]:
-    """All folders that residuals are loaded from; they are saved in the first."""
-    return [Path(folder) for folder in folder_paths.get_folder_paths(RESIDUAL_FOLDER)]
+    """All folders that residuals are loaded from: the user's, in the first of which they are saved, and the demo's."""
+    return [*_own_folders(), DEMO_RESIDUALS]
 
 
 def residual_files() -> list[str]:
-    """The residuals of all folders, as names inside them."""
-    names: list[str] = folder_paths.get_filename_list(RESIDUAL_FOLDER)
-    return names
+    """The residuals of all folders, as names inside them; those of the demo model come last, below "demo/"."""
+    return list(dict.fromkeys([*folder_paths.get_filename_list(RESIDUAL_FOLDER), *_demo_files()]))
 
 
 def find_residual(file: object) -> Path | None:
-    """The path of a name that `residual_files` lists, or of a file added since; None for anything else."""
-    path = folder_paths.get_full_path(RESIDUAL_FOLDER, file) if isinstance(file, str) else None
-    return None if path is None else Path(path)
+    """The path of a name that `residual_files` lists, or of a file added since; None for anything else.
+
+    The demo model's are also found without "demo/", as older workflows name them.
+    """
+    if not isinstance(file, str):
+        return None
+    path = folder_paths.get_full_path(RESIDUAL_FOLDER, file)
+    if path is not None:
+        return Path(path)
+    return next((demo_residual(name) for name in _demo_files() if file in (name, PurePosixPath(name).name)), None)
 
 
 def missing_residual(file: object) -> str:
     """The sentence for an absent file. The demo model's residuals come with every install and are not listed."""
-    shipped = {path.name for path in DEMO_RESIDUALS.glob("*")}
-    own = ", ".join(name for name in residual_files() if name not in shipped) or "no files"
-    roots = ", ".join(str(folder) for folder in residual_folders() if folder != DEMO_RESIDUALS)
+    own = ", ".join(folder_paths.get_filename_list(RESIDUAL_FOLDER)) or "no files"
+    roots = ", ".join(map(str, _own_folders()))
     return shown(f'there is no residual "{shown(file)}" in {roots}; found: {own}', MESSAGE_LIMIT)
+
+
+def _own_folders() -> list[Path]:
+    return [Path(folder) for folder in folder_paths.get_folder_paths(RESIDUAL_FOLDER)]
+
+
+def _demo_files() -> list[str]:
+    return [f"{DEMO}/{path.name}" for path in sorted(DEMO_RESIDUALS.glob("*.safetensors"))]
 
 
 def residual_path(name: str) -> Path:
@@ -58,7 +74,7 @@ def residual_path(name: str) -> Path:
     Folders that are links are followed, as they are when residuals are loaded. Raises ResidualError for a name
     that leads out of the folder or through a file, is too long, or that some operating system cannot store.
     """
-    root = residual_folders()[0]
+    root = _own_folders()[0]
     stem = name.strip().removesuffix(".safetensors").replace("\\", "/")
     inside = PurePosixPath(stem)
     if not inside.parts or inside.is_absolute() or ".." in inside.parts or stem.endswith("/"):

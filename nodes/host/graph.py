@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 _APPLY = "Cones2ApplyLayoutGuidance"
 _FOLLOWS_BY_ITSELF = "Cones2LayoutGuidedKSampler"
+_LOOKS = "Cones2SubjectAttention"
 
 
 def watch_graphs() -> None:
@@ -25,8 +26,9 @@ def watch_graphs() -> None:
 
 def _warn(request: dict[str, Any]) -> dict[str, Any]:
     """The host's handler for a request to queue a graph, which it has not validated yet."""
-    if lost := lost_layout(request.get("prompt")):
-        log.warning("%s", lost)
+    for lost in (lost_layout(request.get("prompt")), unguided_look(request.get("prompt"))):
+        if lost:
+            log.warning("%s", lost)
     return request
 
 
@@ -36,7 +38,7 @@ def lost_layout(graph: Any) -> str:
     graph: node id → class and inputs, as sent to be queued.
     One model follows the layouts of all conditionings, so one of several model outputs is enough.
     """
-    nodes = {id: node for id, node in graph.items() if isinstance(node, dict)} if isinstance(graph, dict) else {}
+    nodes = _nodes(graph)
     kinds = {id: node.get("class_type") for id, node in nodes.items()}
     taken = {
         (kinds[id], name, output)
@@ -49,6 +51,31 @@ def lost_layout(graph: Any) -> str:
     if {output for _, _, output in taken} == {1} and _FOLLOWS_BY_ITSELF not in kinds.values():
         return "no picture follows the layout: connect the model output of Apply Layout Guidance to the sampler too"
     return ""
+
+
+def unguided_look(graph: Any) -> str:
+    """A sentence for a graph that looks at a guided picture with an unguided model; empty for any other.
+
+    graph: as for `lost_layout`. Layout Guided KSampler guides a model of its own: what is connected to its inputs
+    does not know the layout.
+    """
+    nodes = _nodes(graph)
+    kinds = {id: node.get("class_type") for id, node in nodes.items()}
+    if _APPLY in kinds.values():
+        return ""
+    for node in nodes.values():
+        origins = {name: kinds.get(origin) for name, origin, _ in _links(node)}
+        looks = node.get("class_type") == _LOOKS and origins.get("latent") == _FOLLOWS_BY_ITSELF
+        if looks and origins.get("conditioning") != _FOLLOWS_BY_ITSELF:
+            return (
+                "Subject Attention looks without the layout: model and conditioning that go into Layout Guided "
+                "KSampler do not carry it; take them from Apply Layout Guidance"
+            )
+    return ""
+
+
+def _nodes(graph: Any) -> dict[str, dict[str, Any]]:
+    return {id: node for id, node in graph.items() if isinstance(node, dict)} if isinstance(graph, dict) else {}
 
 
 def _links(node: dict[str, Any]) -> Iterator[tuple[str, str, int]]:

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...cones2.errors import Cones2Error, LayoutError
+from ...cones2.concepts.cutout import MAX_CUTOUTS, MAX_SIDE, CutOut, cut_out
+from ...cones2.errors import Cones2Error, LayoutError, ResidualError
 
 
 def to_picture(image: Tensor, what: str) -> Image.Image:
@@ -32,6 +33,31 @@ def to_masks(mask: Tensor, what: str) -> list[Tensor]:
     """MASK [H, W], [B, H, W] or [B, 1, H, W] as masks [H, W]. Raises LayoutError for any other tensor."""
     check_mask(mask, what)
     return list(mask.reshape(-1, *mask.shape[-2:]).cpu())
+
+
+def to_cutouts(image: Tensor, mask: Tensor | None) -> tuple[CutOut, ...]:
+    """The subject out of each picture of an IMAGE batch.
+
+    mask: where it is (1) in each, or in all; None: as opaque as an RGBA picture is, or all of it.
+    Raises ResidualError for tensors of other kinds, counts or sizes, more than six pictures, or an empty mask.
+    """
+    check_images(image, "photo", ResidualError)
+    pictures = image.movedim(-1, 1).cpu().float()
+    color, alpha = pictures[:, :3].expand(-1, 3, -1, -1), pictures[:, 3:]
+    masks = alpha[:, 0] if alpha.shape[1] else torch.ones(len(pictures), *pictures.shape[-2:])
+    if mask is not None:
+        check_mask(mask, "photo_mask", ResidualError)
+        masks = mask.reshape(-1, *mask.shape[-2:]).cpu().float()
+    if len(masks) not in (1, len(pictures)) or masks.shape[-2:] != pictures.shape[-2:]:
+        raise ResidualError(
+            f"photo_mask is {tuple(masks.shape)} but photo has {len(pictures)} pictures of "
+            f"{tuple(pictures.shape[-2:])}: give one mask of the same size for each, or one for all"
+        )
+    if len(pictures) > MAX_CUTOUTS:
+        raise ResidualError(f"photo has {len(pictures)} pictures: at most {MAX_CUTOUTS} are taken")
+    return tuple(
+        cut_out(one, own, MAX_SIDE) for one, own in zip(color, masks.expand(len(pictures), -1, -1), strict=True)
+    )
 
 
 def check_images(image: Tensor, what: str, error: type[Cones2Error] = LayoutError) -> None:

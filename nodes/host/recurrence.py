@@ -16,6 +16,7 @@ from ...cones2.errors import ModelError
 from ...cones2.sampling.euler import StepInfo, sample_euler
 from ...cones2.sampling.noise import renoise
 from ...cones2.sampling.picture_noise import PictureNoise
+from .attention.call import RUN_KEY
 from .attention.hooks import KEY, follows_layouts, layouts_of_run
 from .bound_layout import guided_steps
 
@@ -58,13 +59,15 @@ def _sample_recurrent(executor: WrapperExecutor, *args: Any, **kwargs: Any) -> A
 
 
 class RecurrentSampler(comfy.samplers.KSAMPLER):
-    """A KSAMPLER that passes the starting noise on to its recurrent function."""
+    """A KSAMPLER that passes the starting noise, as it was without photos, on to its recurrent function."""
 
     def sample(
         self, model_wrap: Any, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, noise: Tensor, *args: Any,
         **kwargs: Any,
     ) -> Tensor:  # fmt: skip
-        function = replace(self.sampler_function, start=noise)
+        run = extra_args["model_options"].get("transformer_options", {}).get(RUN_KEY)
+        start = noise if run is None or run.noise is None else run.noise
+        function = replace(self.sampler_function, start=start)
         inner = comfy.samplers.KSAMPLER(function, self.extra_options, self.inpaint_options)
         samples: Tensor = inner.sample(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
         return samples
@@ -100,7 +103,8 @@ class _RecurrentFunction:
 
         if not guided:
             return run(x, 0, len(sigmas) - 1)
-        if len(guided) == len(sigmas) - 1:
+        name = getattr(self.function, "__name__", "")
+        if len(guided) == len(sigmas) - 1 and name != "sample_euler":
             log.info("all steps are guided with recurrence and run as Euler: the chosen sampler has none to do")
         start = getattr(model, "noise", x) if self.start is None else self.start
         noise = PictureNoise(start, extra_args.get("seed") or 0)

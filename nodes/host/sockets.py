@@ -12,5 +12,8 @@ ResidualSocket = io.Custom("CONES2_RESIDUAL")
 LayoutSocket = io.Custom("CONES2_LAYOUT")
 """An engine Layout."""
 
+ElementSocket = io.Custom("ARRAY")
+"""The host's lists, of which `elements` of Create Bounding Boxes is one; older hosts have no name for the type."""
+
 BoxSocket = io.Custom("BOUNDING_BOX")
 """The host's own type as a bare socket: io.BoundingBox.Input brings a widget, and on older hosts nothing else."""

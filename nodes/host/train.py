@@ -1,32 +1,31 @@
-"""Trains a residual with the host's MODEL, CLIP and VAE: run files, progress bar, previews, interrupts."""
+"""Trains a residual with the host's MODEL, CLIP and VAE: run files and interrupts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
-import comfy.utils
-import latent_preview
 import torch
 from torch import Tensor
 
 from ...cones2.concepts.residual import Residual
 from ...cones2.errors import CheckpointError, ConfigError, ModelError
 from ...cones2.prompt.conditioning import Conditioning
-from ...cones2.training.config import MethodName, TrainingConfig, default_config
+from ...cones2.training.class_pictures import OnPicture
+from ...cones2.training.config import DEFAULT_RECIPE, MethodName, RecipeName, TrainingConfig, recipe_config
 from ...cones2.training.history import Record
 from ...cones2.training.loop import Trainer, TrainingResult
 from ...cones2.training.model import TrainingModel
-from ...cones2.training.preview import preview_latents
 from ...cones2.training.session import prepare_run, result_residual
 from ...cones2.training.views import Photo, ViewSettings, photos_from_pixels
 from .folders import residual_path
 from .images import check_images, check_mask
-from .training_model import base_model_name, picture_grid, precision_of, trainable_model
+from .training_model import base_model_name, own_side, picture_grid, precision_of, trainable_model
 from .training_runs import RUN_KEY, Run, find_run, save_once
+from .training_view import training_view
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _HIGHEST_PAPER_RATE = 1e-2
+_LEAST_SIDE = 64  # pixels
 
 Outcome = tuple[Residual, Sequence[Record]]
 """A residual and the history of its training."""
@@ -56,17 +56,26 @@ def photos_of(images: Sequence[Tensor], masks: Sequence[Tensor] | None) -> list[
     return [replace(photo, name=f"image {number}") for number, photo in enumerate(photos, 1)]
 
 
-def recipe(precision: str, method: MethodName, subject: str, batch_size: int, **numbers: Any) -> TrainingConfig:
-    """The method's recipe. Numbers that are 0 stay as it says, and so do the samples of an update."""
-    own = default_config(method, subject)
-    given = {name: value for name, value in numbers.items() if value}
+def settings_of(
+    precision: str,
+    method: MethodName,
+    subject: str,
+    batch_size: int,
+    recipe: RecipeName = DEFAULT_RECIPE,
+    **given: Any,
+) -> TrainingConfig:
+    """The recipe; method paper is always the published one. What is 0 or empty stays as the recipe says, and so do the
+    samples of an update."""
+    chosen = "paper" if method == "paper" else recipe
+    given = {name: value for name, value in given.items() if value and (name != "description" or chosen != "paper")}
+    own = recipe_config(chosen, subject)
     given.setdefault("accumulation", max(1, own.batch_size * own.accumulation // batch_size))
-    if method == "paper" and given.get("learning_rate", 0) > _HIGHEST_PAPER_RATE:
+    if chosen == "paper" and given.get("learning_rate", 0) > _HIGHEST_PAPER_RATE:
         raise ConfigError(
             f"a learning rate of {given['learning_rate']:g} is for the direct method: the published one of the paper "
             f"method is {own.learning_rate:g}"
         )
-    return default_config(method, subject, batch_size=batch_size, precision=precision, **given)
+    return recipe_config(chosen, subject, batch_size=batch_size, precision=precision, **given)
 
 
 def learn(
@@ -86,8 +95,11 @@ def learn(
             raise ModelError(f"the {name} input is empty: connect all three outputs of a checkpoint loader")
     path = residual_path(save_name) if save_name.strip() else None
     multiple = picture_grid(model, clip, vae)[1]
-    config = recipe(precision_of(model), **settings)
-    views = ViewSettings(resolution, multiple=multiple, seed=config.seed)
+    config = settings_of(precision_of(model), **settings)
+    side = resolution or own_side(model, clip)
+    if side < _LEAST_SIDE:
+        raise ConfigError(f"the resolution is {side}: it must be at least {_LEAST_SIDE}, or 0 for the model's own")
+    views = ViewSettings(side, multiple=multiple, seed=config.seed)
     run = find_run(config, views, photos, model, clip, vae)
     outcome = run.finished()
     if outcome is None:
@@ -116,7 +128,7 @@ def _train(
     # the empty prompt first: encoding text later could push the UNet out of its memory
     plain = _encode_empty(training_model) if preview_every else None
     trainer = _prepare(run, training_model, photos, views, config)
-    show = _progress(trainer, plain, model, views.resolution, preview_every)
+    show = training_view(trainer, plain, model, views.resolution, preview_every)
     try:
         result = trainer.run(show, comfy.model_management.processing_interrupted)
     except comfy.model_management.InterruptProcessingException:  # the progress bar raises it too
@@ -129,7 +141,7 @@ def _train(
         comfy.model_management.throw_exception_if_processing_interrupted()  # takes the host's flag back
         raise comfy.model_management.InterruptProcessingException
     facts = {"resolution": str(views.resolution), RUN_KEY: run.key}
-    residual = result_residual(trainer, result, len(photos), base_model_name(model), facts)
+    residual = result_residual(trainer, result, photos, base_model_name(model), facts)
     _refuse_diverged(run, config, result, residual)
     run.finish(residual, result.history)
     return residual, result.history
@@ -142,12 +154,34 @@ def _prepare(
 
     The run's key has identified photos and weights already: the VAE gave other bits, in tiles for example.
     """
+
+    def prepare() -> Trainer:
+        return prepare_run(
+            training_model,
+            photos,
+            views,
+            config,
+            run.checkpoint,
+            pictures=run.class_pictures,
+            on_picture=_picture_progress(),
+        )
+
     try:
-        return prepare_run(training_model, photos, views, config, run.checkpoint)
+        return prepare()
     except CheckpointError as error:
         log.warning("training starts anew: %s", error)
     run.checkpoint.unlink(missing_ok=True)
-    return prepare_run(training_model, photos, views, config, run.checkpoint)
+    return prepare()
+
+
+def _picture_progress() -> OnPicture:
+    """Moves the host's progress bar with the class pictures; raises the host's interrupt when stopped."""
+
+    def on_picture(made: int, count: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        comfy.utils.ProgressBar(count).update_absolute(made, count)
+
+    return on_picture
 
 
 def _out_of_memory(trainer: Trainer) -> str:
@@ -169,37 +203,3 @@ def _refuse_diverged(run: Run, config: TrainingConfig, result: TrainingResult, r
 @torch.no_grad()
 def _encode_empty(training_model: TrainingModel) -> Conditioning:
     return training_model.encode_text([""])
-
-
-def _progress(
-    trainer: Trainer, plain: Conditioning | None, model: ModelPatcher, side: int, every: int
-) -> Callable[[Record], None]:
-    """A function that moves the host's progress bar, with a sample every so many steps."""
-    steps, latent_format = trainer.config.steps, model.model.latent_format
-    cells = side // trainer.method.model.vae_scale_factor
-    bar = comfy.utils.ProgressBar(steps)
-    previewer = _previewer(model) if plain is not None else None
-    time_ids = torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32)
-    shape = (latent_format.latent_channels, cells, cells)
-
-    def show(record: Record) -> None:
-        step, picture = int(record["step"]), None
-        if previewer and plain is not None and step % every == 0:
-            latents = preview_latents(trainer.method, plain, time_ids, shape)
-            picture = previewer.decode_latent_to_preview_image("JPEG", model.model.process_latent_out(latents))
-        bar.update_absolute(step, steps, picture)
-
-    return show
-
-
-def _previewer(model: ModelPatcher) -> latent_preview.LatentPreviewer | None:
-    """The host's latent previewer; falls back to latent-to-RGB when sampling previews are disabled, because
-    preview_every asked for one. None for latents whose colors are unknown.
-    """
-    latents = model.model.latent_format
-    chosen = latent_preview.get_previewer(model.load_device, latents)
-    if chosen is not None or latents.latent_rgb_factors is None:
-        return chosen
-    return latent_preview.Latent2RGBPreviewer(
-        latents.latent_rgb_factors, latents.latent_rgb_factors_bias, latents.latent_rgb_factors_reshape
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,10 +15,12 @@ from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
 from torch import Tensor
 
 from ...cones2.errors import ModelError
+from ...cones2.guidance.terms import AttentionPass, total_bias
 from ...cones2.prompt.conditioning import Conditioning
 from ...cones2.sampling.noise import Prediction, make_noise
 from ...cones2.training.config import MethodName
 from ...cones2.training.model import Posterior, TrainingModel
+from .attention.unet import Attention, attend, grid_of, layer_keys, split_heads, with_attention
 from .differentiable import differentiable
 from .prompt_record import LiveTokenizer, read_prompt
 from .tunable_text import TunableText, frozen_text, own_casting
@@ -52,9 +55,16 @@ def trainable_model(
         return Conditioning(embeds, torch.cat(pooled).to(device) if pooled and record.family.key == "sdxl" else None)
 
     def encode_image(pixels: Tensor) -> Posterior:
+        unet.release()  # the host may move the UNet away to make room for the VAE
         with torch.inference_mode():
             latents = model.model.process_latent_in(vae.encode((pixels.movedim(1, -1) + 1) / 2))
         return Posterior(latents.clone(), torch.zeros_like(latents))
+
+    def decode_latents(latents: Tensor) -> Tensor:
+        unet.release()
+        with torch.inference_mode():
+            pictures = vae.decode(model.model.process_latent_out(latents.detach().float().cpu()))
+        return pictures[..., :3].movedim(-1, 1).clone() * 2 - 1
 
     sigmas = model.get_model_object("model_sampling").sigmas
     alphas_cumprod = (1 / (sigmas.detach().cpu().double() ** 2 + 1)).float().clone()
@@ -72,6 +82,7 @@ def trainable_model(
             device=device,
             vae_scale_factor=vae_scale_factor,
             size_multiple=size_multiple,
+            decode_latents=decode_latents,
         )
     finally:
         unet.release()
@@ -97,6 +108,11 @@ def picture_grid(model: ModelPatcher, clip: CLIP, vae: VAE) -> tuple[int, int]:
     _check_unet(model, read_prompt(clip, "")[0].family.key)
     vae_scale_factor = int(vae.spacial_compression_encode())
     return vae_scale_factor, vae_scale_factor * 2 ** (len(_unet_config(model)["channel_mult"]) - 1)
+
+
+def own_side(model: ModelPatcher, clip: CLIP) -> int:
+    """Side in pixels of the square pictures that the model was made for."""
+    return read_prompt(clip, "")[0].family.side(prediction_of(model))
 
 
 def prediction_of(model: ModelPatcher) -> Prediction:
@@ -134,22 +150,39 @@ class _UNet:
         self._lent = ExitStack()
         self._loaded = False
 
-    def __call__(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, sizes: Tensor | None) -> Tensor:
+    def __call__(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        conditioning: Conditioning,
+        sizes: Tensor | None,
+        attention: AttentionPass | None = None,
+        /,
+    ) -> Tensor:
         if not self._loaded:
             self._load()
         dtype, device = _compute_dtype(self._model), self._model.load_device
+        options: dict[str, Any] = {"optimized_attention_override": _attention}
+        layers = None if attention is None else _Layers(attention, conditioning.embeds.shape[1], len(noisy))
+        if layers is not None:
+            options = with_attention(options, layer_keys(self._model.model.diffusion_model), layers)
         output: Tensor = self._model.model.diffusion_model(
             noisy.to(device, dtype),
             timesteps.to(device).float(),
             context=conditioning.embeds.to(device, dtype),
             y=self._vector(conditioning, sizes, dtype),
-            transformer_options={"optimized_attention_override": _attention},
+            transformer_options=options,
         )
+        if layers is not None and not layers.taken:
+            raise ModelError(
+                "no cross-attention layer of this model took the layout term: train with the recipe photos"
+            )
         return output
 
     def release(self) -> None:
-        """Put back the host's own weights and forward functions."""
+        """Put back the host's own weights and forward functions, until the next call."""
         self._lent.close()
+        self._loaded = False
 
     def _load(self) -> None:
         with torch.inference_mode():
@@ -170,6 +203,29 @@ class _UNet:
             for pooled, size in zip(conditioning.pooled, sizes, strict=True)
         ]
         return torch.cat(vectors).to(self._model.load_device, dtype)
+
+
+class _Layers:
+    """The cross-attention of one training pass: all samples are positive, each at its own noise level.
+
+    taken: how many layers were called.
+    """
+
+    def __init__(self, attention: AttentionPass, length: int, count: int) -> None:
+        self._attention, self._length, self._count = attention, length, count
+        self.taken = 0
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any], previous: Attention | None) -> Tensor:
+        heads, grid = extra["n_heads"], grid_of(extra)
+        if len(q) != self._count or q.shape[1] != math.prod(grid) or k.shape[1] != self._length:
+            raise ModelError("another node changes this model's cross-attention: train without it")
+        self.taken += 1
+        split = split_heads(q, heads), split_heads(k, heads)
+        bias = total_bias(self._attention.terms, *split, grid, self._attention.growth)
+        if self._attention.observer is not None:
+            self._attention.observer(*split, bias, grid)
+        guided = attend(q, k, v, extra, bias)
+        return guided if previous is None else guided + previous(q, k, v, extra) - attend(q, k, v, extra)
 
 
 def _attention(_: Any, *args: Any, **options: Any) -> Tensor:

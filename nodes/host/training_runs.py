@@ -19,6 +19,7 @@ from ...cones2.concepts.residual import Residual
 from ...cones2.concepts.residual_file import load_residual, save_residual
 from ...cones2.errors import Cones2Error, ResidualError
 from ...cones2.messages import shown
+from ...cones2.training.class_pictures import remove_pictures
 from ...cones2.training.config import TrainingConfig
 from ...cones2.training.history import CsvLog, Record, read_log
 from ...cones2.training.views import Photo, ViewSettings
@@ -51,6 +52,11 @@ class Run:
         """State of an unfinished run."""
         return self._path(".checkpoint.pt")
 
+    @property
+    def class_pictures(self) -> Path:
+        """Folder of the pictures that the model made for the scenes of an unfinished run."""
+        return self._path("_class_pictures")
+
     def finished(self) -> tuple[Residual, Sequence[Record]] | None:
         """What the run ended with, or None when it has not ended or its files are unreadable."""
         try:
@@ -71,6 +77,7 @@ class Run:
             log.warning("this training cannot be kept for the next run of the same inputs: %s", shown(error))
             return
         self.checkpoint.unlink(missing_ok=True)
+        remove_pictures(self.class_pictures)
 
     def keep_partial(self, residual: Residual) -> Path:
         """Save the residual of a run that cannot go on."""
@@ -89,6 +96,7 @@ def find_run(
     for photo in photos:
         digest.update(repr(photo.picture.size).encode() + photo.picture.tobytes())
         digest.update(photo.mask.tobytes() if photo.mask else b"no mask")
+        digest.update(photo.opacity.tobytes() if photo.opacity else b"")
     # identify the encoder by its output: some of its weights are never loaded and hold uninitialised memory
     conditioning = clip.encode_from_tokens(clip.tokenize(""), return_pooled=True)[0]
     digest.update(encoder_fingerprint(conditioning).encode())

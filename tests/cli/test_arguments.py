@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
+from cones2.assets import TOYWORLD
 from cones2.cli import main
-from cones2.cli.arguments import file_path, number_in, one_of, size, whole_in
+from cones2.cli.arguments import file_path, model_path, number_in, one_of, residual_path, size, whole_in
 from cones2.cli.devices import usable_device
 from cones2.errors import ConfigError
 from cones2.ranges import Range
@@ -82,3 +84,21 @@ def test_numbers_of_a_training_have_ranges(capsys, flag, value):
         main(["train", "--model", "m", "--images", "i", "--subject", "dog", f"{flag}={value}"])
     line = capsys.readouterr().err.splitlines()[-1]
     assert f"argument {flag}" in line and f'"{value}" is not a ' in line
+
+
+def test_demo_is_the_model_that_ships_unless_there_is_one_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()  # as `make demo` leaves it
+    assert model_path("demo") == TOYWORLD
+    (tmp_path / "demo" / "unet").mkdir()
+    assert model_path("demo") == Path("demo")
+
+
+@pytest.mark.parametrize("name", ["demo/dog", "demo/blue_white_dog", "demo/blue_white_dog.safetensors"])
+def test_demo_residuals_have_short_names(name):
+    assert residual_path(name) == TOYWORLD / "residuals" / "blue_white_dog.safetensors"
+
+
+@pytest.mark.parametrize("name", ["dog", "demo/cat", "demo/", "other/dog", "demo/../dog", "\0"])
+def test_other_names_are_paths(name):
+    assert residual_path(name) == Path(name)

@@ -49,13 +49,14 @@ def test_positions_on_another_word(config: Path, tmp_path: Path, capsys: pytest.
     for folder in (tmp_path / "model", tmp_path / "model" / "tokenizer"):
         assert run(config, "--tokenizer", folder) == 1
         assert capsys.readouterr().out.splitlines() == [
-            f'{config}, entry 1: position 4 of "<pet_cat>" is the word "a"; "pet cat" is used (token 5, 6)',
-            f'{config}, entry 1: position 8 of "<dog6>" is the word "a"; "dog" is used (token 9)',
+            f"{config}:",
+            '  entry 1: position 4 of "<pet_cat>" is the word "a"; "pet cat" is used (token 5, 6)',
+            '  entry 1: position 8 of "<dog6>" is the word "a"; "dog" is used (token 9)',
         ]
 
 
 def test_without_a_tokenizer(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cones2.cli.config.host_tokenizer", lambda: None)
+    monkeypatch.setattr("cones2.diffusers_models.loading.host_tokenizer", lambda: None)
     assert run(config) == 0
     assert capsys.readouterr().out.splitlines() == [
         "no problems",
@@ -66,13 +67,14 @@ def test_without_a_tokenizer(config: Path, capsys: pytest.CaptureFixture[str], m
 def test_several_files_are_all_checked(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cones2.cli.config.host_tokenizer", lambda: None)
+    monkeypatch.setattr("cones2.diffusers_models.loading.host_tokenizer", lambda: None)
     other = tmp_path / "other.json"
     other.write_text('[{"prompt": ""}, {"guidance_steps": 1.5}]')
     assert run(tmp_path / "missing.json", other, config) == 1
     lines = capsys.readouterr().out.splitlines()
     assert "missing.json" in lines[0]
-    assert [line.startswith(str(other)) for line in lines] == [False, True, True, True, False]
+    assert lines[1] == f"{other}:"
+    assert [line.startswith("  ") for line in lines[2:]] == [True, True, True, False]
 
 
 def test_folder_without_a_tokenizer(config: Path, tmp_path: Path) -> None:
@@ -86,8 +88,8 @@ def test_folder_without_a_tokenizer(config: Path, tmp_path: Path) -> None:
 def test_names_of_files_reach_the_terminal_escaped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
-    monkeypatch.setattr("cones2.cli.config.host_tokenizer", lambda: None)
+    monkeypatch.setattr("cones2.diffusers_models.loading.host_tokenizer", lambda: None)
     (tmp_path / "du\x1b[2J\np.json").write_text(content)
     assert run(tmp_path / "du\x1b[2J\np.json") == 1
-    *lines, _ = capsys.readouterr().out.splitlines()
-    assert lines and all(r"du\x1b[2J\np.json" in line and line.isprintable() for line in lines)
+    lines = capsys.readouterr().out.splitlines()
+    assert r"du\x1b[2J\np.json" in lines[0] and all(line.isprintable() for line in lines)

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from cones2.cli import main
+from cones2.evaluation import runner
 from cones2.evaluation.results import Results
+from tests.support.processes import launch
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--n", "3", "--seed", "4", "--arms", "nothing,steps=1", "both,steps=2,recurrence=off"]
@@ -48,7 +50,15 @@ def test_a_rerun_draws_nothing_and_says_the_same(alone: Path, monkeypatch: pytes
     assert bits(alone) == before
 
 
-def test_two_processes_give_the_bits_of_one(alone: Path, tmp_path: Path) -> None:
+def test_two_processes_give_the_bits_of_one(alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, deadline = runner.draw, time.monotonic() + 300
+
+    def after_the_other(*args: object) -> object:
+        while not (tmp_path / "results_1_of_2.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return draw(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "draw", after_the_other)  # the second process loads its own
     assert main(["evaluate", "toyworld", *SMALL, "--out", str(tmp_path), "--processes", "2"]) == 0
     assert {path.name for path in tmp_path.glob("results*")} == {"results_0_of_2.jsonl", "results_1_of_2.jsonl"}
     assert bits(tmp_path) == bits(alone)
@@ -57,21 +67,9 @@ def test_two_processes_give_the_bits_of_one(alone: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_accelerate_s_processes_give_the_bits_of_one(alone: Path, tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command += ["-m", "cones2", "evaluate", "toyworld", *SMALL, "--out", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    done = launch(2, "evaluate", "toyworld", *SMALL, "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
+    assert {path.name for path in tmp_path.glob("results*")} <= {"results_0_of_2.jsonl", "results_1_of_2.jsonl"}
     assert bits(tmp_path) == bits(alone)
 
 
@@ -119,8 +117,6 @@ def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_an_interrupt_keeps_what_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], alone: Path
 ) -> None:
-    from cones2.evaluation import runner
-
     draw, drawn = runner.draw, []
 
     def interrupted(*args: object) -> object:

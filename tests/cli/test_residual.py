@@ -36,10 +36,10 @@ def test_inspect_table(published: Path, tmp_path: Path, capsys: pytest.CaptureFi
     captured = capsys.readouterr()
     cells = [[cell for cell in line.split("  ") if cell] for line in captured.out.splitlines()]
     assert [[cell.strip() for cell in row] for row in cells] == [
-        ["file", "subject", "tokens", "width", "family", "norm", "numbers", "format"],
-        [str(published), "pet cat", "1", "1024", "SD 2.x", "16.00", "float32", "torch.save"],
-        [str(other), "hot dog", "2", "768", "SD 1.x", "39.19", "float32", "safetensors"],
-        [str(toy), "toy", "1", "16", "unknown", "4.00", "float32", "safetensors"],
+        ["file", "subject", "tokens", "width", "family", "norm", "numbers", "format", "cut-outs"],
+        [str(published), "pet cat", "1", "1024", "SD 2.x", "16.00", "float32", "torch.save", "0"],
+        [str(other), "hot dog", "2", "768", "SD 1.x", "39.19", "float32", "safetensors", "0"],
+        [str(toy), "toy", "1", "16", "unknown", "4.00", "float32", "safetensors", "0"],
     ]
     assert captured.err == ""
 

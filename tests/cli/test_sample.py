@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -175,10 +176,40 @@ def test_published_rules_run(model: Path, folder: Path, rules: str) -> None:
     assert (folder / "out" / "guidance_config_1_seed0.png").exists()
 
 
-def test_the_size_is_height_by_width(model: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_older_size_is_height_by_width_and_says_so(
+    model: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert sample(model, folder, "--size", "64x128") == 0
     assert Image.open(folder / "out" / "guidance_config_1_seed0.png").size == (128, 64)
     assert any("stretched" in record.message for record in caplog.records)
+    assert any("128 wide and 64 high (clearer: --width 128 --height 64)" in each.message for each in caplog.records)
+
+
+def test_width_and_height_are_named_and_may_come_alone(model: Path, folder: Path) -> None:
+    command = ["sample", "--model", str(model), "--steps", "1", "--prompt", "a dog", "--out", str(folder / "out")]
+    assert main([*command, "--width", "128", "--height", "64"]) == 0
+    assert main([*command, "--width", "32"]) == 0
+    side = _load_once(model, None, torch.device("cpu"), torch.float32, prediction_type=None).default_size
+    pictures = [Image.open(folder / "out" / name) for name in ("picture_seed0.png", "picture_seed0_2.png")]
+    assert [picture.size for picture in pictures] == [(128, 64), (32, side)]
+
+
+def test_a_size_is_not_said_twice(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sample(model, folder, "--width", "64") == 1
+    assert "--size does not go with --width and --height" in capsys.readouterr().err
+
+
+def test_the_layout_of_a_small_picture_is_enlarged(model: Path, folder: Path) -> None:
+    assert sample(model, folder) == 0
+    assert Image.open(folder / "out" / "guidance_config_1_layout.png").size == (256, 256)
+
+
+def test_a_layout_without_colors_names_the_users_own_subject(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sample", "--model", str(model), "--prompt", "a mug", "--layout", str(folder / "layouts" / "layout.png")]
+    assert main([*command, "--subject", "mug=residuals/mug.pt"]) == 1
+    assert 'write --subject "mug=residuals/mug.pt:#ff0000"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -340,4 +371,24 @@ def test_a_size_below_the_coarsest_grid_is_refused_in_one_sentence(
     model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sample(model, folder, "--size", "8x8") == 1
-    assert "8x8 (HxW): both sides must be multiples of 8 pixels, and at least 16" in capsys.readouterr().err
+    [line] = capsys.readouterr().err.splitlines()
+    assert "8x8 (width x height) cannot be drawn: both sides must be multiples of 8 pixels, and at least 16" in line
+
+
+def test_the_demo_model_runs_by_its_name_and_nothing_else_is_said(tmp_path: Path) -> None:
+    layout = Image.new("RGB", (64, 64), "white")
+    layout.paste(RED, (4, 4, 40, 60))
+    layout.save(tmp_path / "layout.png")
+    command = [sys.executable, "-m", "cones2", "sample", "--model", "demo", "--prompt", "a dog", "--steps", "1"]
+    command += ["--subject", "dog=demo/dog:#ff0000", "--layout", str(tmp_path / "layout.png"), "--device", "cpu"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(tmp_path / "out" / f"picture_{what}.png") for what in ("layout", "seed0")]
+    said = [line for line in re.split(r"[\r\n]+", done.stderr) if line.strip()]
+    assert said and all(line.startswith("picture: ") for line in said)  # the progress bar alone
+
+
+def test_the_demo_model_refuses_pictures_that_show_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sample", "--model", "demo", "--prompt", "a dog", "--out", str(tmp_path / "out")]
+    assert main([*command, "--width", "8", "--height", "8"]) == 1
+    assert "multiples of 4 pixels, and at least 16" in capsys.readouterr().err

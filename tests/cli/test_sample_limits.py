@@ -113,7 +113,7 @@ def test_scenes_are_those_of_entries_alone(model: Path, folder: Path) -> None:
     ("wrong", "message"),
     [
         (entry("blue", layout="red.png"), "the layout picture has no #0000ff"),
-        (entry(subject="cat"), '"cat" is not in the prompt'),
+        (entry(subject="cat"), 'the layout places "cat", which is not in the prompt'),
         (entry(residual_dict={"cat": "dog.pt"}, subject_list=["cat"]), 'no phrase for the subject "cat"'),
     ],
 )
@@ -198,4 +198,4 @@ def test_too_large_a_picture_is_one_sentence(
 
     monkeypatch.setattr(DiffusersModel, "sample", fail)
     assert sample(model, folder, "--prompt", "a dog") == 1
-    assert "error: out of memory: choose a smaller --size" in capsys.readouterr().err
+    assert "error: out of memory: choose a smaller --width and --height" in capsys.readouterr().err

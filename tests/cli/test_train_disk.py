@@ -48,8 +48,9 @@ def train(model, tmp_path, monkeypatch, capsys, disk):
     quick = ["--resolution", "64", "--steps", "4", "--batch-size", "1", "--held-out", "0", "--patience", "0"]
 
     def run(*flags):
+        recipe = [] if "--method" in flags else ["--recipe", "photos"]
         with disk:
-            return main([str(part) for part in [*base, *quick, *flags]])
+            return main([str(part) for part in [*base, *quick, *recipe, *flags]])
 
     return run
 

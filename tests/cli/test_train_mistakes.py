@@ -36,7 +36,8 @@ def train(model, tmp_path, monkeypatch, capsys):
     quick = ["--resolution", "64", "--steps", "1", "--batch-size", "1", "--held-out", "0", "--device", "cpu"]
 
     def run(*flags):
-        status = main([str(part) for part in ["train", *base, *quick, *flags]])
+        recipe = [] if "--method" in flags else ["--recipe", "photos"]
+        status = main([str(part) for part in ["train", *base, *quick, *recipe, *flags]])
         return status, (capsys.readouterr().err.splitlines() or [""])[-1]
 
     return run

@@ -35,8 +35,15 @@ def photos(tmp_path_factory):
 
 def train(model, photos, out, *flags):
     quick = ["--resolution", "64", "--steps", "3", "--batch-size", "2", "--held-out", "0"]
+    quick += [] if "--method" in flags or "--recipe" in flags else ["--recipe", "photos"]
     base = ["train", "--model", str(model), "--images", str(photos), "--subject", "dog", "--out", str(out)]
     return main([*base, *quick, *flags])
+
+
+def test_scenes_are_learned_too(model, photos, tmp_path):
+    flags = ("--recipe", "scenes", "--scenes", "2", "--class-pictures", "1", "--partners", "cat")
+    assert train(model, photos, tmp_path, *flags) == 0
+    assert load_residual(tmp_path / "dog.safetensors").metadata["recipe"] == "scenes"
 
 
 @pytest.mark.parametrize("method", ["direct", "paper"])

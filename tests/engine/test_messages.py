@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cones2.errors import Cones2Error, ResidualError
+from cones2.errors import CheckpointError, Cones2Error, ResidualError
 from cones2.messages import LIST_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, encodable, listed, shown
 
 
@@ -59,3 +61,10 @@ def test_every_error_of_the_engine_is_one_bounded_line() -> None:
     error = ResidualError("\x1b]0;title\x07" + "y" * 300_000)
     assert isinstance(error, Cones2Error)
     assert str(error).isprintable() and len(str(error)) <= MESSAGE_LIMIT
+
+
+@pytest.mark.parametrize("kind", [Cones2Error, ResidualError, CheckpointError])
+def test_errors_are_called_by_a_plain_name_that_leads_to_them(kind: type[Cones2Error]) -> None:
+    assert f"{kind.__module__}.{kind.__qualname__}" == f"cones2.{kind.__name__}"
+    again = pickle.loads(pickle.dumps(kind("a sentence")))
+    assert type(again) is kind and str(again) == "a sentence"

@@ -102,8 +102,10 @@ def test_unknown_words_are_spelled_out(in_host: HostWorker) -> None:
 
 def test_shipped_residuals_are_found_and_land_on_their_words(in_host: HostWorker) -> None:
     found = in_host.demo_model.shipped_residuals()
-    shipped = {path.name for path in (MODEL / "residuals").iterdir()}
+    shipped = {f"demo/{path.name}" for path in (MODEL / "residuals").iterdir()}
     assert len(shipped) >= 6 and shipped <= set(found["files"])
+    assert found["without folder"] == "mug"  # as older workflows name it
+    assert found["accepted"] == [True, True, False, False]
     assert found["rows"] == [5, 8]
     assert Path(found["first folder"]) == in_host.base / "models" / "residuals"
 

@@ -38,6 +38,8 @@ def test_every_node_has_a_help_page_that_names_its_inputs_and_outputs(node_defs:
         page = (HELP / f"{node_id}.md").read_text(encoding="utf-8")
         names = [*node["inputs"], *(output["name"] for output in node["outputs"].values())]
         assert [name for name in names if f"`{name}`" not in page] == [], node_id
+        labels = {key: each["name"] for key, each in node["inputs"].items() if each["name"] != key}
+        assert [key for key, label in labels.items() if f"`{key}` ({label})" not in page] == [], node_id
         assert page.startswith(f"# {node['display_name']}\n"), node_id
 
 
@@ -46,10 +48,20 @@ def test_no_help_page_is_left_over(node_defs: dict[str, Any]) -> None:
 
 
 def test_the_server_gives_help_pages_to_the_frontend(host_server: HostServer) -> None:
-    for page in HELP.glob("*.md"):
-        address = f"{host_server.url}/extensions/{quote(PACK_FOLDER)}/docs/{page.name}"
+    for page in HELP.rglob("*.md"):
+        address = f"{host_server.url}/extensions/{quote(PACK_FOLDER)}/docs/{page.relative_to(HELP).as_posix()}"
         with urlopen(address, timeout=10) as answer:
             assert answer.read() == page.read_bytes()
+
+
+def test_translated_help_pages_name_the_same_inputs_and_outputs(node_defs: dict[str, Any]) -> None:
+    pages = sorted(HELP.glob("*/*.md"))
+    assert pages and {(page.parent.name, page.stem) for page in pages} <= {(node_id, "zh") for node_id in node_defs}
+    for page in pages:
+        node, text = node_defs[page.parent.name], page.read_text(encoding="utf-8")
+        names = [*node["inputs"], *(output["name"] for output in node["outputs"].values())]
+        assert [name for name in names if f"`{name}`" not in text] == [], page
+        assert text.startswith(f"# {translation(page.stem)[page.parent.name]['display_name']}\n"), page
 
 
 def test_english_is_what_the_schemas_say(node_defs: dict[str, Any]) -> None:

@@ -59,6 +59,10 @@ def test_residual_files_are_found_saved_and_reloaded(in_host: HostWorker) -> Non
     assert found["left over"] == []
 
 
+def test_the_folder_of_residuals_is_there_after_the_first_start(in_host: HostWorker) -> None:
+    assert in_host.inputs.first_start() == {"there": ["put_residuals_here.txt"], "listed": ["demo"]}
+
+
 def test_residuals_are_saved_into_linked_folders(in_host: HostWorker) -> None:
     assert in_host.inputs.linked_folder() == {"there": True, "loaded": "dog", "left over": 0}
 
@@ -94,6 +98,22 @@ def test_layouts_from_every_form(in_host: HostWorker) -> None:
     assert found["batch"] == ["dog", "mug", "cat"]
 
 
+def test_boxes_of_the_hosts_editor_bring_their_names_and_colors(in_host: HostWorker) -> None:
+    found = in_host.inputs.elements()
+    assert found["regions"] == [["dog", 2.5, [255, 0, 0]], ["red mug", 3.0, None], ["cat", 4.0, [0, 0, 255]]]
+    assert found["boxes"] == [[20, 0, 80, 40], [0, 100, 50, 100], [60, 120, 40, 60]]
+    assert found["canvas"] == [200, 100]
+
+
+def test_tables_are_checked_before_anything_runs(in_host: HostWorker) -> None:
+    found = in_host.inputs.tables()
+    assert found["good"] == found["from another node"] == [True, True, True]
+    colors, masks, boxes = found["bad"]
+    assert colors.startswith('line 1 of the color table is "red dog"')
+    assert masks == boxes and masks.startswith('line 1 has the weight "heavy"')
+    assert found["twice"].startswith('#ff0000 stands for both "dog" and "mug"')
+
+
 def test_heat_maps_show_where_a_guided_subject_is_looked_at(in_host: HostWorker) -> None:
     found = in_host.inputs.attention(needs=(SD1,), name=SD1)
     (guided_shape, guided), (plain_shape, plain) = found["guided"], found["plain"]
@@ -102,10 +122,16 @@ def test_heat_maps_show_where_a_guided_subject_is_looked_at(in_host: HostWorker)
 
 
 MESSAGES = {
-    "missing subject": ('PromptError: "dog" is not in the prompt; its words are: a, cat, and, mug',),
+    "missing subject": (
+        'PromptError: the layout places "dog", which is not in the prompt; its words are: a, cat, and',
+    ),
     "missing residual subject": ('PromptError: "dog" is not in the prompt; its words are: a, cat',),
     "no tokens": ("PromptError: this conditioning does not know its words", "Text Encode (Cones 2)"),
     "wrong text": ("PromptError: the text has 154 tokens with padding but the conditioning only 77",),
+    "file without a phrase": (
+        'PromptError: "my old cat", the name of the residual\'s file, is not in the prompt; its words are: a, dog',
+    ),
+    "wrong width and phrase": ('ResidualError: the residual "cat" is 1024 wide (SD 2.x)',),
     "wrong width": ('ResidualError: the residual "dog" is 1024 wide (SD 2.x)', "768 wide (SD 1.x)"),
     "too many rows": ('ResidualError: the residual "dog" covers 2 tokens', "only 1"),
     "two residuals saved": ('ResidualError: 2 residuals are connected ("dog", "cat")',),
@@ -123,11 +149,19 @@ MESSAGES = {
     "empty mask": ('LayoutError: the mask of "dog" is empty',),
     "NaN mask": ('LayoutError: the mask of "dog" holds values that are not numbers',),
     "masks and subjects": ("LayoutError: 2 masks, 1 subjects",),
-    "no boxes": ("LayoutError: the layout is empty",),
-    "boxes and subjects": ("LayoutError: 1 boxes but 2 subjects",),
+    "no boxes": ("LayoutError: there are no boxes: draw one per subject, in Create Bounding Boxes",),
+    "nothing drawn": ("LayoutError: nothing is drawn: connect elements of Create Bounding Boxes, or boxes",),
+    "no elements": ("LayoutError: there are no boxes",),
+    "element without a name": ("LayoutError: box 2 names no subject: type its word of the prompt",),
+    "not an element": ("LayoutError: {'desc': 'dog'} is not an element of Create Bounding Boxes",),
+    "odd color of an element": ('LayoutError: "#12" is not a color',),
+    "boxes and subjects": ("LayoutError: 1 box but 2 subjects",),
     "not a box": ("LayoutError: {'x': 1, 'y': 2} is not a bounding box",),
     "flat box": ('LayoutError: the box of "dog" is 0 × 3',),
-    "box outside": ('LayoutError: the box of "dog" at (200, 2)', "outside the 100 × 100 canvas"),
+    "box outside": (
+        'LayoutError: the box of "dog" at (200, 2)',
+        "outside the 100 × 100 canvas: give the size",
+    ),
     "other architecture": ("ModelError: Flux has no cross-attention layers", "SD 1.x, SD 2.x or SDXL"),
     "shortened prompt": ("ModelError: another node replaces the prompts", "attention couple"),
     "other sampler": ("ModelError: OwnSampler steps in its own way",),

@@ -75,3 +75,26 @@ def test_a_layout_joined_from_behind_is_missed(host_server: HostServer) -> None:
     run = host_server.run(prompt)
     assert (run.status, run.error) == ("success", "")
     assert "Conditioning Concat drops the layout of conditioning_from" in host_server.log_text[before:]
+
+
+@pytest.mark.parametrize(("origin", "said"), [("positive", True), ("guide", False)])
+def test_a_look_at_a_guided_picture_without_its_layout_is_said(
+    host_server: HostServer, origin: str, said: bool
+) -> None:
+    prompt = graph(seed=7, model="demo", positive="positive")
+    inputs = {**prompt["sample"]["inputs"], "layout": ["layout", 0], "guidance_weight": 0.08, "guided_steps": -1}
+    inputs |= {"recurrence": False, "negative_mode": "outside"}
+    prompt["sample"] = {"class_type": "Cones2LayoutGuidedKSampler", "inputs": inputs}
+    look = {
+        "model": ["demo" if said else "guide", 0], "conditioning": [origin, int(origin == "guide")],
+        "latent": ["sample", 0], "subjects": "dog", "first_step": 0, "last_step": 1, "seed": 7, "steps": 2,
+        "scheduler": "normal",
+    }  # fmt: skip
+    prompt["look"] = {"class_type": "Cones2SubjectAttention", "inputs": look}
+    prompt["shown"] = {"class_type": "PreviewImage", "inputs": {"images": ["look", 0]}}
+    if said:
+        del prompt["guide"]
+    before = len(host_server.log_text)
+    run = host_server.run(prompt)
+    assert (run.status, run.error) == ("success", "")
+    assert ("Subject Attention looks without the layout" in host_server.log_text[before:]) == said

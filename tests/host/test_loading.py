@@ -93,7 +93,10 @@ def test_error_box_shows_our_sentence(host_server: HostServer, checkpoints: Chec
     wrong = graph(name)
     wrong["prompt"]["inputs"]["text"] = "a cat"
     run = host_server.run(wrong)
-    assert (run.status, run.error) == ("error", '"dog" is not in the prompt; its words are: a, cat')
+    assert (run.status, run.error) == (
+        "error",
+        'the layout places "dog", which is not in the prompt; its words are: a, cat',
+    )
     assert host_server.run(graph(name)).status == "success"
 
 

@@ -19,6 +19,12 @@ def test_without_guidance_the_nodes_are_the_stock_ksampler(in_host: HostWorker, 
     assert found == dict.fromkeys(found, True)
 
 
+def test_a_preset_gives_the_bits_of_its_numbers_whatever_the_widgets_say(in_host: HostWorker) -> None:
+    found = in_host.sampling.presets(needs=(SD1,), name=SD1)
+    assert found.pop("effect") > 1e-3
+    assert found == dict.fromkeys(found, True)
+
+
 def test_steps_cost_one_forward_each_and_two_with_recurrence(in_host: HostWorker) -> None:
     assert in_host.sampling.forwards(needs=(SD1,), name=SD1) == {
         "guided": 4,

@@ -7,7 +7,7 @@ import pytest
 
 from tests.host.client.checkpoints import Checkpoints
 from tests.host.client.discovery import Host
-from tests.host.client.worker import HostWorker
+from tests.host.client.worker import HostError, HostWorker
 from tests.host.client.workspace import make_workspace
 
 WIDTHS = {"sd15_short": 768, "sd21_v_short": 1024, "sdxl_short": 2048}
@@ -31,8 +31,27 @@ def test_a_subject_is_learned_and_the_models_stay_as_they_were(in_host: HostWork
 def test_a_model_of_other_widths_is_trained_with_too(in_host: HostWorker, method: str) -> None:
     found = in_host.training.trains_demo_model(method=method)
     assert found["changed"] == [] and found["shape"] == [1, 128]
+    assert found["resolution"] == "64"  # 0 was typed: its own
     assert all(map(math.isfinite, found["losses"]))
     assert found["applied"] == pytest.approx(found["norm"], rel=1e-3)
+
+
+def test_scenes_are_learned_with_the_demo_model(in_host: HostWorker) -> None:
+    found = in_host.training.trains_scenes()
+    assert found["changed"] == [] and len(found["losses"]) == 3 and all(map(math.isfinite, found["losses"]))
+    assert found["metadata"]["recipe"] == "scenes" and "attention_elsewhere_residual" in found["metadata"]
+    assert found["cutouts"] == 3 and found["left"] == [".csv", ".safetensors"]
+
+
+def test_an_interrupt_stops_the_class_pictures(in_host: HostWorker) -> None:
+    found = in_host.training.interrupts_class_pictures()
+    assert found == {"ended": "interrupted", "changed": [], "again": 3}
+
+
+def test_gradient_checkpointing_recomputes_the_layout_term_too(in_host: HostWorker) -> None:
+    plain, recomputed = (in_host.training.trains_scenes(checkpointing=on) for on in (False, True))
+    assert recomputed["losses"] == pytest.approx(plain["losses"], rel=1e-4)
+    assert recomputed["changed"] == plain["changed"] == []
 
 
 def test_gradient_checkpointing_changes_nothing(in_host: HostWorker) -> None:
@@ -140,8 +159,9 @@ def test_lists_of_images_and_masks(in_host: HostWorker) -> None:
 
 def test_previews_reach_the_progress_bar(in_host: HostWorker) -> None:
     shown, hidden = (in_host.training.previews(needs=("sd15_short",), every=every) for every in (2, 0))
-    assert [(step, preview and preview[0]) for step, _, preview in shown if preview] == [(2, "JPEG"), (4, "JPEG")]
-    assert all(min(preview[1:]) >= 8 for _, _, preview in shown if preview)
+    pictures = {step: preview for step, _, preview in shown if preview}
+    assert sorted(pictures) == [1, 2, 3, 4]  # the loss so far
+    assert pictures[1] == ["JPEG", 480, 270] and pictures[2] == pictures[4] == ["JPEG", 480, 270 + 480]  # and a sample
     assert hidden and not any(preview for _, _, preview in hidden)
 
 
@@ -187,3 +207,9 @@ def test_wrong_inputs_are_named(in_host: HostWorker) -> None:
     assert found["other clip"].startswith("MODEL and CLIP do not belong together: the model reads text of width 768")
     assert found["two encoders"].startswith("MODEL and CLIP do not belong together")
     assert found["inpainting"].startswith("this model takes 9 channels (an inpainting or depth model)")
+
+
+@pytest.mark.parametrize("resolution", [8, 63])
+def test_too_small_a_resolution_is_refused(in_host: HostWorker, resolution: int) -> None:
+    with pytest.raises(HostError, match=f"ConfigError: the resolution is {resolution}: it must be at least 64, or 0"):
+        in_host.training.trains_at(needs=("sd15_short",), name="sd15_short", resolution=resolution)

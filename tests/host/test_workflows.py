@@ -40,6 +40,20 @@ def test_has_a_note_and_a_thumbnail(path: Path) -> None:
 
 
 @each_workflow
+def test_no_prompt_holds_the_text_of_the_negative_one(path: Path) -> None:
+    nodes = read_workflow(path)["nodes"]
+    negative = {node["widgets_values"][0] for node in nodes if node["type"] == "CLIPTextEncode"}
+    assert not {node["widgets_values"][0] for node in nodes if node["type"] == "Cones2TextEncode"} & negative
+
+
+@each_workflow
+def test_has_no_node_that_the_host_gives_up(path: Path, host_server: HostServer) -> None:
+    known = host_server.get("/object_info")
+    used = {node["type"] for node in read_workflow(path)["nodes"]} & set(known)
+    assert [kind for kind in sorted(used) if known[kind].get("deprecated")] == []
+
+
+@each_workflow
 def test_loads_and_round_trips(frontend: Browser, path: Path) -> None:
     workflow = read_workflow(path)
     loaded = frontend.call("load", workflow)
@@ -102,7 +116,7 @@ def test_demo_needs_nothing_of_the_user() -> None:
     assert not {node["type"] for node in nodes} & {"CheckpointLoaderSimple", "LoadImage", "Cones2LoadGuidanceConfig"}
     files = {node["widgets_values"][0] for node in nodes if node["type"] == "Cones2LoadResidual"}
     assert len(files) == 2
-    assert files <= {file.name for file in (PACK / "cones2" / "assets" / "toyworld" / "residuals").iterdir()}
+    assert files <= {f"demo/{file.name}" for file in (PACK / "cones2" / "assets" / "toyworld" / "residuals").iterdir()}
 
 
 def test_demo_shows_what_guidance_alone_does(frontend: Browser, host_server: HostServer) -> None:

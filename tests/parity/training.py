@@ -75,7 +75,7 @@ def recorded_model(case: Mapping[str, Any], models: Any, predictions: list[Tenso
             row[: len(ids[prompt]) + 2] = torch.tensor([_START, *ids[prompt], _END])
         return Conditioning(models.text_encoder(padded).last_hidden_state)
 
-    def predict(noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, _: Tensor | None) -> Tensor:
+    def predict(noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, *_: object) -> Tensor:
         output = models.unet(noisy, timesteps, encoder_hidden_states=conditioning.embeds).sample
         predictions.append(output.detach())
         return output

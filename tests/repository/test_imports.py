@@ -21,6 +21,7 @@ FLOORS = (
     ("families", "guidance"),
     ("concepts",),
     ("rules",),
+    ("presets",),
     ("scene",),
     ("published",),
     ("training",),

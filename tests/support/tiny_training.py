@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from cones2.guidance.terms import AttentionPass, total_bias
 from cones2.prompt.conditioning import Conditioning
 from cones2.sampling.noise import make_noise
 from cones2.sampling.schedule import scaled_linear_alphas
@@ -50,14 +51,27 @@ class TinyUNet(nn.Module):
         self.time = nn.Linear(1, 8)
         self.extra = nn.Linear(pooled + 6, 8) if pooled else None
 
-    def forward(self, x: Tensor, timesteps: Tensor, conditioning: Conditioning, sizes: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        conditioning: Conditioning,
+        sizes: Tensor | None,
+        attention: AttentionPass | None = None,
+    ) -> Tensor:
         hidden = self.enter(x) + self.time(timesteps[:, None].to(x.dtype) / 1000)[..., None, None]
         if self.extra is not None:
             assert conditioning.pooled is not None and sizes is not None
             extra = torch.cat([conditioning.pooled, sizes / 64], 1)
             hidden = hidden + self.extra(extra)[..., None, None]
         flat, rows = hidden.flatten(2).transpose(1, 2), conditioning.embeds.to(x.dtype)
-        attended = nn.functional.scaled_dot_product_attention(self.query(flat), self.key(rows), self.value(rows))
+        q, k, v = (part[:, None] for part in (self.query(flat), self.key(rows), self.value(rows)))
+        bias, grid = None, (x.shape[-2], x.shape[-1])
+        if attention is not None:
+            bias = total_bias(attention.terms, q, k, grid, attention.growth)
+            if attention.observer is not None:
+                attention.observer(q, k, bias, grid)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v, bias)[:, 0]
         return self.leave(nn.functional.silu(hidden + attended.transpose(1, 2).view_as(hidden)))
 
 
@@ -99,6 +113,7 @@ def tiny_model(prediction_type: Any = "epsilon", xl: bool = False, seed: int = 0
             f"{index}.{name}": weight for index, part in enumerate(encoders) for name, weight in part.named_parameters()
         },
         size_multiple=32,
+        decode_latents=lambda latents: nn.functional.interpolate(latents[:, :3].tanh(), scale_factor=8.0),
     )
 
 

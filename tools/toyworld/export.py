@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
-from .subjects import write_subjects
+from .subjects import write_masks, write_subjects
 from .unet import SCHEDULE, snapshot
 
 COMPONENTS = {
@@ -62,3 +62,4 @@ def export(work: Path, assets: Path) -> None:
         path.chmod(0o644)
     (assets / "model_index.json").write_text(json.dumps(model_index(), indent=2) + "\n")
     write_subjects(assets / "subjects")
+    write_masks(assets / "masks")

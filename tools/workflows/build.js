@@ -3,7 +3,7 @@
 'use strict'
 window.cones2Build = (() => {
   const TITLE = LiteGraph.NODE_TITLE_HEIGHT
-  const GAP = 44 // between nodes of a group; Nodes 2.0 draws them taller
+  const GAP = 92 // between nodes of a group; Nodes 2.0 draws them taller
   const PADDING = 20 // between a group's border and its nodes
   const MARGIN = 40 // between groups
   const settled = (milliseconds = 60) => new Promise((resolve) => setTimeout(resolve, milliseconds))

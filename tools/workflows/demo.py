@@ -34,8 +34,8 @@ PROMPT = "a photo of a mug and a dog on the beach"
 SIDE = 512  # of the painted layout
 SUBJECTS = {
     # color, left edge, file of the residual
-    "mug": (0x8040C0, 24, "purple_yellow_mug.safetensors"),
-    "dog": (0xFF0000, 268, "blue_white_dog.safetensors"),
+    "mug": (0x8040C0, 24, "demo/purple_yellow_mug.safetensors"),
+    "dog": (0xFF0000, 268, "demo/blue_white_dog.safetensors"),
 }
 SAMPLING = {
     "seed": 4, "control_after_generate": "fixed", "steps": 16, "cfg": 4.0, "sampler_name": "euler",

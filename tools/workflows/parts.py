@@ -48,9 +48,9 @@ def checkpoint(name: str, url: str = "") -> dict[str, Any]:
 
 def prompts(positive: str) -> list[dict[str, Any]]:
     """The encoders of both prompts; an empty positive one is fed by a link."""
-    typed = {"text": positive} if positive else {}
+    # the text is always set: a new node may show that of the node before it
     return [
-        node("prompt", "Cones2TextEncode", "Prompt", 130 if positive else 90, "green", **typed),
+        node("prompt", "Cones2TextEncode", "Prompt", 130 if positive else 90, "green", text=positive),
         node("negative", "CLIPTextEncode", "Negative prompt", 110, "red", text="blurry, low quality, deformed"),
     ]
 

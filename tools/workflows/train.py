@@ -28,12 +28,16 @@ From three to six photos to a picture of your subject, in one graph.
 **What to connect**
 
 1. **Checkpoint** – the model you will make pictures with (SD 1.x, SD 2.x or SDXL). It is not changed.
-2. **Photos** – drop your own onto the three *Load Image* nodes. Different backgrounds and views help; add more with
-   another *Batch Images*. The photos shown are in `workflows/assets/photos` of this pack's folder.
+2. **Photos** – drop your own onto the three *Load Image* nodes. Different backgrounds and views help; connect more to
+   *Batch Images*. The photos shown are in `workflows/assets/photos` of this pack's folder.
 3. **Subject** – the kind of thing in the photos, in the words of your prompts: `dog`. It is typed at *Train Residual*
    and stands in the prompt.
-4. **Resolution** – 512 for SD 1.x, 768 for SD 2.1, 1024 for SDXL; less saves memory, and so does
+4. **Resolution** – 0 is the model's own: 512 for SD 1.x, 768 for SD 2.1, 1024 for SDXL. Less saves memory, and so does
    *gradient_checkpointing*.
+
+5. **Masks** – white where the subject is: right-click a photo, *Open in Mask Editor*, and connect its mask, or let the
+   host's *Remove Background* (or any segmentation node) make them: its mask goes to `masks` of *Train Residual*. Photos
+   with transparency need none. Without masks each photo counts as a whole, which is worse.
 
 **Queue once**: the residual (about 5 KB) is saved in `models/residuals` and used at once. As long as nothing changes it
 is not trained again, not even after a restart, so you can go on with prompts and seeds. A stopped run continues when it
@@ -53,8 +57,7 @@ TRAIN = Graph(
                 node("first", "LoadImage", "Photo 1", 300, image="dog_photo_1.jpg"),
                 node("second", "LoadImage", "Photo 2", 300, image="dog_photo_2.jpg"),
                 node("third", "LoadImage", "Photo 3", 300, image="dog_photo_3.jpg"),
-                node("two", "ImageBatch"),
-                node("photos", "ImageBatch"),
+                node("photos", "BatchImagesNode"),
             ),
         ),
         column(
@@ -85,10 +88,9 @@ TRAIN = Graph(
     ],
     links=[
         *PROMPT_LINKS,
-        ("first", "IMAGE", "two", "image1"),
-        ("second", "IMAGE", "two", "image2"),
-        ("two", "IMAGE", "photos", "image1"),
-        ("third", "IMAGE", "photos", "image2"),
+        ("first", "IMAGE", "photos", "images.image0"),
+        ("second", "IMAGE", "photos", "images.image1"),
+        ("third", "IMAGE", "photos", "images.image2"),
         ("model", "MODEL", "train", "model"),
         ("model", "CLIP", "train", "clip"),
         ("model", "VAE", "train", "vae"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from ...storage.files import read_limited, shown_path
 from ..cases import Case
 from ..drawing import Material
 from ..scores import Verdict
-from ..starts import CutOut
 from .captions import wordless_rows
 from .detector import Detector, load_detector
 from .judging import verdicts
@@ -51,7 +49,7 @@ def open_bench(residuals: Path | None = None, assets: Path = TOYWORLD, device: t
     model = load_model(assets, device=device)
     model.unet.to(memory_format=torch.channels_last)  # a tenth faster; the same memory format always: the same bits
     own = read_residuals(residuals) if residuals else _found_residuals(assets / "residuals")
-    material = Material(model, own, _oracles(model.width), _cut_out, _background)
+    material = Material(model, own, _oracles(model.width), cutouts, _background)
     return ToyBench(material, load_detector(TOYWORLD / "detector.safetensors"))
 
 
@@ -84,11 +82,6 @@ def _oracles(width: int) -> dict[str, Residual]:
     return {
         name: make_residual(look.kind, wordless_rows(look, width)[None]) for name, look in WORDLESS_SUBJECTS.items()
     }
-
-
-def _cut_out(name: str, case: Case) -> CutOut:
-    """One of the subject's five photos, drawn by the case's seed."""
-    return random.Random(f"photo {name} {case.seed}").choice(cutouts(name))
 
 
 def _background(case: Case) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...layout.regions import Box
 from ..cases import Case, Place, Subject
 from ..scores import Seen, Verdict
+from ..variety import silhouette
 from .detector import Detector, Found, detect
 from .world import BACKGROUNDS, CUSTOM, GROUND
 
@@ -50,6 +51,7 @@ def _seen(thing: Found | None, subject: Subject, subjects: Sequence[Subject]) ->
         exact=thing.look == CUSTOM.get(subject.name),
         foreign=bool(own) and bool(strange),
         leaked=tuple(other.name for other in subjects if other is not subject and strange & _colors(other.name)),
+        silhouette=silhouette(thing.cells),
     )
 
 

@@ -7,7 +7,7 @@ from functools import cache
 
 from torch import Tensor
 
-from ..starts import CutOut
+from ...concepts.cutout import CutOut, cut_out
 from .world import BACKGROUNDS, CUSTOM, Scene, photo_scene, render
 
 PICTURES = 5
@@ -18,10 +18,15 @@ def subject_pictures(name: str) -> Tensor:
     return render(_scenes(name))[0]
 
 
+def subject_masks(name: str) -> Tensor:
+    """bool [5, 64, 64]: where the subject is in these pictures."""
+    return render(_scenes(name))[1] > 0
+
+
 @cache
 def cutouts(name: str) -> tuple[CutOut, ...]:
     """The subject cut out of its five pictures, as exactly as the renderer knows it."""
-    return tuple(CutOut(picture, owner > 0) for picture, owner in zip(*render(_scenes(name)), strict=True))
+    return tuple(cut_out(*pair) for pair in zip(subject_pictures(name), subject_masks(name), strict=True))
 
 
 def empty_picture(background: str, seed: int) -> Tensor:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from torch import Tensor
+
 from ....cones2.guidance.cross_attention import LayoutBias
 from ....cones2.guidance.terms import AttentionTerm
 from ....cones2.guidance.windows import select_cells
@@ -40,10 +42,12 @@ class Run:
     """What the calls of one sampling run share.
 
     size: (height, width) of the latents; None where the start of the run was not seen.
+    noise: the starting noise [B, C, h, w] before photos were put into it, which identifies each picture.
     terms: those of each layout for each part of the picture.
     """
 
     size: tuple[int, int] | None = None
+    noise: Tensor | None = None
     terms: dict[tuple[BoundLayout, LatentWindow | None, Area | None], tuple[AttentionTerm, ...]] = field(
         default_factory=dict
     )

@@ -1,6 +1,7 @@
 """Makes a model follow the layouts of its conditionings.
 
-A layout is an ordinary key of a conditioning's dict. Three hooks: OUTER_SAMPLE creates the per-run cache;
+A layout is an ordinary key of a conditioning's dict. Three hooks: OUTER_SAMPLE creates the per-run cache and
+puts photos into the noise where a layout asks for it;
 CALC_COND_BATCH records which conditionings are guided at this σ; APPLY_MODEL adds the terms to their
 cross-attention, around existing attn2 patches. Nothing is stored outside a run.
 """
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from ....cones2.errors import ModelError
 from ..bound_layout import LAYOUT_KEY, BoundLayout
+from ..photo_start import with_photos
 from ..prompt_record import PROMPT_KEY
 from .call import CALL_KEY, OBSERVER_KEY, RUN_KEY, Area, Call, Guided, LatentWindow, Run
 from .unet import Forward, layer_keys, with_attention
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from comfy.model_base import BaseModel
     from comfy.model_patcher import ModelPatcher
     from comfy.patcher_extension import WrapperExecutor
-    from comfy.samplers import CFGGuider
+    from comfy.samplers import CFGGuider, Sampler
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,19 @@ def layouts_of_run(guider: CFGGuider) -> list[BoundLayout]:
     return [layout for layout in dict.fromkeys(found) if layout is not None]
 
 
-def start_run(executor: WrapperExecutor, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """OUTER_SAMPLE hook: gives the run a cache of its own, which ends with it."""
+def start_run(
+    executor: WrapperExecutor,
+    noise: Tensor,
+    latent_image: Tensor,
+    sampler: Sampler,
+    sigmas: Tensor,
+    denoise_mask: Tensor | None = None,
+    callback: Any = None,
+    disable_pbar: bool = False,
+    seed: int | None = None,
+    **kwargs: Any,
+) -> Any:
+    """OUTER_SAMPLE hook: gives the run a cache of its own, which ends with it, and its photos to the noise."""
     guider = executor.class_obj
     options = guider.model_options["transformer_options"]
     layouts = layouts_of_run(guider)
@@ -75,8 +88,10 @@ def start_run(executor: WrapperExecutor, noise: Tensor, *args: Any, **kwargs: An
         bound.layout.warn_if_stretched(*noise.shape[-2:])
     if not layouts and OBSERVER_KEY not in options:
         log.warning("%s", _no_layout([cond for conds in guider.conds.values() for cond in conds]))
-    options[RUN_KEY] = Run((noise.shape[-2], noise.shape[-1]))
-    return executor(noise, *args, **kwargs)
+    options[RUN_KEY] = Run((noise.shape[-2], noise.shape[-1]), noise)
+    if OBSERVER_KEY not in options:  # who only looks at a picture starts from none
+        noise = with_photos(guider, noise, latent_image, sigmas, denoise_mask, seed)
+    return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs)
 
 
 def _no_layout(conds: Sequence[Cond]) -> str:

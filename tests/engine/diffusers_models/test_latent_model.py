@@ -285,7 +285,7 @@ def test_numbers_reach_the_guidance(model):
 @pytest.mark.parametrize(("height", "width"), [(0, 16), (25, 32), (32, 47), (-32, 32), (2, 2), (32, 6)])
 def test_sizes_must_fit_the_unet(model, height, width):
     scene = scene_of(model)
-    with pytest.raises(ModelError, match=f"{height}x{width}"):
+    with pytest.raises(ModelError, match=f"{width}x{height}"):
         model.sample(without_layout(scene), replace(SETTINGS, height=height, width=width))
 
 

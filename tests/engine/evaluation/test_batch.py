@@ -13,7 +13,7 @@ from cones2.evaluation.arms import Arm, parse_arm
 from cones2.evaluation.batch import joint_scene
 from cones2.evaluation.cases import Case
 from cones2.evaluation.drawing import Material, scene_of
-from cones2.evaluation.starts import Start, sample_from
+from cones2.sampling.start import Start
 
 pytest.importorskip("diffusers")
 
@@ -40,7 +40,7 @@ def together(material: Material, arm: Arm, cases: Sequence[Case]) -> torch.Tenso
 
 
 @pytest.mark.parametrize(
-    "text", ["both,steps=2", "layout,steps=2,mode=others,outside=-2,g=0.3,cfg=1", "residual,steps=2"]
+    "text", ["both,steps=2", "photo,steps=2", "layout,steps=2,mode=others,outside=-2,g=0.3,cfg=1", "residual,steps=2"]
 )
 def test_each_scene_of_a_batch_has_the_bits_of_the_model_s_own_batch(material: Material, text: str) -> None:
     arm = parse_arm(text)
@@ -62,9 +62,8 @@ def test_a_scene_of_a_batch_is_what_it_is_alone(material: Material) -> None:
 def test_a_start_of_nothing_is_the_model_s_own_sampling(material: Material) -> None:
     (case,) = toy_suite(2, "boxes", 1, 7).cases
     settings = BOTH.settings((case.seed,), 64)
-    from_nothing = sample_from(
-        material.model, scene_of(material, BOTH, case), settings, Start(torch.zeros(1, 4, 16, 16))
-    )
+    nothing = Start(torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 16, 16))
+    from_nothing = material.model.sample_from(nothing, scene_of(material, BOTH, case), settings)
     assert torch.equal(from_nothing, alone(material, BOTH, case))
 
 

@@ -7,7 +7,8 @@ import random
 import pytest
 import torch
 
-from cones2.evaluation.cases import MOST_SUBJECTS, SHAPES, Box, Shape, bounds, places
+from cones2.evaluation.cases import Box, bounds, places
+from cones2.evaluation.choices import MOST_SUBJECTS, SHAPES, Shape
 from cones2.evaluation.toyworld.suites import described, toy_suite
 from cones2.evaluation.toyworld.world import SUBJECTS
 

@@ -40,3 +40,10 @@ def test_the_cheapest_arm_close_to_the_best_is_named() -> None:
     assert cheapest([best, worse], "all right and in place") == ("best", "best")
     assert cheapest([("none", [])], "own look") is None
     assert cheapest([best, close], "all in place") == ("best", "close")
+
+
+def test_of_arms_that_cost_as_little_the_best_is_named() -> None:
+    best = ("best", results("best", 48, *[YES] * 100))
+    close = ("close", results("close", 24, *[YES] * 98, *[NO] * 2))
+    closer = ("closer", results("closer", 24, *[YES] * 99, *[NO]))
+    assert cheapest([best, close, closer], "all right and in place") == ("best", "closer")

@@ -30,3 +30,9 @@ def test_other_encoders_are_not_of_a_known_family(widths: dict[str, int]) -> Non
 
 def test_all_encoders_of_a_family_are_read_from_one_layer() -> None:
     assert all(encoder.layer == family.layer for family in FAMILIES for encoder in family.encoders)
+
+
+def test_a_family_knows_the_size_of_its_models_pictures() -> None:
+    sides = {family.key: [family.side(prediction) for prediction in family.predictions] for family in FAMILIES}
+    assert sides == {"sd1": [512], "sd2": [512, 768], "sdxl": [1024], "toyworld": [64]}
+    assert FAMILIES[0].side("v_prediction") == 512  # trained further to predict v

@@ -276,7 +276,10 @@ def test_a_box_on_the_canvas_is_never_empty(x, y, width, height):
     [
         (Box(0, 0, 0, 5), "0 × 5: it has no area"),
         (Box(0, 0, float("nan"), 5), "must be finite"),
-        (Box(96, 0, 5, 5), r'the box of "dog" at \(96, 0\), 5 × 5 pixels, lies outside the 96 × 64 canvas'),
+        (
+            Box(96, 0, 5, 5),
+            r'the box of "dog" at \(96, 0\), 5 × 5 pixels, lies outside the 96 × 64 canvas: give the size',
+        ),
         (Box(-5, 0, 5, 5), "lies outside"),
     ],
 )
@@ -286,7 +289,7 @@ def test_bad_boxes(box, message):
 
 
 def test_counts_of_boxes_and_canvas():
-    with pytest.raises(LayoutError, match="1 boxes but 2 subjects"):
+    with pytest.raises(LayoutError, match="1 box but 2 subjects"):
         layout_from_boxes([Box(0, 0, 1, 1)], ["dog", "cat"], 64, 96)
     with pytest.raises(LayoutError, match="both sides must be at least 1"):
         layout_from_boxes([Box(0, 0, 1, 1)], ["dog"], 0, 96)

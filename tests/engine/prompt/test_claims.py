@@ -73,6 +73,19 @@ def test_not_found_lists_words_without_punctuation_and_repeats() -> None:
         claims("hot dog, cat, dog.", "mug")
 
 
+def test_a_phrase_that_nobody_typed_says_where_it_comes_from() -> None:
+    prompt, mug = stream("a dog"), parse_phrase("mug")
+    with pytest.raises(
+        PromptError, match=r'^the layout places "mug", which is not in the prompt; its words are: a, dog$'
+    ):
+        locate_subjects(prompt, [mug.come_from("layout")], tokenize)
+    with pytest.raises(
+        PromptError, match=r'^"mug", the name of the residual\'s file, is not in the prompt; .* say which'
+    ):
+        locate_subjects(prompt, [mug.come_from("file name")], tokenize)
+    assert mug == mug.come_from("layout")
+
+
 @pytest.mark.parametrize(
     ("phrase", "row"), [("dog#1", 1), ("dog#2", 3), ("dog #3", 5), ('"dog,#2"', 3), ("<dog>#2", 3)]
 )

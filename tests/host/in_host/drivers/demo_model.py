@@ -78,7 +78,14 @@ def shipped_residuals() -> dict[str, Any]:
     changed, plain = subjects()
     rows = (changed[0][0] != plain[0][0]).any(-1)[0].nonzero().flatten().tolist()
     return {
-        "files": folder_paths.get_filename_list("residuals"),
+        "files": hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2LoadResidual"].INPUT_TYPES()["required"]["file"][1][
+            "options"
+        ],
+        "without folder": hostkit.run_node("Cones2LoadResidual", file=RESIDUALS["mug"])[0][0].subject,
+        "accepted": [
+            hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2LoadResidual"].validate_inputs(file=file) is True
+            for file in (RESIDUALS["mug"], "demo/" + RESIDUALS["mug"], "demo/dog", "other/" + RESIDUALS["mug"])
+        ],
         "rows": rows,
         "first folder": folder_paths.get_folder_paths("residuals")[0],
     }

@@ -17,6 +17,9 @@ def _node_def(info: dict[str, Any]) -> dict[str, Any]:
     return {
         "display_name": info["display_name"],
         "description": info["description"],
-        "inputs": {name: {"name": name, "tooltip": spec[1]["tooltip"]} for name, spec in inputs.items()},
+        "inputs": {
+            name: {"name": spec[1].get("display_name") or name, "tooltip": spec[1]["tooltip"]}
+            for name, spec in inputs.items()
+        },
         "outputs": {str(number): {"name": name, "tooltip": tooltip} for number, (name, tooltip) in enumerate(outputs)},
     }

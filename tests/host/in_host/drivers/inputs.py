@@ -1,13 +1,17 @@
 """Drivers for the nodes that read text, residuals, pictures, masks, boxes and configs."""
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import folder_paths
 import hostkit
 import scenes
 import torch
+from comfy_extras import nodes_bounding_boxes as host_boxes
 from node_calls import (
     apply,
     boxes,
@@ -157,7 +161,7 @@ def warned(name: str) -> dict:
 
 def files(name: str) -> dict:
     """Save, list, load and reload residuals under every root."""
-    root, _, further = (Path(path) for path in residual_roots())
+    root, further = (Path(path) for path in residual_roots())
     (further / "pets").mkdir(parents=True, exist_ok=True)
     torch.save(torch.randn(1, 1024, requires_grad=True), further / "pets" / "old_cat.pt")
     saved = residual("dog", 768)
@@ -176,6 +180,21 @@ def files(name: str) -> dict:
         "where": (root / "kennel" / "rex.safetensors").is_file(),
         "left over": [path.name for path in (root / "kennel").iterdir() if path.name != "rex.safetensors"],
     }
+
+
+def first_start() -> dict:
+    """What lies in `models/residuals` after the first start, and what Load Residual lists of it."""
+    folders, known = scenes.module("nodes.host.folders"), {"residuals": ([], set())}
+    with tempfile.TemporaryDirectory() as models:
+        with (
+            mock.patch.object(folder_paths, "models_dir", models),
+            mock.patch.object(folder_paths, "folder_names_and_paths", known),
+            mock.patch.object(folder_paths, "filename_list_cache", {}),
+        ):
+            folders.add_residual_folder()
+            folders.add_residual_folder()
+            listed = {name.partition("/")[0] for name in folders.residual_files()}
+        return {"there": os.listdir(Path(models, "residuals")), "listed": sorted(listed)}
 
 
 def linked_folder() -> dict:
@@ -256,6 +275,54 @@ def layouts() -> dict:
         "box": [int(single.regions[0].mask.sum()), bool(single.regions[0].mask[20:60, 10:40].all())],
         "lists": [boxes(value, "dog\nmug").subjects for value in ([box, other], [[box, other]], [[box, other], [box]])],
         "batch": masks(torch.ones(2, 8, 8), torch.ones(6, 6), subjects="dog\nmug\ncat @ 3").subjects,
+    }
+
+
+def elements() -> dict:
+    """A layout from what the host's own editor of boxes gives; the third box has no description."""
+    drawn = [
+        {"x": 20, "y": 0, "width": 100, "height": 40, "metadata": {"desc": "dog ", "palette": ["#FF0000", "#00ff00"]}},
+        {
+            "x": 0,
+            "y": 100,
+            "width": 50,
+            "height": 100,
+            "metadata": {"type": "text", "text": "x", "desc": "red mug @ 3"},
+        },
+        {"x": 60, "y": 120, "width": 40, "height": 60, "metadata": {"desc": "", "palette": ["#00F"]}},
+    ]
+    given = host_boxes.build_elements(host_boxes.boxes_to_regions(drawn, 100, 200))
+    layout = boxes(None, "first\nsecond\ncat @ 4", 100, 200, elements=given)
+
+    def edges(mask: torch.Tensor) -> list[int]:
+        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+        return [int(columns[0]), int(rows[0]), len(columns), len(rows)]
+
+    return {
+        "regions": [[region.subject, region.weight, region.color] for region in layout.regions],
+        "boxes": [edges(region.mask) for region in layout.regions],
+        "canvas": [layout.height, layout.width],
+    }
+
+
+def tables() -> dict:
+    """What the layout nodes say of typed tables before they run."""
+    nodes = hostkit.nodes.NODE_CLASS_MAPPINGS
+    kinds = {
+        "Cones2ColorLayoutToMasks": "colors",
+        "Cones2LayoutFromMasks": "subjects",
+        "Cones2LayoutFromBoxes": "subjects",
+    }
+
+    def said(colors: str | None, subjects: str | None) -> list:
+        text = {"colors": colors, "subjects": subjects}
+        return [nodes[kind].validate_inputs(**{name: text[name]}) for kind, name in kinds.items()]
+
+    return {
+        "good": said("red = dog\n", "dog @ 3"),
+        "from another node": said(None, None),
+        "bad": said("red dog", "dog @ heavy"),
+        "twice": said("red = dog\n#f00 = mug", "")[0],
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import hostkit
 import scenes
 import torch
-from node_calls import apply, boxes, color_layout, load, load_config, masks, residual, save, write_config
+from node_calls import apply, boxes, color_layout, load, load_config, masks, nameless, residual, save, write_config
 from torch import Tensor
 
 
@@ -85,6 +85,8 @@ WRONG = {
     "wrong text": lambda model, clip: apply(
         hostkit.encode(clip, "a dog"), residual(), clip=clip, text=scenes.long_prompt(90)
     ),
+    "file without a phrase": lambda model, clip: apply(scenes.encode(clip, "a dog"), nameless("my_old_cat")),
+    "wrong width and phrase": lambda model, clip: apply(scenes.encode(clip, "a dog"), residual("cat", 1024)),
     "wrong width": lambda model, clip: apply(scenes.encode(clip, "a dog"), residual("dog", 1024)),
     "too many rows": lambda model, clip: apply(scenes.encode(clip, "a dog"), residual("dog", 768, rows=2)),
     "two residuals saved": lambda model, clip: save(residual() + residual("cat"), name="x"),
@@ -103,6 +105,13 @@ WRONG = {
     "NaN mask": lambda model, clip: masks(NAN),
     "masks and subjects": lambda model, clip: masks(torch.ones(2, 8, 8)),
     "no boxes": lambda model, clip: boxes([], ""),
+    "nothing drawn": lambda model, clip: boxes(None),
+    "no elements": lambda model, clip: boxes(None, elements=[]),
+    "element without a name": lambda model, clip: boxes(None, elements=[{"bbox": [0, 0, 9, 9]}] * 2),
+    "not an element": lambda model, clip: boxes(None, elements=[{"desc": "dog"}]),
+    "odd color of an element": lambda model, clip: boxes(
+        None, elements=[{"bbox": [0, 0, 9, 9], "color_palette": ["#12"]}]
+    ),
     "boxes and subjects": lambda model, clip: boxes({"x": 0, "y": 0, "width": 9, "height": 9}, "dog\nmug"),
     "not a box": lambda model, clip: boxes([{"x": 1, "y": 2}]),
     "flat box": lambda model, clip: boxes([{"x": 1, "y": 2, "width": 0, "height": 3}]),

@@ -89,6 +89,35 @@ def forwards(name: str) -> dict:
     }
 
 
+def presets(name: str) -> dict:
+    """Runs with a preset of half the steps against runs with its numbers, and against those without any."""
+    model, positive, negative, layout = parts(name)
+    latent, engine = hostkit.empty_latent(*LATENT), scenes.module("cones2.presets")
+    numbers = dict(guidance_weight=0.5, outside_weight=-3.0, negative_mode="others", guided_steps=2)
+    guidance = scenes.module("cones2.rules").GuidanceSettings(0.5, -3.0, "others")
+    other = dict(guidance_weight=0.0, outside_weight=-7.0, negative_mode="outside", guided_steps=0)
+
+    def node(**options: Any) -> Tensor:
+        return scenes.guided_ksampler(model, positive, negative, latent, layout, steps=4, **options)
+
+    def sampler(**options: Any) -> Tensor:
+        return hostkit.ksampler(
+            *scenes.guide(model, positive, layout, **options), negative, latent, steps=4, sampler_name="euler"
+        )
+
+    before = dict(engine.PRESETS)
+    engine.PRESETS["recommended"] = engine.Preset(guidance, guided=0.5, recurrence=True)
+    try:
+        return {
+            "node": hostkit.identical(node(preset="recommended", **other), node(recurrence=True, **numbers)),
+            "model": hostkit.identical(sampler(preset="recommended", **other), sampler(**numbers)),
+            "as set": hostkit.identical(node(preset="as set", **numbers), node(**numbers)),
+            "effect": hostkit.relative_error(node(preset="recommended"), node(preset="published")),
+        }
+    finally:
+        engine.PRESETS.update(before)
+
+
 def layout_lost(name: str) -> dict:
     """Warnings of the pack when a layout does not reach the sampler, and model calls of a recurrent run then."""
     model, positive, negative, layout = parts(name)

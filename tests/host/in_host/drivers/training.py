@@ -1,6 +1,7 @@
 """Drivers for training: residuals from real photos on synthetic checkpoints."""
 
 import os
+import shutil
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -11,7 +12,7 @@ import comfy.utils
 import hostkit
 import scenes
 import torch
-from learning import changed, patchers, photos, state, train, train_anew, with_lora
+from learning import changed, patchers, photos, runs_folder, state, train, train_anew, with_lora
 
 
 def trains(name: str, method: str, checkpointing: bool = False) -> dict:
@@ -33,7 +34,7 @@ def trains_demo_model(method: str) -> dict:
     """As `trains`, on the small model that comes with the pack: other widths, other latents."""
     parts = hostkit.run_node("Cones2LoadDemoModel")
     before = [state(patcher) for patcher in patchers(parts)]
-    (residual,), losses, _ = train_anew("", method, parts=parts, preview_every=1)
+    (residual,), losses, _ = train_anew("", method, parts=parts, preview_every=1, resolution=0)
     conditioning = scenes.encode(parts[1], "a dog")
     moved = hostkit.run_node(
         "Cones2ApplyResidualToConditioning", conditioning=conditioning, residuals={"residual0": (residual,)}
@@ -42,9 +43,49 @@ def trains_demo_model(method: str) -> dict:
         "shape": list(residual.tensor.shape),
         "norm": float(residual.tensor.norm()),
         "losses": losses["loss"],
+        "resolution": residual.metadata["resolution"],
         "changed": changed(parts, before),
         "applied": float((moved[0][0] - conditioning[0][0]).norm()),
     }
+
+
+def trains_at(name: str, resolution: int) -> None:
+    """Train at a resolution."""
+    train_anew(name, resolution=resolution)
+
+
+def trains_scenes(name: str = "", checkpointing: bool = False) -> dict:
+    """As `trains`, with the recipe scenes, masks and a description; on the demo model where no name is given."""
+    parts = hostkit.checkpoint(name) if name else hostkit.run_node("Cones2LoadDemoModel")
+    before = [state(patcher) for patcher in patchers(parts)]
+    mask = torch.zeros(1, 192, 192)
+    mask[:, 48:144, 64:128] = 1
+    options = {"recipe": "scenes", "description": "blue dog", "masks": [mask]}
+    (residual,), losses, _ = train_anew("", parts=parts, gradient_checkpointing=checkpointing, **options)
+    return {
+        "losses": losses["loss"],
+        "changed": changed(parts, before),
+        "metadata": dict(residual.metadata),
+        "cutouts": len(residual.cutouts),
+        "left": sorted(path.suffix for path in runs_folder().iterdir()),
+    }
+
+
+def interrupts_class_pictures() -> dict:
+    """An interrupt while the model makes its pictures, and the same inputs again."""
+    shutil.rmtree(runs_folder(), ignore_errors=True)
+    parts = hostkit.run_node("Cones2LoadDemoModel")
+    before = [state(patcher) for patcher in patchers(parts)]
+    comfy.model_management.interrupt_current_processing(True)
+    try:
+        train("", parts=parts, recipe="scenes")
+        ended = "finished"
+    except comfy.model_management.InterruptProcessingException:
+        ended = "interrupted"
+    finally:
+        comfy.model_management.interrupt_current_processing(False)
+    different = changed(parts, before)
+    return {"ended": ended, "changed": different, "again": len(train("", parts=parts, recipe="scenes")[1]["loss"])}
 
 
 def warns_of_other_encoder(name: str, other: str) -> list[list[str]]:
@@ -181,8 +222,9 @@ def own_recipe(method: str) -> dict:
     training = scenes.module("nodes.host.train")
     widgets = hostkit.defaults(hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"])
     names = ("steps", "learning_rate", "batch_size", "accumulation", "seed")
-    config = training.recipe("float32", method=method, subject="dog", **{name: widgets[name] for name in names})
-    recipe = scenes.module("cones2.training.config").default_config(method, "dog")
+    config = training.settings_of("float32", method=method, subject="dog", **{name: widgets[name] for name in names})
+    config_module = scenes.module("cones2.training.config")
+    recipe = config_module.recipe_config("paper" if method == "paper" else config_module.DEFAULT_RECIPE, "dog")
     alike = ("steps", "learning_rate", "schedule", "weight_decay", "held_out", "patience")
     return {
         "same": all(getattr(config, name) == getattr(recipe, name) for name in alike),

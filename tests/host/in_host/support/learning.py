@@ -18,6 +18,7 @@ from torch import Tensor
 PHOTOS = Path(__file__).resolve().parents[3] / "photos"
 QUICK = {"resolution": 64, "steps": 3, "batch_size": 2, "accumulation": 1, "preview_every": 0}
 RATES = {"direct": 0.05, "paper": 1e-5}
+FEW_SCENES = {"scenes": 4, "class_pictures": 2, "partners": "mug"}
 HELD_OUT = 2  # pairs that a run is judged on: the recipe's 32 would take most of the time, and no input sets them
 
 
@@ -37,13 +38,15 @@ def train(
 ) -> tuple:
     """The node's outputs; every input is a list, as the host hands it to nodes that take lists."""
     model, clip, vae = parts or hostkit.checkpoint(name)
-    values = {**QUICK, "learning_rate": RATES[method], "subject": "dog", **changes}
+    values = {**QUICK, "learning_rate": RATES[method], "subject": "dog", "recipe": "photos", **changes}
     values |= {"model": model, "clip": clip, "vae": vae, "method": method}
     widgets = {**hostkit.defaults(hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"]), **values}
     lists = {key: value if isinstance(value, list) else [value] for key, value in widgets.items()}
     node = scenes.module("nodes.host.train")
-    recipe = partial(node.default_config, held_out=HELD_OUT if method == "direct" else 0)
-    with mock.patch.object(node, "default_config", recipe):
+    few: dict[str, Any] = {"held_out": HELD_OUT if method == "direct" else 0}
+    if values["recipe"] == "scenes":
+        few |= FEW_SCENES
+    with mock.patch.object(node, "recipe_config", partial(node.recipe_config, **few)):
         return hostkit.run_node("Cones2TrainResidual", images=images or [photos()], **lists)
 
 

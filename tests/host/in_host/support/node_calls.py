@@ -34,7 +34,7 @@ def changed_rows(after: Any, before: Any) -> list[int]:
 
 
 def residual_roots() -> list[str]:
-    """All roots: models/residuals, the demo model's and one as extra_model_paths.yaml adds it."""
+    """All roots: models/residuals, and one as extra_model_paths.yaml adds it."""
     further = os.path.join(folder_paths.base_path, "more", "residuals")
     folder_paths.add_model_folder_path("residuals", further)
     return folder_paths.get_folder_paths("residuals")
@@ -50,12 +50,20 @@ def masks(*values: Tensor, subjects: str = "dog") -> Any:
     return hostkit.run_node("Cones2LayoutFromMasks", masks=named, subjects=subjects)[0]
 
 
-def boxes(value: Any, subjects: str = "dog", width: int = 100, height: int = 100) -> Any:
-    return hostkit.run_node("Cones2LayoutFromBoxes", boxes=value, width=width, height=height, subjects=subjects)[0]
+def boxes(value: Any, subjects: str = "dog", width: int = 100, height: int = 100, **more: Any) -> Any:
+    drawn = {"boxes": value, "width": width, "height": height, "subjects": subjects, **more}
+    return hostkit.run_node("Cones2LayoutFromBoxes", **drawn)[0]
 
 
 def load_config(name: str, clip: Any, **options: Any) -> tuple:
     return hostkit.run_node("Cones2LoadGuidanceConfig", config=name, clip=clip, **options)
+
+
+def nameless(stem: str) -> tuple:
+    """CONES2_RESIDUAL of a file that holds a tensor and no phrase."""
+    folder = Path(folder_paths.get_folder_paths("residuals")[0])
+    torch.save(torch.ones(1, 768), folder / f"{stem}.pt")
+    return load(f"{stem}.pt", subject="")
 
 
 def save(residual: tuple, name: str, **options: Any) -> None:
