@@ -2,9 +2,10 @@
 
     python benchmarks/guidance.py [--rounds 15] [--forwards 5] [--device cpu] [--threads 2]
 
-Prints a Markdown table: medians of the ratio to plain attention taken round by round, and the peak
-of extra memory during the call. Then one batched cond + uncond forward of an SD1.5 UNet (random
-weights) with and without guidance, measured and computed from the attention calls' share.
+Prints Markdown tables: medians of the ratio to plain attention taken round by round, and the peak
+of extra memory during the call; for cross-attention, and for text and picture in one sequence. Then
+one batched cond + uncond forward of an SD1.5 UNet (random weights) with and without guidance, measured
+and computed from the attention calls' share.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from live_bytes import LiveBytes
 from torch import Tensor
 
 from cones2.guidance.cross_attention import LayoutBias, guided_attention
+from cones2.guidance.features import Gains, Placed, with_features
 from cones2.guidance.weight_maps import weight_maps
 from cones2.layout.regions import Box, layout_from_boxes
 from cones2.sampling.noise import log_growth
@@ -32,6 +35,12 @@ SHAPES = {
     "SD1.5, 512 px": [(8, 64, 40, 5), (8, 32, 80, 5), (8, 16, 160, 5), (8, 8, 160, 1)],
     "SD2.1, 768 px": [(5, 96, 64, 5), (10, 48, 64, 5), (20, 24, 64, 5), (20, 12, 64, 1)],
     "SDXL, 1024 px": [(10, 64, 64, 10), (20, 32, 64, 60)],
+}
+# model: (heads, grid side, tokens of text, d_head); heads are fewer than the models', whose calls grow with them alike
+JOINT_SHAPES = {
+    "Flux.1, 1024 px": (4, 64, 512, 128),
+    "SD3.5, 1024 px": (4, 64, 333, 64),
+    "Qwen-Image, 512 px": (24, 32, 512, 128),
 }
 
 
@@ -52,6 +61,16 @@ def main() -> None:
                 f"| {model} | {heads} × {side * side} × {width} | {row['ours']:.2f} | {row['naive']:.2f} "
                 f"| {memory} | {row['ours_memory'] / row['naive_memory']:.0%} |"
             )
+    print(
+        "\n| model | heads × (cells + text) × d_head | features / plain | mask / plain | memory features, mask (MiB) |"
+    )
+    print("|---|---|---|---|---|")
+    for model, (heads, side, text, width) in JOINT_SHAPES.items():
+        row = _measure_joint(heads, side, text, width, args)
+        print(
+            f"| {model} | {heads} × ({side * side} + {text}) × {width} | {row['ours']:.2f} | {row['naive']:.2f} "
+            f"| {row['ours_memory']:.1f}, {row['naive_memory']:.1f} |"
+        )
     if args.forwards:
         _measure_forward(args, extra_seconds)
 
@@ -112,6 +131,36 @@ def _measure_attention(heads: int, side: int, width: int, args: argparse.Namespa
         "extra": statistics.median(b - a for a, b in zip(times[0], times[1], strict=True)),
         "ours_memory": (_peak_memory(ours) - plain_memory) / 2**20,
         "naive_memory": (_peak_memory(naive) - plain_memory) / 2**20,
+    }
+
+
+def _measure_joint(heads: int, side: int, text: int, width: int, args: argparse.Namespace) -> dict[str, float]:
+    """Attention over text and picture in one sequence: the term as features, and as a mask of all pairs."""
+    q, k, v = torch.randn(3, 1, heads, text + side * side, width, device=args.device)
+    guidance, scale = two_subject_guidance(), width**-0.5
+
+    def gains() -> Gains:
+        return guidance.gains(q[:, :, text:], k[:, :, :text], (side, side), log_growth(SIGMA))
+
+    def features() -> Tensor:
+        extended = with_features(q, k, v, [Placed(gains(), slice(0, 1), text, 0)])
+        return F.scaled_dot_product_attention(*extended, scale=scale)[..., :width]
+
+    def mask() -> Tensor:
+        pairs = torch.zeros(1, 1, q.shape[2], q.shape[2], device=q.device)
+        pairs[..., text:, :text] = gains().mask(text, scale, q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=pairs)
+
+    def plain() -> Tensor:
+        return guided_attention(q, k, v, None)
+
+    times = _interleaved([plain, features, mask], args.rounds, repeats=1, device=args.device)
+    plain_memory = _peak_memory(plain)
+    return {
+        "ours": statistics.median(b / a for a, b in zip(times[0], times[1], strict=True)),
+        "naive": statistics.median(b / a for a, b in zip(times[0], times[2], strict=True)),
+        "ours_memory": (_peak_memory(features) - plain_memory) / 2**20,
+        "naive_memory": (_peak_memory(mask) - plain_memory) / 2**20,
     }
 
 

@@ -34,6 +34,7 @@ from cones2.evaluation.scores import difference, scores
 from cones2.evaluation.toyworld.bench import open_bench
 from cones2.evaluation.toyworld.suites import described, toy_suite
 from cones2.evaluation.toyworld.world import SUBJECTS
+from cones2.training.class_pictures import remove_pictures
 from cones2.training.config import recipe_config
 from cones2.training.methods import DirectMethod, make_method
 from cones2.training.run_files import RunFiles
@@ -123,6 +124,7 @@ def _train_one(model: DiffusersModel, way: Way, files: RunFiles, seed: int, log:
     finished = time.process_time()
     save_residual(result_residual(trainer, result, photos, "toyworld"), files.residual)
     files.checkpoint.unlink(missing_ok=True)
+    remove_pictures(files.class_pictures)
     spent = {"prepare": prepared - started, "train": finished - prepared, "compare": time.process_time() - finished}
     line = {"arm": arm, "seed": seed, "subject": name, "steps": result.steps, **spent}
     with log.open("a") as stream:
@@ -213,8 +215,8 @@ def _attention(out: Path, arms: Sequence[str], seeds: Sequence[int]) -> Iterator
     """What the files say of the word's attention on other things, where they were validated on scenes."""
     yield "\n| recipe | error: word | description | residual | attention elsewhere: word | residual |"
     yield "|---|---|---|---|---|---|"
-    keys: tuple[str, ...] = ("scenes_error_word", "scenes_error_description", "scenes_error_residual")
-    keys += ("attention_elsewhere_word", "attention_elsewhere_residual")
+    errors = [f"scenes_error_{name}" for name in ("word", "description", "residual")]
+    keys = [*errors, "attention_elsewhere_word", "attention_elsewhere_residual"]
     for arm in arms:
         paths = [path for seed in seeds for path in sorted(_folder(out, arm, seed).glob("*.safetensors"))]
         facts = [load_residual(path).metadata for path in paths]

@@ -16,11 +16,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .concepts.cutout import CutOut as CutOut
     from .concepts.cutout import cut_out as cut_out
+    from .concepts.pictured import PicturedSubject as PicturedSubject
     from .concepts.residual import Residual as Residual
     from .concepts.residual_file import load_residual as load_residual
     from .concepts.residual_file import save_residual as save_residual
+    from .diffusers_models.image_encoder import load_image_encoder as load_image_encoder
+    from .diffusers_models.image_encoder import references_of as references_of
     from .diffusers_models.latent_model import to_images as to_images
     from .diffusers_models.loading import load_model as load_model
+    from .errors import AdapterError as AdapterError
     from .errors import CheckpointError as CheckpointError
     from .errors import Cones2Error as Cones2Error
     from .errors import ConfigError as ConfigError
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from .errors import ModelError as ModelError
     from .errors import PromptError as PromptError
     from .errors import ResidualError as ResidualError
+    from .layout.document import LayoutDocument as LayoutDocument
+    from .layout.document import load_document as load_document
+    from .layout.document import parse_document as parse_document
     from .layout.drawing import layout_picture as layout_picture
     from .layout.painted import ColorEntry as ColorEntry
     from .layout.painted import layout_from_colors as layout_from_colors
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
     from .layout.regions import Layout as Layout
     from .layout.regions import layout_from_boxes as layout_from_boxes
     from .layout.regions import layout_from_masks as layout_from_masks
+    from .picture_adapter.adapter_file import load_adapter as load_adapter
+    from .picture_adapter.shares import region_shares as region_shares
     from .presets import PRESETS as PRESETS
     from .prompt.claims import locate_subjects as locate_subjects
     from .rules import GuidanceSettings as GuidanceSettings
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
     from .scene import compose as compose
 
 _HOMES = {
+    "AdapterError": "errors",
     "Box": "layout.regions",
     "CheckpointError": "errors",
     "ColorEntry": "layout.painted",
@@ -50,8 +60,10 @@ _HOMES = {
     "CutOut": "concepts.cutout",
     "GuidanceSettings": "rules",
     "Layout": "layout.regions",
+    "LayoutDocument": "layout.document",
     "LayoutError": "errors",
     "ModelError": "errors",
+    "PicturedSubject": "concepts.pictured",
     "PromptError": "errors",
     "PRESETS": "presets",
     "Residual": "concepts.residual",
@@ -63,9 +75,15 @@ _HOMES = {
     "layout_from_colors": "layout.painted",
     "layout_from_masks": "layout.regions",
     "layout_picture": "layout.drawing",
+    "load_adapter": "picture_adapter.adapter_file",
+    "load_document": "layout.document",
+    "load_image_encoder": "diffusers_models.image_encoder",
     "load_model": "diffusers_models.loading",
     "load_residual": "concepts.residual_file",
     "locate_subjects": "prompt.claims",
+    "parse_document": "layout.document",
+    "references_of": "diffusers_models.image_encoder",
+    "region_shares": "picture_adapter.shares",
     "save_residual": "concepts.residual_file",
     "to_images": "diffusers_models.latent_model",
 }

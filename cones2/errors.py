@@ -22,6 +22,10 @@ class ResidualError(Cones2Error):
     """A residual file or its use is wrong."""
 
 
+class DeltaError(Cones2Error):
+    """A Custom Diffusion file or its use is wrong."""
+
+
 class PromptError(Cones2Error):
     """A subject cannot be found in the prompt."""
 
@@ -40,6 +44,10 @@ class CheckpointError(ConfigError):
 
 class ModelError(Cones2Error):
     """A model is missing, damaged or of an unsupported kind."""
+
+
+class AdapterError(Cones2Error):
+    """A picture adapter, its image encoder or a subject's pictures are wrong."""
 
 
 class Cancelled(Exception):

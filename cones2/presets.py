@@ -1,4 +1,7 @@
-"""Named settings of layout guidance: the published ones, and what is better by measurement (docs/evaluation.md).
+"""Named settings of layout guidance: the published ones, cheaper ones that did as well on the toy model, and those
+that kept six subjects apart best.
+
+docs/evaluation.md has the figures.
 
 The only place with their numbers: flags, widgets, arms and the documentation take them from here
 (`python -m tools.presets` writes the texts).
@@ -54,7 +57,8 @@ class Preset:
 
 PRESETS = {
     "published": Preset(DEFAULT_GUIDANCE),
-    "recommended": Preset(GuidanceSettings(0.3, -2.0, "outside"), recurrence=False),
+    "recommended": Preset(GuidanceSettings(guidance_weight=0.3), recurrence=False),
+    "crowded": Preset(GuidanceSettings(guidance_weight=0.3)),
 }
 
 

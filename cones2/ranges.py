@@ -34,6 +34,21 @@ CFG = Range(0, 1000)
 PHOTO_START = Range(0, 1000)
 """How much of the photos is in the starting noise; 0 for none, 8 recommended."""
 
+REFERENCE_SCALE = Range(0, 10)
+"""Factor on all that subjects' pictures add; 0.75 published, 0.65 with a resampler."""
+
+REFERENCE_STRENGTH = Range(0, 10)
+"""Factor on what one subject's pictures add."""
+
+REFERENCE_EDGE = Range(0, 0.5)
+"""Soft border of a subject's pictures, as a share of the picture's shorter side."""
+
+REFERENCE_OUTSIDE = Range(0, 1)
+"""How much a subject's pictures count outside its region."""
+
+DELTA_STRENGTH = Range(-10, 10)
+"""Factor on the difference that a Custom Diffusion delta makes; 1 as learned."""
+
 PICTURE_SIDE = Range(1, 16_384)
 """Pixels."""
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 from PIL import Image
 from torch import Tensor
 
+from .errors import LayoutError
 from .guidance.cross_attention import LayoutBias
 from .guidance.settings import DEFAULT_GUIDANCE as DEFAULT_GUIDANCE
 from .guidance.settings import GuidanceSettings as GuidanceSettings
@@ -40,6 +41,9 @@ class Rules:
     def claim_regions(self, layout: Layout, prompt: PromptTokens, tokenize: Tokenize) -> list[Claim]:
         """The tokens of each region. Raises PromptError for a subject that is not in the prompt."""
         subjects = [parse_phrase(subject).come_from("layout") for subject in layout.subjects]
+        for subject in subjects:
+            if subject.picture is not None:
+                raise LayoutError(f'"{subject}" names a reference picture, and this model takes none')
         return locate_subjects(prompt, subjects, tokenize, share=True)
 
     def layout_term(

@@ -12,8 +12,10 @@ from .concepts.collage import PhotoPlace, collages, photo_places
 from .concepts.concept import Concept, PlacedConcept, changed
 from .errors import Cones2Error
 from .guidance.heat_maps import Observer
+from .guidance.regional import RegionalProjections
 from .guidance.terms import AttentionTerm
 from .layout.regions import Layout
+from .picture_adapter.references import References
 from .prompt.claims import Claim, locate_subjects
 from .prompt.conditioning import Conditioning, EncodedPrompt, PromptFormat
 from .prompt.tokens import Tokenize
@@ -33,6 +35,8 @@ class Scene:
     claims: the tokens of each region of the layout.
     rules: by which the scene was read, and is sampled.
     photos: the subjects' cut-outs in their regions, for a start from them.
+    references: subjects whose pictures an image adapter adds to the attention, or None.
+    regional: subjects' own keys and values in their regions.
     """
 
     positive: Conditioning
@@ -41,6 +45,8 @@ class Scene:
     claims: tuple[Claim, ...] = ()
     rules: Rules = OUR_RULES
     photos: tuple[PhotoPlace, ...] = ()
+    references: References | None = None
+    regional: tuple[RegionalProjections, ...] = ()
 
 
 class LatentModel(Protocol):

@@ -12,7 +12,7 @@ from ..cones2.presets import AS_SET
 from ..cones2.rules import GuidanceSettings
 from .host.attention.hooks import install
 from .host.bound_layout import Window
-from .host.conditioning import Conditioning, guide_conditioning
+from .host.conditioning import Conditioning, guide_conditioning, remembering
 from .host.photo_start import photo_start_of
 from .host.sockets import CATEGORY
 from .inputs import (
@@ -33,7 +33,7 @@ from .inputs import (
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
-    from comfy.sd import VAE
+    from comfy.sd import CLIP, VAE
 
 
 class Cones2ApplyLayoutGuidance(io.ComfyNode):
@@ -76,6 +76,18 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
                 photo_start_input(),
                 start_vae_input(),
                 preset_input("the numbers above (whether steps are repeated is up to Self Recurrence)"),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="Only for a conditioning from another text node, such as an edit model's with pictures: "
+                    "the CLIP it was encoded with.",
+                ),
+                io.String.Input(
+                    "text",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Only for a conditioning from another text node: the text it was encoded from.",
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -106,6 +118,8 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
         photo_start: float = 0.0,
         vae: VAE | None = None,
         preset: str = AS_SET,
+        clip: CLIP | None = None,
+        text: str = "",
     ) -> io.NodeOutput:
         check_numbers(guidance_weight=guidance_weight, outside_weight=outside_weight)
         check_numbers(start_percent=start_percent, end_percent=end_percent, photo_start=photo_start)
@@ -113,7 +127,9 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
         window = Window(start_percent, end_percent, None if guided_steps < 0 else guided_steps)
         if chosen := chosen_preset(preset):
             guidance, window = chosen.guidance, Window(share=chosen.guided)
-        guided = guide_conditioning(conditioning, layout, guidance, window, photo_start_of(photo_start, vae))
+        photos = photo_start_of(photo_start, vae)
+        conditioning = remembering(conditioning, clip, text)
+        guided = guide_conditioning(conditioning, layout, guidance, window, photos)
         return io.NodeOutput(install(model), guided)
 
 

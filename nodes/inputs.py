@@ -14,14 +14,26 @@ from ..cones2.guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT
 from ..cones2.layout.regions import DEFAULT_WEIGHT
 from ..cones2.presets import AS_SET, PRESETS, Preset, find_preset, preset_lines
-from ..cones2.ranges import GUIDANCE_WEIGHT, GUIDED_STEPS, OUTSIDE_WEIGHT, PHOTO_START, REGION_WEIGHT, STEPS
-from .host.sockets import LayoutSocket
+from ..cones2.ranges import (
+    GUIDANCE_WEIGHT,
+    GUIDED_STEPS,
+    OUTSIDE_WEIGHT,
+    PHOTO_START,
+    PICTURE_SIDE,
+    REGION_WEIGHT,
+    STEPS,
+)
+from .host.sockets import LayoutSocket, ResidualSocket
 
 PLACING = [
     "several subjects", "multiple characters", "multi subject", "area", "place", "position", "paint",
     "regional prompter", "latent couple", "gligen",
 ]  # fmt: skip
 """What people search who want each subject in its place."""
+
+
+ADVANCED = {"advanced": True}
+"""For an extra_dict: out of sight until somebody asks for it; in the classic renderer `web/advanced.js` sees to it."""
 
 
 def check_numbers(**numbers: float) -> None:
@@ -43,15 +55,21 @@ def check_table(text: str | None, parse: Callable[[str], object]) -> bool | str:
 
 
 def model_input() -> io.Model.Input:
-    return io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL model, with or without LoRAs and other patches.")
+    return io.Model.Input(
+        "model",
+        tooltip="An SD 1.x, SD 2.x or SDXL model or a diffusion transformer, with or without LoRAs and other patches.",
+    )
 
 
 def positive_input(id: str) -> io.Conditioning.Input:
-    return io.Conditioning.Input(id, tooltip="The positive prompt from Text Encode or Apply Residual (Cones 2).")
+    return io.Conditioning.Input(
+        id, tooltip="The positive prompt from Scene, Text Encode or Apply Residual to Conditioning."
+    )
 
 
-def layout_input() -> io.Custom.Input:
-    return LayoutSocket.Input("layout", tooltip="Which subject belongs where. It is fitted to the size of the picture.")
+def layout_input(tooltip: str = "", **options: Any) -> io.Custom.Input:
+    fitted = "Which subject belongs where. It is fitted to the size of the picture."
+    return LayoutSocket.Input("layout", tooltip=f"{fitted} {tooltip}".rstrip(), **options)
 
 
 def seed_input(tooltip: str, **options: Any) -> io.Int.Input:
@@ -75,7 +93,8 @@ def guidance_weight_input() -> io.Float.Input:
         max=GUIDANCE_WEIGHT.high,
         step=0.01,
         round=0.001,
-        tooltip="How strongly the layout steers: 0.05 to 0.10 is recommended, 0 turns it off.",
+        tooltip="How strongly the layout steers: the authors recommend 0.05 to 0.10 for Stable Diffusion; "
+        "0 turns it off.",
     )
 
 
@@ -105,7 +124,7 @@ def outside_weight_input() -> io.Float.Input:
         step=0.1,
         tooltip="Weight where a subject is kept out. The published -100000000 excludes it completely; small values "
         "only discourage it.",
-        extra_dict={"advanced": True},
+        extra_dict=ADVANCED,
     )
 
 
@@ -161,3 +180,33 @@ def region_weight_input() -> io.Float.Input:
         step=0.1,
         tooltip="How strongly each subject is pulled towards its region (2.5 in the paper).",
     )
+
+
+def side_input(id: str, of: str) -> io.Int.Input:
+    return io.Int.Input(
+        id,
+        default=512,
+        min=16,
+        max=int(PICTURE_SIDE.high),
+        step=8,
+        tooltip=f"The {id} of {of}, in pixels.",
+    )
+
+
+def layout_document_input() -> io.String.Input:
+    return io.String.Input(
+        "layout_document",
+        default="",
+        tooltip="Where each subject belongs: drag to draw, ••• for more. As JSON in the workflow.",
+        extra_dict={"widgetType": "CONES2_LAYOUT_PAINTER"},
+    )
+
+
+def linked_residuals_input(tooltip: str) -> io.Autogrow.Input:
+    template = io.Autogrow.TemplatePrefix(
+        ResidualSocket.Input("residual", tooltip="A subject, such as Load Residual's."),
+        prefix="residual",
+        min=0,
+        max=16,
+    )
+    return io.Autogrow.Input("residuals", template=template, optional=True, tooltip=tooltip)

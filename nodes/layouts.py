@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from ..cones2.layout.regions import layout_from_boxes, layout_from_masks
 from ..cones2.layout.tables import parse_color_lines, parse_subject_lines
 from ..cones2.ranges import COLOR_TOLERANCE
 from .host.boxes import layout_from_elements, to_boxes, to_elements
+from .host.drawn_layout import layout_masks
 from .host.images import to_image, to_masks, to_picture
 from .host.sockets import CATEGORY, BoxSocket, ElementSocket, LayoutSocket
 from .inputs import check_table, region_weight_input, subjects_input
@@ -78,8 +78,8 @@ class Cones2ColorLayoutToMasks(io.ComfyNode):
     def execute(cls, image: Tensor, colors: str, tolerance: float, weight: float) -> io.NodeOutput:
         table = parse_color_lines(colors, weight)
         layout = layout_from_colors(to_picture(image, "the layout picture"), table, tolerance)
-        masks = torch.stack([region.mask.float() for region in layout.regions])
-        return io.NodeOutput(layout, masks, to_image([layout_picture(layout, layout.height, layout.width)]))
+        preview = to_image([layout_picture(layout, layout.height, layout.width)])
+        return io.NodeOutput(layout, layout_masks(layout), preview)
 
 
 class Cones2LayoutFromMasks(io.ComfyNode):
@@ -110,8 +110,11 @@ class Cones2LayoutFromMasks(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, subjects: str | None = None) -> bool | str:
-        """True when `subjects` is a list or comes from another node (None), else what is wrong with it."""
+    def validate_inputs(cls, subjects: str | None = None, masks: object = None) -> bool | str:
+        """True when `subjects` is a list or comes from another node (None), else what is wrong with it.
+
+        masks: ComfyUI always passes an input that grows.
+        """
         return check_table(subjects, parse_subject_lines)
 
     @classmethod

@@ -138,6 +138,8 @@ class Cones2SaveResidual(io.ComfyNode):
                 f"{len(residual)} residuals are connected ({_names(residual)}): "
                 "Save Residual stores one subject per file"
             )
+        if not isinstance(residual[0], Residual):
+            raise ResidualError(f'"{residual[0].subject}" is a subject from pictures: it has no residual to save')
         saved = save_residual(residual[0], residual_path(name), overwrite=overwrite)
         return io.NodeOutput(ui=ui.PreviewText(f"Saved {saved}"))
 

@@ -15,7 +15,8 @@ from ..cones2.presets import AS_SET
 from ..cones2.rules import GuidanceSettings
 from .host.attention.hooks import install
 from .host.bound_layout import Window
-from .host.conditioning import Conditioning, guide_conditioning
+from .host.conditioning import Conditioning, guide_again, guide_conditioning
+from .host.live_attention import with_live_attention
 from .host.photo_start import photo_start_of
 from .host.recurrence import make_recurrent, recurrent
 from .host.sockets import CATEGORY
@@ -113,7 +114,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="How much of the latents is replaced; below 1 their structure stays.",
                 ),
-                layout_input(),
+                layout_input("Not connected: the one that the positive prompt carries.", optional=True),
                 guidance_weight_input(),
                 guided_steps_input(
                     "How many steps, from the first, follow the layout. -1: all. 0: none, a plain KSampler."
@@ -130,8 +131,26 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                 photo_start_input(),
                 start_vae_input(),
                 preset_input("guidance_weight, guided_steps, recurrence, negative_mode and outside_weight"),
+                io.Boolean.Input(
+                    "show_attention",
+                    display_name="show attention",
+                    default=False,
+                    optional=True,
+                    tooltip="Show on the preview where each subject's word looks, in the colors of the regions. The "
+                    "picture is the same; guided steps take longer.",
+                ),
             ],
-            outputs=[io.Latent.Output("latent", tooltip="The denoised latents.")],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The denoised latents."),
+                io.Model.Output(
+                    "guided_model", display_name="model", tooltip="The model as it ran, such as for Subject Attention."
+                ),
+                io.Conditioning.Output(
+                    "guided_positive",
+                    display_name="positive",
+                    tooltip="The prompt with its layout as it ran, such as for Subject Attention.",
+                ),
+            ],
         )
 
     @classmethod
@@ -147,7 +166,6 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         negative: Conditioning,
         latent_image: dict[str, Any],
         denoise: float,
-        layout: Layout,
         guidance_weight: float,
         guided_steps: int,
         recurrence: bool,
@@ -156,6 +174,8 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         photo_start: float = 0.0,
         vae: VAE | None = None,
         preset: str = AS_SET,
+        show_attention: bool = False,
+        layout: Layout | None = None,
     ) -> io.NodeOutput:
         check_numbers(cfg=cfg, denoise=denoise, guidance_weight=guidance_weight, outside_weight=outside_weight)
         check_numbers(photo_start=photo_start)
@@ -163,14 +183,21 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         window = Window(steps=None if guided_steps < 0 else guided_steps)
         if chosen := chosen_preset(preset):
             guidance, window, recurrence = chosen.guidance, Window(share=chosen.guided), chosen.recurrence
-        positive = guide_conditioning(positive, layout, guidance, window, photo_start_of(photo_start, vae))
-        model = install(model)
+        photos = photo_start_of(photo_start, vae)
+        if layout is None:
+            positive = guide_again(positive, guidance, window, photos)
+        else:
+            positive = guide_conditioning(positive, layout, guidance, window, photos)
+        model = guided_model = install(model)
         if recurrence:
+            model = guided_model.clone()
             make_recurrent(model)
+        if show_attention:
+            model = with_live_attention(model, positive)
         (latent,) = host_nodes.common_ksampler(
             model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise
         )
-        return io.NodeOutput(latent)
+        return io.NodeOutput(latent, guided_model, positive)
 
 
 NODES = [Cones2SelfRecurrence, Cones2LayoutGuidedKSampler]

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from ..cones2.concepts.residual import Residual
-from ..cones2.errors import PromptError
 from .host.conditioning import Conditioning, place_residuals
-from .host.prompt_record import PROMPT_KEY, read_prompt
+from .host.scene import encode
 from .host.sockets import CATEGORY, ResidualSocket
 
 if TYPE_CHECKING:
@@ -27,7 +26,10 @@ class Cones2TextEncode(io.ComfyNode):
             "its words are.",
             search_aliases=["prompt", "clip text encode", "positive prompt"],
             inputs=[
-                io.Clip.Input("clip", tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model."),
+                io.Clip.Input(
+                    "clip",
+                    tooltip="The text encoder of an SD 1.x, SD 2.x or SDXL model or of a diffusion transformer.",
+                ),
                 io.String.Input(
                     "text",
                     multiline=True,
@@ -41,12 +43,7 @@ class Cones2TextEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: CLIP | None, text: str) -> io.NodeOutput:
-        if clip is None:
-            raise PromptError(
-                "the CLIP input is empty: the checkpoint holds no text encoder, so load one with a CLIP loader"
-            )
-        record, tokens = read_prompt(clip, text)
-        return io.NodeOutput(clip.encode_from_tokens_scheduled(tokens, add_dict={PROMPT_KEY: record}))
+        return io.NodeOutput(encode(clip, text))
 
 
 class Cones2ApplyResidualToConditioning(io.ComfyNode):

@@ -2,7 +2,7 @@
 
     python -m tools.demo [--out demo] [--count 16]
 
-Learns two residual embeddings from five pictures each, paints a layout, samples the same seeds with
+Learns two residual embeddings from five pictures and a description each, paints a layout, samples the same seeds with
 and without both, lets the toy world's detector count what came out, and writes one picture of it all.
 """
 
@@ -28,6 +28,7 @@ from cones2.evaluation.scores import Scores, scores
 from cones2.evaluation.toyworld.detector import detect, load_detector
 from cones2.evaluation.toyworld.judging import verdict
 from cones2.evaluation.toyworld.sampling import pixels
+from cones2.evaluation.toyworld.suites import described
 from cones2.guidance.heat_maps import AttentionRecorder
 from cones2.layout.colors import parse_color
 from cones2.layout.painted import ColorEntry, layout_from_colors
@@ -94,7 +95,7 @@ def main() -> None:
 
 
 def learn(model: DiffusersModel, word: str, out: Path) -> Residual:
-    """Train the subject's residual on its five pictures and save it."""
+    """Train the subject's residual on its five pictures and a description of it, and save it."""
     name = CAST[word]
     with tqdm(desc=f"learning {name}", unit="step") as bar:
 
@@ -102,7 +103,7 @@ def learn(model: DiffusersModel, word: str, out: Path) -> Residual:
             bar.total = steps
             bar.update()
 
-        residual = learn_subject(model, name, TOYWORLD / "subjects" / name, show)
+        residual = learn_subject(model, name, TOYWORLD / "subjects" / name, show, description=described(name))
     path = save_residual(residual, out / f"{name}.safetensors", overwrite=True)
     print(f"{path}: {path.stat().st_size} bytes, after {residual.metadata['steps']} steps")
     return residual

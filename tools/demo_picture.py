@@ -30,7 +30,7 @@ def photo_row(word: str, color: RGB, photos: Sequence[Image.Image]) -> Image.Ima
     """The photos of a subject behind a swatch of its region's color."""
     swatch = Image.new("RGB", (CELL, CELL), color)
     _write(swatch, word, (CELL / 2, CELL / 2), 24, fill=(255, 255, 255), stroke=INK)
-    return _row(f'{len(photos)} photos\nteach one vector\nfor "{word}"', [swatch, *photos])
+    return _row(f'{len(photos)} photos and words\nteach one vector\nfor "{word}"', [swatch, *photos])
 
 
 def overview(

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = (
     "--config-file=", "--strict", "--allow-subclassing-any", "--ignore-missing-imports", "--explicit-package-bases",
-    "--untyped-calls-exclude=diffusers",
+    "--untyped-calls-exclude=diffusers", "--untyped-calls-exclude=torch",
     f"--cache-dir={ROOT / '.mypy_cache' / 'nodes'}",
 )  # fmt: skip
 

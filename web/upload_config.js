@@ -2,8 +2,11 @@
 // one folder of ComfyUI's input, where the node finds them beside each other.
 import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
+import { accepted, pickFiles } from './painter/files.js'
+import { choose, takeDrops, tell } from './uploads.js'
 
 const NODE = 'Cones2LoadGuidanceConfig'
+const NAME = 'Load Guidance Config'
 const ACCEPT = '.json,.png,.jpg,.jpeg,.webp,.bmp,.safetensors,.pt'
 
 // FNV-1a over names and contents: the same files share a folder, others never replace them.
@@ -27,22 +30,17 @@ async function uploadFile (file, subfolder) {
   if (!answer.ok) throw new Error(`${file.name}: the server answered ${answer.status}`)
 }
 
-function choose (widget, value) {
-  const values = widget.options.values
-  if (Array.isArray(values) && !values.includes(value)) values.push(value)
-  widget.value = value
-  widget.callback?.(value)
-  app.graph.setDirtyCanvas(true, true)
-}
-
-function tell (detail) {
-  app.extensionManager.toast.add({ severity: 'error', summary: 'Load Guidance Config', detail, life: 8000 })
-}
-
-async function upload (widget, files) {
+async function upload (widget, chosen) {
+  let files
+  try {
+    files = accepted(chosen, ACCEPT)
+  } catch (error) {
+    tell(NAME, error.message)
+    return
+  }
   const configs = files.filter((file) => file.name.toLowerCase().endsWith('.json'))
   if (configs.length !== 1) {
-    tell(`Choose one .json config together with its layout and residuals; ${configs.length} were chosen.`)
+    tell(NAME, `Choose one .json config together with its layout and residuals; ${configs.length} were chosen.`)
     return
   }
   const [config] = configs
@@ -50,17 +48,10 @@ async function upload (widget, files) {
   try {
     await Promise.all(files.map((file) => uploadFile(file, subfolder)))
   } catch (error) {
-    tell(`The upload failed: ${error.message}`)
+    tell(NAME, `The upload failed: ${error.message}`)
     return
   }
   choose(widget, `${subfolder}/${config.name}`)
-}
-
-function pickFiles (then) {
-  const input = document.createElement('input')
-  Object.assign(input, { type: 'file', multiple: true, accept: ACCEPT })
-  input.onchange = () => then([...input.files])
-  input.click()
 }
 
 app.registerExtension({
@@ -68,14 +59,8 @@ app.registerExtension({
   nodeCreated (node) {
     if (node.comfyClass !== NODE) return
     const widget = node.widgets.find((candidate) => candidate.name === 'config')
-    const button = node.addWidget('button', 'upload', null, () => pickFiles((files) => upload(widget, files)), { serialize: false })
+    const button = node.addWidget('button', 'upload', null, () => pickFiles(ACCEPT, (files) => upload(widget, files)), { serialize: false })
     button.label = 'upload config, layout and residuals'
-    node.onDragOver = (event) => [...(event?.dataTransfer?.items ?? [])].some((item) => item.kind === 'file')
-    node.onDragDrop = async (event) => {
-      const files = [...(event?.dataTransfer?.files ?? [])]
-      if (!files.some((file) => file.name.toLowerCase().endsWith('.json'))) return false
-      await upload(widget, files)
-      return true
-    }
+    takeDrops(node, (name) => name.endsWith('.json'), (files) => upload(widget, files))
   }
 })

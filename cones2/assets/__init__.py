@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 TOYWORLD = Path(__file__).parent / "toyworld"
@@ -12,14 +13,16 @@ DEMO = "demo"
 
 DEMO_RESIDUALS = TOYWORLD / "residuals"
 
+_COLORED = re.compile("[a-z]+_(?!with)[a-z]+_[a-z]+")  # such as blue_white_dog; not dog_with_badge
+
 
 def demo_residual(name: str) -> Path | None:
-    """The toy model's residual of that name: "demo/dog", "demo/blue_white_dog", the latter with its ending or without.
+    """The toy model's residual of that name: "demo/blue_white_dog", with its ending or without, or "demo/dog".
 
-    None for any other name.
+    The last word alone is the subject of that class whose look words can say. None for any other name.
     """
     folder, _, wanted = name.replace("\\", "/").rpartition("/")
-    for path in sorted(DEMO_RESIDUALS.glob("*.safetensors")) if folder == DEMO else ():
-        if wanted in (path.name, path.stem, path.stem.rpartition("_")[2]):
-            return path
-    return None
+    files = sorted(DEMO_RESIDUALS.glob("*.safetensors")) if folder == DEMO else []
+    named = [path for path in files if wanted in (path.name, path.stem)]
+    of_class = [path for path in files if _COLORED.fullmatch(path.stem) and path.stem.endswith(f"_{wanted}")]
+    return next(iter(named + of_class), None)

@@ -12,6 +12,7 @@ from .. import __version__
 from ..errors import Cancelled, Cones2Error
 from ..messages import MESSAGE_LIMIT, shown
 from .config import add_config_parser
+from .delta import add_delta_parser
 from .evaluate import add_evaluate_parser
 from .output import launched, mark, write_line
 from .parser import Parser
@@ -32,6 +33,7 @@ examples:
       --subject "mug=mug.safetensors:#ffc000" --subject "dog=dog.safetensors:#ff0000" --layout layout.png
   python -m cones2 train --model MODEL_DIR --images photos/dog --subject dog
   python -m cones2 residual inspect *.safetensors *.pt
+  python -m cones2 sample --model MODEL_DIR --delta delta.bin --prompt "photo of a <new1> cat on a sofa"
   python -m cones2 config check guidance_config.json
   python -m cones2 evaluate toyworld --n 48 --subjects 2 3 --arms nothing both --out evaluation
 """
@@ -50,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_sample_parser(commands)
     add_train_parsers(commands)
     add_residual_parser(commands)
+    add_delta_parser(commands)
     add_config_parser(commands)
     add_evaluate_parser(commands)
     return parser

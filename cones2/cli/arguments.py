@@ -93,3 +93,12 @@ def size(text: str) -> tuple[int, int]:
 
 def _wrong(text: str, why: str) -> argparse.ArgumentTypeError:
     return argparse.ArgumentTypeError(f'"{shown(text, _LONGEST_VALUE)}" is {why}')
+
+
+def with_strength(text: str) -> tuple[str, float]:
+    """Read "FILE@STRENGTH": the file and its strength, 1 where none is given."""
+    file, at_sign, number = text.rpartition("@")
+    try:
+        return (file, float(number)) if at_sign else (text, 1.0)
+    except ValueError:  # an "@" in the file's name
+        return text, 1.0

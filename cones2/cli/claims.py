@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +61,7 @@ def turns(
     try:
         yield from _shared(left, claims, me, place, is_done, look)
     finally:
-        claims.close(remove=me.is_first and not left)
+        claims.close()
 
 
 def _shared(
@@ -102,6 +103,7 @@ class Claims:
 
     def take(self, folder: Path, name: str) -> bool:
         """Take the job of that name, unless another process has it."""
+        folder = folder.resolve()  # one handle per file: closing any gives up the locks of all, on POSIX
         digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
         position = int.from_bytes(digest, "little") % _POSITIONS
         if (folder, position) not in self._mine:
@@ -110,22 +112,27 @@ class Claims:
             self._mine.add((folder, position))
         return True
 
-    def close(self, remove: bool) -> None:
-        """Give all up. remove: all jobs of all processes are done."""
+    def close(self) -> None:
+        """Give all up. The file goes when nobody else, of this run or another one, holds a lock in it."""
         for folder, stream in self._files.items():
-            stream.close()
-            if remove:
-                with suppress(OSError):  # a process that is about to end has it open, on Windows
+            with stream, suppress(OSError):
+                if _lock_alone(stream) and _is_at(stream, folder / CLAIMS):
                     (folder / CLAIMS).unlink()
         self._files.clear()
         self._mine.clear()
 
     def _lock(self, folder: Path, position: int) -> bool:
         try:
-            if folder not in self._files:
-                folder.mkdir(parents=True, exist_ok=True)
-                self._files[folder] = (folder / CLAIMS).open("a+b")
-            return _lock_byte(self._files[folder], position)
+            folder.mkdir(parents=True, exist_ok=True)
+            while True:
+                if folder not in self._files:
+                    self._files[folder] = (folder / CLAIMS).open("a+b")
+                stream = self._files[folder]
+                if not _lock_byte(stream, position):
+                    return False
+                if _is_at(stream, folder / CLAIMS):
+                    return True
+                self._files.pop(folder).close()  # removed since it was opened, so nothing was locked in it
         except OSError as error:
             reason = error.strerror or error
             raise ConfigError(f"{shown_path(folder)} cannot be shared by several processes: {reason}") from error
@@ -144,3 +151,26 @@ def _lock_byte(stream: BinaryIO, position: int) -> bool:
             raise
         return False
     return True
+
+
+def _lock_alone(stream: BinaryIO) -> bool:
+    """Give up this process's locks, and lock the whole file if no other process has a lock in it."""
+    if sys.platform == "win32":
+        stream.close()  # an open file cannot be removed there, by anyone
+        return True
+    fcntl.lockf(stream, fcntl.LOCK_UN)
+    try:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(stream: BinaryIO, path: Path) -> bool:
+    """Whether an open file is still the one at this path."""
+    if stream.closed:
+        return True
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

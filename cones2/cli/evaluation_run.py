@@ -66,7 +66,7 @@ class EvaluateOptions:
             "weights": weights_digest(self.residuals, self.model or TOYWORLD),
             "model": "shipped" if self.model is None else str(self.model),
             "residuals": "the model's" if self.residuals is None else str(self.residuals),
-            "device": _device(self).type,
+            "device": own_device(self.device).type,
             "cones2": __version__,
             "torch": torch.__version__,
         }
@@ -108,7 +108,7 @@ def judged_pictures(options: EvaluateOptions) -> Results | None:
 def _all_here(options: EvaluateOptions) -> Results:
     """Every job, on processes that this one starts."""
     left = unfinished(jobs(options.arms, options.suites()), Results(options.out))
-    wanted = options.processes or (_cores() if _device(options).type == "cpu" else 1)
+    wanted = options.processes or (_cores() if own_device(options.device).type == "cpu" else 1)
     world = max(1, min(wanted, len(left)))
     with _helpers(options, world):
         return _shown_work(options, Rank(0, world))
@@ -173,7 +173,7 @@ def _work(options: EvaluateOptions, me: Rank, on_look: Callable[[Results], objec
 
     everything = jobs(options.arms, options.suites())
     for job in turns(everything, me, lambda job: (options.out, "/".join(job.keys[0])), is_done, look):
-        bench = bench or open_bench(options.residuals, options.model or TOYWORLD, _device(options))
+        bench = bench or open_bench(options.residuals, options.model or TOYWORLD, own_device(options.device))
         run(bench, [job], results)
     look()
     return results
@@ -188,7 +188,3 @@ def _shown_work(options: EvaluateOptions, me: Rank) -> Results:
     there = sum(key in done for job in jobs(options.arms, options.suites()) for key in job.keys)
     with tqdm(total=total, initial=there, desc="drawing", unit="picture") as bar:
         return _work(options, me, lambda results: bar.update(there + len(results) - len(done) - bar.n))
-
-
-def _device(options: EvaluateOptions) -> torch.device:
-    return own_device(options.device)

@@ -11,6 +11,7 @@ from ..concepts.concept import PlacedConcept
 from ..concepts.residual_file import load_residual
 from ..errors import Cones2Error, ConfigError
 from ..layout.colors import parse_color
+from ..layout.document import LayoutDocument
 from ..layout.painted import ColorEntry
 from ..layout.regions import DEFAULT_WEIGHT, Layout
 from ..messages import shown
@@ -32,11 +33,13 @@ class SubjectFlag:
     """`--subject "PHRASE=FILE@WEIGHT:COLOR"`: file, weight and color are optional.
 
     entry: its line in the color table.
+    strength: factor on the residual.
     """
 
     phrase: str
     residual: Path | None
     entry: ColorEntry | None
+    strength: float = 1.0
 
     @property
     def reference(self) -> PhraseRef:
@@ -52,6 +55,7 @@ class Job:
     table: color table of the layout file.
     guided_steps: None for all.
     config: the entry it came from, or None; subjects: the flags it came from, if any.
+    document: what is drawn, instead of a layout file and its table.
     """
 
     name: str
@@ -62,11 +66,15 @@ class Job:
     guidance: GuidanceSettings
     config: GuidanceConfig | None = None
     subjects: tuple[SubjectFlag, ...] = ()
+    document: LayoutDocument | None = None
 
     @property
     def names(self) -> list[str]:
-        """Its subjects, as its flags or its config have them."""
-        return [one.name for one in self.config.subjects] if self.config else [flag.phrase for flag in self.subjects]
+        """Its subjects, as its flags, its document or its config have them."""
+        if self.config is not None:
+            return [one.name for one in self.config.subjects]
+        drawn = self.document.subjects if self.document else ()
+        return list(dict.fromkeys([*(flag.phrase for flag in self.subjects), *(subject.name for subject in drawn)]))
 
 
 def parse_subject(text: str) -> SubjectFlag:
@@ -126,9 +134,15 @@ def jobs_from_config(path: Path, prompt: str | None, layout: Path | None) -> lis
     ]
 
 
-def job_from_flags(prompt: str, subjects: Sequence[SubjectFlag], layout: Path | None) -> Job:
-    """A job without a config. Raises ConfigError when colors and layout do not come together."""
+def job_from_flags(
+    prompt: str, subjects: Sequence[SubjectFlag], layout: Path | None, document: LayoutDocument | None = None
+) -> Job:
+    """A job without a config. Raises ConfigError when colors and layout do not come together, or with a document."""
     table = tuple(subject.entry for subject in subjects if subject.entry is not None)
+    if document is not None:
+        if table or layout is not None:
+            raise ConfigError("--layout and colors do not go with --scene and --region: give one or the other")
+        return Job("picture", prompt, None, (), None, DEFAULT_GUIDANCE, None, tuple(subjects), document)
     if table and layout is None:
         raise ConfigError(
             f'"{shown(table[0].subject)}" has a color but there is no layout picture: give it as --layout FILE'
@@ -167,26 +181,46 @@ def job_scene(
         )
         found = [_concept(one.residual, one.reference.phrase, one.claim, cutouts, one.name) for one in placements]
         return _bound(job, model, encoded, unprompted, found, layout, None, rules)
-    # a flag's residual and its region take the same tokens
-    references = [flag.reference for flag in job.subjects]
-    claims = locate_subjects(encoded.tokens, references, model.tokenize, share=True)
+    flags, of_regions = _with_drawn(job, layout)
+    claims = locate_subjects(encoded.tokens, [flag.reference for flag in flags], model.tokenize, share=True)
     found = [
-        _concept(flag.residual, flag.phrase, claim, cutouts, flag.phrase)
-        for flag, claim in zip(job.subjects, claims, strict=True)
+        _concept(flag.residual, flag.phrase, claim, cutouts, flag.phrase, flag.strength)
+        for flag, claim in zip(flags, claims, strict=True)
     ]
-    regions = [claim for flag, claim in zip(job.subjects, claims, strict=True) if flag.entry is not None]
-    return _bound(job, model, encoded, unprompted, found, layout, regions, rules)
+    return _bound(job, model, encoded, unprompted, found, layout, [claims[index] for index in of_regions], rules)
 
 
-def _concept(residual: Path | None, phrase: str, claim: Claim, cutouts: Cutouts, name: str) -> PlacedConcept | None:
+def _with_drawn(job: Job, layout: Layout | None) -> tuple[list[SubjectFlag], list[int]]:
+    """The flags, and one for each drawn region that has none; for each region the number of its flag.
+
+    A flag's residual and its region take the same tokens.
+    """
+    flags = list(job.subjects)
+    if job.document is None or layout is None:
+        return flags, [index for index, flag in enumerate(flags) if flag.entry is not None]
+    unused, of_regions = list(range(len(flags))), []
+    for name in layout.subjects:
+        wanted = str(parse_phrase(name)).lower()
+        same = [index for index in unused if str(flags[index].reference).lower() == wanted]
+        if same:
+            unused.remove(same[0])
+        else:
+            flags.append(SubjectFlag(name, None, None))
+        of_regions.append(same[0] if same else len(flags) - 1)
+    return flags, of_regions
+
+
+def _concept(
+    residual: Path | None, phrase: str, claim: Claim, cutouts: Cutouts, name: str, strength: float = 1.0
+) -> PlacedConcept | None:
     """What is known of a subject at its tokens: its residual, photos, or both; None for a plain word.
 
-    name: what flags or config call it.
+    name: what flags or config call it. strength: factor on the residual.
     """
     own = cutouts.get(key_of(name), ())
     if residual is None:
         return PlacedCutouts(own, claim.spans) if own else None
-    loaded = load_residual(residual, phrase)
+    loaded = load_residual(residual, phrase).with_strength(strength)
     return (loaded.with_cutouts(own) if own else loaded).at(claim)
 
 

@@ -21,6 +21,7 @@ from .jobs import Job
 
 log = logging.getLogger(__name__)
 
+_TRIED = (256, 256)  # cells: what draws nothing here draws nothing anywhere
 _Key = tuple[Path, tuple[ColorEntry, ...]]
 
 
@@ -42,7 +43,9 @@ class Layouts:
         """
         tables: dict[Path, dict[tuple[ColorEntry, ...], None]] = {}
         for job in jobs:
-            if job.layout is not None and job.table:
+            if job.document is not None:
+                job.document.layout(*_TRIED)
+            elif job.layout is not None and job.table:
                 tables.setdefault(job.layout, {})[job.table] = None
             elif job.layout is not None or job.table:
                 lacks = "no layout picture" if job.layout is None else "no colors"
@@ -54,8 +57,14 @@ class Layouts:
                 if self._key is None:
                     self._key, self._layout = (path, table), layout
 
-    def of(self, job: Job) -> Layout | None:
-        """The regions of a job that was checked; None where colors or the file are missing."""
+    def of(self, job: Job, height: int, width: int) -> Layout | None:
+        """The regions of a job that was checked; None where colors or the file are missing.
+
+        height, width: of the picture, in pixels; what a document draws has its proportions.
+        """
+        if job.document is not None:
+            with without_warnings():
+                return job.document.layout(height, width)
         if job.layout is None or not job.table:
             return None
         if self._key != (job.layout, job.table):

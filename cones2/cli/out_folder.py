@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from PIL import Image
 
 from ..errors import Cones2Error
 from ..storage.files import shown_path, write_atomically
+from ..storage.images import MAX_FILE_BYTES
 from ..storage.png import settings_of, write_png
 
-_MOST = 64 << 20  # bytes of an input that its digest reads; no residual or layout is as large
 _CHUNK = 1 << 20
 
 
@@ -57,9 +58,12 @@ def digest_of(files: Sequence[Path]) -> str:
     """16 hex digits of the files' contents, in their order. Raises Cones2Error naming one that cannot be read."""
     digest = hashlib.blake2b(digest_size=8)
     for path in files:
+        if not path.is_file():
+            raise Cones2Error(f"{shown_path(path)} is not a file")
         try:
             with path.open("rb") as stream:
-                left = _MOST
+                digest.update(b"%d|" % os.fstat(stream.fileno()).st_size)
+                left = MAX_FILE_BYTES  # what is larger is refused when it is opened as a picture or residual
                 while left > 0 and (part := stream.read(min(_CHUNK, left))):
                     digest.update(part)
                     left -= len(part)

@@ -56,7 +56,7 @@ def _inspect(args: argparse.Namespace) -> int:
         except ResidualError as error:
             problems.append(str(error))
     if rows:
-        print(_table([_COLUMNS, *rows]))
+        print(table([_COLUMNS, *rows]))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
@@ -90,7 +90,8 @@ def _row(path: Path, file: ResidualFile) -> tuple[str, ...]:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines, the columns below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

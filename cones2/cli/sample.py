@@ -23,6 +23,8 @@ from ..ranges import (
     STEPS,
 )
 from .arguments import file_path, model_path, number_in, one_of, size, whole_in
+from .delta import split_strength
+from .reference_flags import add_reference_flags, reference_options
 
 if TYPE_CHECKING:
     from .sampling_run import SampleOptions
@@ -47,11 +49,12 @@ def add_sample_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
         required=True,
         type=model_path,
         metavar="DIR_OR_FILE",
-        help="SD 1.x or 2.x: a diffusers folder or a checkpoint file; never downloaded; "
+        help="SD 1.x, 2.x or SDXL: a diffusers folder or a checkpoint file; never downloaded; "
         "demo: the small one that ships, for pictures of 64x64",
     )
     _add_scene_flags(parser.add_argument_group("what to draw"))
     _add_guidance_flags(parser.add_argument_group("layout guidance"))
+    add_reference_flags(parser.add_argument_group("subjects from pictures"))
     _add_run_flags(parser.add_argument_group("run"))
     parser.set_defaults(run=_sample)
 
@@ -67,23 +70,30 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
     """The flags as typed values. Raises ConfigError for flags that do not go together."""
     if args.config is not None and args.subject:
         raise ConfigError("--subject does not go with --config: the config names its subjects")
+    if args.config is not None and (args.scene is not None or args.region):
+        raise ConfigError("--scene and --region do not go with --config: the config has its layout")
     if args.config is None and args.prompt is None:
-        raise ConfigError("nothing to draw: give --config FILE, or --prompt with --subject and --layout")
+        raise ConfigError("nothing to draw: give --config FILE, or --prompt with --subject and --layout or --region")
     if args.cutout and not args.photo_start:
         raise ConfigError("--cutout does nothing without --photo-start: add, for example, --photo-start 8")
     if args.photo_start and args.published_rules:
         raise ConfigError("--photo-start does not go with --published-rules: the published code starts from noise")
-    picture_size = _picture_size(args)
+    picture_size, references = _picture_size(args), reference_options(args)
     # torch is loaded by the run, not for the help and for mistakes in the flags
     import torch
 
     from ..layout.colors import DEFAULT_TOLERANCE
+    from ..layout.inline import regions_in_text
     from ..published.rules import PUBLISHED_RULES
     from ..rules import OUR_RULES
     from .cutouts import parse_cutout
+    from .delta_flags import parse_region_delta
+    from .drawn import drawn_document, parse_region, with_named_residuals
     from .jobs import parse_subject
     from .sampling_run import SampleOptions
 
+    prompt, placed = (args.prompt, []) if args.config or not args.prompt else regions_in_text(args.prompt)
+    document = drawn_document(args.scene, [*(parse_region(text) for text in args.region), *placed])
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     preset = None if args.preset is None else PRESETS[args.preset]
     return SampleOptions(
@@ -91,10 +101,11 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         tokenizer=args.tokenizer,
         prediction_type=args.prediction_type,
         config=args.config,
-        prompt=args.prompt,
+        prompt=prompt,
         negative_prompt=args.negative_prompt,
-        subjects=tuple(parse_subject(text) for text in args.subject),
+        subjects=with_named_residuals([parse_subject(text) for text in args.subject], document, args.scene),
         layout=args.layout,
+        document=document,
         tolerance=DEFAULT_TOLERANCE if args.tolerance is None else args.tolerance,
         typed_positions=args.strict_positions,
         rules=PUBLISHED_RULES.get(args.published_rules, OUR_RULES),
@@ -115,6 +126,9 @@ def sample_options(args: argparse.Namespace) -> SampleOptions:
         photo_start=args.photo_start,
         cutouts=tuple(parse_cutout(text) for text in args.cutout),
         continues=args.continues,
+        references=references,
+        deltas=tuple(split_strength(text) for text in args.delta),
+        region_deltas=tuple(parse_region_delta(text) for text in args.region_delta),
     )
 
 
@@ -140,7 +154,11 @@ def _given(flag: _Value | None, otherwise: _Value) -> _Value:
 
 def _add_scene_flags(group: Any) -> None:
     group.add_argument("--config", type=file_path, metavar="FILE", help="guidance_config.json; every entry is run")
-    group.add_argument("--prompt", help="the prompt; replaces the config's")
+    group.add_argument(
+        "--prompt",
+        help="the prompt; replaces the config's; without one it may say where a word belongs, as --region does: "
+        '"a dog[region 0.5 0.3 0.4 0.6]"',
+    )
     group.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to keep out (default: nothing)")
     group.add_argument(
         "--subject",
@@ -159,7 +177,38 @@ def _add_scene_flags(group: Any) -> None:
         help="a photo of a subject for --photo-start, cut out (transparent around it) or filling the picture, e.g. "
         '"dog=rex.png"; instead of those in its residual file; several of one subject take turns',
     )
+    group.add_argument(
+        "--delta",
+        action="append",
+        default=[],
+        metavar="FILE@STRENGTH",
+        help="a Custom Diffusion file (delta.bin, .ckpt, .safetensors), whose token the prompt may use: "
+        '"a <new1> cat"; the strength (1) is optional; of several the differences are summed and tokens of one name '
+        "renamed in their order",
+    )
+    group.add_argument(
+        "--region-delta",
+        action="append",
+        default=[],
+        metavar="PHRASE=FILE@STRENGTH",
+        help="a Custom Diffusion file whose keys and values act in the region of these words alone, so that two of one "
+        'kind do not mix: "<new1> cat=mine.bin" and "<new2> cat=yours.bin"; give a region for each',
+    )
     group.add_argument("--layout", type=file_path, metavar="FILE", help="layout picture; replaces the config's")
+    group.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="PHRASE=LEFT,TOP,WIDTH,HEIGHT@WEIGHT",
+        help="where words of the prompt belong, without a layout picture: a box in fractions of the picture, e.g. "
+        '"dog=0.5,0.3,0.4,0.6"; the weight (2.5) is optional; give it once per box',
+    )
+    group.add_argument(
+        "--scene",
+        type=file_path,
+        metavar="FILE",
+        help="a layout document (.json), as the Layout Painter exports it; its residuals are looked for beside it",
+    )
     group.add_argument(
         "--tolerance",
         type=number_in(COLOR_TOLERANCE),

@@ -17,10 +17,11 @@ from ..diffusers_models.latent_model import DiffusersModel, to_images
 from ..diffusers_models.loading import load_model
 from ..errors import ModelError
 from ..guidance.weight_maps import OutsideMode
-from ..layout.colors import color_name
+from ..layout.document import LayoutDocument
 from ..layout.drawing import grid, layout_preview
 from ..layout.regions import Layout
 from ..messages import shown
+from ..picture_adapter.references import References
 from ..rules import Rules
 from ..sampling.euler import StepInfo
 from ..sampling.noise import Prediction
@@ -30,12 +31,16 @@ from ..storage.files import check_folder, shown_path
 from ..storage.images import open_photo
 from .claims import turns
 from .cutouts import CutoutFlag, by_subject, check_known, check_photos
+from .delta_flags import RegionDelta, RegionLayers, region_layers, with_delta_files, with_region_deltas
 from .devices import is_out_of_memory
 from .jobs import Job, SubjectFlag, job_from_flags, job_scene, jobs_from_config
 from .layouts import Layouts, outline, without_warnings
-from .out_folder import OutFolder, digest_of
+from .out_folder import OutFolder
 from .output import launched, mark, say
 from .processes import own_device
+from .reference_flags import ReferenceOptions
+from .references import load_references, with_references
+from .sampling_record import record_of
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,15 @@ class SampleOptions:
     """What `cones2 sample` was asked for; None leaves a number to the config or the model.
 
     model: a diffusers folder or a checkpoint file.
+    document: what --scene and --region draw.
     tolerance: RGB distance, 0–442.
     typed_positions: use the config's token positions as they are.
     seed: of the first picture.
     num_images: per prompt.
     size: height, width in pixels; None: the model's own.
     photo_start: how much of the photos is in the starting noise; cutouts: photos beside the residuals' own.
+    references: subjects from pictures, if any.
+    deltas: Custom Diffusion files with their strengths; region_deltas: those that act in a region alone.
     continues: pictures that are in `out` with the same settings are not made again.
     """
 
@@ -60,6 +68,7 @@ class SampleOptions:
     negative_prompt: str
     subjects: tuple[SubjectFlag, ...]
     layout: Path | None
+    document: LayoutDocument | None
     tolerance: float
     typed_positions: bool
     rules: Rules
@@ -80,6 +89,16 @@ class SampleOptions:
     continues: bool = False
     photo_start: float = 0.0
     cutouts: tuple[CutoutFlag, ...] = ()
+    references: ReferenceOptions | None = None
+    deltas: tuple[tuple[Path, float], ...] = ()
+    region_deltas: tuple[RegionDelta, ...] = ()
+
+
+class _Loaded(NamedTuple):
+    """The model with its deltas, and those that act in regions alone."""
+
+    model: DiffusersModel
+    regional: Sequence[RegionLayers]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +135,13 @@ def run_sampling(options: SampleOptions) -> int:
     jobs = _jobs(options)
     layouts = Layouts(options.tolerance, options.rules)
     layouts.check(jobs)
-    model = _load(options)
+    loaded = _load(options)
+    model = loaded.model
     model.check_size(*_size(options, model))
     check_folder(options.out)
     finished: list[Path] = []
     try:
-        _run_jobs(options, model, jobs, layouts, finished)
+        _run_jobs(options, loaded, jobs, layouts, finished)
     except KeyboardInterrupt:
         again = "; the same command goes on" if _finds(options) else ""
         begin = "\n" if launched().world == 1 else mark()
@@ -140,12 +160,14 @@ def _finds(options: SampleOptions) -> bool:
 
 
 def _run_jobs(
-    options: SampleOptions, model: DiffusersModel, jobs: Sequence[Job], layouts: Layouts, finished: list[Path]
+    options: SampleOptions, loaded: _Loaded, jobs: Sequence[Job], layouts: Layouts, finished: list[Path]
 ) -> None:
     """Sample the pictures one after the other; each scene is made in its turn, since it may take a gigabyte."""
+    model = loaded.model
     several, finds, folder, me = len(jobs) > 1, _finds(options), OutFolder(options.out), launched()
+    pictures = None if options.references is None else load_references(options.references, model)
     for job in jobs if several else ():
-        _scene(options, model, job, outline(job))
+        _scene(options, loaded, pictures, job, outline(job))
     plans = [_plan(options, model, job) for job in jobs]
     todo = [_Turn(plan, seed) for plan in plans for seed in range(options.seed, options.seed + options.num_images)]
 
@@ -156,8 +178,8 @@ def _run_jobs(
         mine = turns(missing, me, lambda turn: (options.out, turn.name), is_done)
         for plan, group in groupby(mine, key=attrgetter("plan")):
             with without_warnings() if several else nullcontext():
-                layout = layouts.of(plan.job)
-                scene = _scene(options, model, plan.job, layout)
+                layout = layouts.of(plan.job, plan.settings.height, plan.settings.width)
+                scene = _scene(options, loaded, pictures, plan.job, layout)
             _run_plan(options, model, plan, layout, scene, group, sum(turn.plan is plan for turn in missing), finished)
             del layout, scene  # before the next ones are made
     if finds and me.is_first:
@@ -165,12 +187,19 @@ def _run_jobs(
         say(f"{len(todo)} pictures are in {shown_path(options.out)}, {len(todo) - len(missing)} of them from before")
 
 
-def _scene(options: SampleOptions, model: DiffusersModel, job: Job, layout: Layout | None) -> Scene:
+def _scene(
+    options: SampleOptions, loaded: _Loaded, pictures: References | None, job: Job, layout: Layout | None
+) -> Scene:
+    model = loaded.model
     cutouts = by_subject(options.cutouts)
     scene = job_scene(job, model, options.negative_prompt, layout, options.typed_positions, options.rules, cutouts)
     if options.photo_start:
         check_photos(job.name, scene, layout)
-    return scene
+    if options.references is not None and pictures is not None:
+        scene = with_references(
+            scene, pictures, options.references, model.text.prompt_tokens(job.prompt), model, layout
+        )
+    return with_region_deltas(scene, layout, loaded.regional)
 
 
 def _size(options: SampleOptions, model: DiffusersModel) -> tuple[int, int]:
@@ -183,7 +212,7 @@ def _jobs(options: SampleOptions) -> list[Job]:
     if options.config is not None:
         jobs = jobs_from_config(options.config, options.prompt, options.layout)
     else:
-        jobs = [job_from_flags(options.prompt or "", options.subjects, options.layout)]
+        jobs = [job_from_flags(options.prompt or "", options.subjects, options.layout, options.document)]
     if options.cutouts:
         check_known(options.cutouts, [name for job in jobs for name in job.names])
     return [_with_overrides(job, options) for job in jobs]
@@ -197,15 +226,11 @@ def _with_overrides(job: Job, options: SampleOptions) -> Job:
     return replace(job, guidance=guidance, guided_steps=steps)
 
 
-def _load(options: SampleOptions) -> DiffusersModel:
+def _load(options: SampleOptions) -> _Loaded:
     device, dtype = own_device(options.device), getattr(torch, options.dtype)
     model = load_model(options.model, options.tokenizer, device, dtype, prediction_type=options.prediction_type)
-    if model.is_xl:
-        raise ModelError(
-            f"{shown_path(options.model)} is an SDXL model: the command line samples SD 1.x and 2.x; "
-            "use the ComfyUI nodes for SDXL"
-        )
-    return model
+    regional = region_layers(model, options.region_deltas)
+    return _Loaded(with_delta_files(model, options.deltas, options.region_deltas), regional)
 
 
 def _plan(options: SampleOptions, model: DiffusersModel, job: Job) -> _Plan:
@@ -220,7 +245,7 @@ def _plan(options: SampleOptions, model: DiffusersModel, job: Job) -> _Plan:
         width=width,
         photo_start=options.photo_start,
     )
-    return _Plan(job, settings, _record(options, job, settings))
+    return _Plan(job, settings, record_of(options, job, settings))
 
 
 def _run_plan(
@@ -257,7 +282,7 @@ def _run_plan(
 def _complete(plans: Sequence[_Plan], todo: Sequence[_Turn], layouts: Layouts, folder: OutFolder) -> None:
     """The pictures of each job's layout and of all its pictures together, from the files that all processes wrote."""
     for plan, group in groupby(todo, key=attrgetter("plan")):
-        layout = layouts.of(plan.job)
+        layout = layouts.of(plan.job, plan.settings.height, plan.settings.width)
         if layout is not None:
             folder.save_once(f"{plan.job.name}_layout", _layout_picture(layout, plan), plan.record)
         found = [folder.find(turn.name, turn.record) for turn in group]
@@ -286,50 +311,7 @@ def _pictures(
             yield turn, to_images(model.decode(latents))[0]
 
 
-def _record(options: SampleOptions, job: Job, settings: SamplingSettings) -> dict[str, Any]:
-    """What a PNG says about how it was made. Its keys are a file format."""
-    if job.config:
-        subjects = [{"subject": name, "residual": str(residual)} for name, _, residual in job.config.subjects]
-    else:
-        subjects = [{"subject": flag.phrase, "residual": str(flag.residual or "")} for flag in job.subjects]
-    return {
-        "model": str(options.model),
-        "prompt": job.prompt,
-        "negative_prompt": options.negative_prompt,
-        "subjects": subjects,
-        "layout": str(job.layout or ""),
-        "colours": {color_name(entry.color): [entry.subject, entry.weight] for entry in job.table},
-        "steps": settings.steps,
-        "guidance_steps": settings.guided_count,
-        "guidance_weight": job.guidance.guidance_weight,
-        "weight_negative": job.guidance.outside_weight,
-        "negative_mode": job.guidance.outside_mode,
-        "recurrence": settings.recurrence,
-        "cfg": settings.cfg,
-        "dynamic_cfg": settings.dynamic_cfg or options.rules.scales_cfg,
-        "size": [settings.height, settings.width],
-        "dtype": options.dtype,
-        "tolerance": options.tolerance,
-        "strict_positions": options.typed_positions,
-        "prediction_type": options.prediction_type or "",
-        "published_rules": options.rules.name,
-        "photo_start": settings.photo_start,
-        "cutouts": [[str(flag.subject), str(flag.path)] for flag in options.cutouts],
-        "inputs": digest_of(_inputs(options, job)),
-    }
-
-
 def _save(folder: OutFolder, name: str, picture: Image.Image, record: dict[str, Any]) -> Path:
     path = folder.save(name, picture, record)
     say(shown_path(path))
     return path
-
-
-def _inputs(options: SampleOptions, job: Job) -> list[Path]:
-    """The files of a job's subjects, of their photos and its layout."""
-    if job.config:
-        residuals = [residual for _, _, residual in job.config.subjects]
-    else:
-        residuals = [flag.residual for flag in job.subjects]
-    photos = [flag.path for flag in options.cutouts]
-    return [path for path in (*residuals, *photos, job.layout) if path is not None]

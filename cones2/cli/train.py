@@ -11,8 +11,9 @@ from ..errors import ConfigError
 from ..messages import shown
 from ..ranges import PICTURE_SIDE, TRAINING_STEPS, Range
 from ..storage.names import check_file_name, file_name_for
-from ..training.config import DEFAULT_RECIPE, PARTNERS, RANGES, RECIPES, Precision, recipe_config
+from ..training.config import DEFAULT_RECIPE, PARTNERS, RANGES, RECIPES, Precision, TrainingConfig, recipe_config
 from .arguments import file_path, model_path, number_in, whole_in
+from .delta_train_flags import add_delta_flags, delta_flags_of, delta_options, delta_recipe
 from .parser import Parser
 from .train_options import TrainOptions
 
@@ -38,7 +39,8 @@ def add_train_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
         "the same command is given again. Under `accelerate launch` all its processes train together.",
     )
     add_train_flags(parser)
-    parser.set_defaults(run=_train)
+    add_delta_flags(parser.add_argument_group("Custom Diffusion (--method custom-diffusion)"))
+    parser.set_defaults(run=_train, fail=parser.error)
     every = subparsers.add_parser(
         "train-all",
         help="train many subjects from one YAML file",
@@ -67,14 +69,13 @@ def _add_input_flags(group: Any) -> None:
         required=True,
         type=model_path,
         metavar="DIR_OR_FILE",
-        help="a diffusers folder (SD 1.x, 2.x, SDXL) or a checkpoint file (SD 1.x, 2.x); never downloaded; "
+        help="a diffusers folder (SD 1.x, 2.x, SDXL) or a checkpoint file of them; never downloaded; "
         "demo: the small one that ships",
     )
     group.add_argument(
         "--images",
         "--instance_data_dir",
         dest="images",
-        required=True,
         type=file_path,
         metavar="DIR",
         help="the photos",
@@ -83,7 +84,6 @@ def _add_input_flags(group: Any) -> None:
         "--subject",
         "--instance_prompt",
         dest="subject",
-        required=True,
         metavar="PHRASE",
         help="the kind of thing in the photos, in the words that prompts will use, such as dog",
     )
@@ -101,8 +101,9 @@ def _add_recipe_flags(group: Any) -> None:
     )
     group.add_argument(
         "--method",
-        choices=("direct", "paper"),
-        help="the older way to say it: direct is the recipe photos, paper the recipe paper",
+        choices=("direct", "paper", "custom-diffusion"),
+        help="the older way to say it: direct is the recipe photos, paper the recipe paper; custom-diffusion learns a "
+        "delta of the model's cross-attention and a word of its own instead of a residual",
     )
     group.add_argument(
         "--describe",
@@ -183,9 +184,8 @@ def _add_run_flags(group: Any) -> None:
         "--output_dir",
         dest="out",
         type=file_path,
-        default=Path("residuals"),
         metavar="DIR",
-        help="(%(default)s)",
+        help="(residuals; custom_diffusion for deltas)",
     )
     group.add_argument("--name", help="name of the files (default: the subject)")
     group.add_argument("--overwrite", action="store_true", help="replace a residual of this name")
@@ -227,15 +227,34 @@ def _add_run_flags(group: Any) -> None:
 
 def read_options(args: argparse.Namespace) -> TrainOptions:
     """The options that parsed flags stand for. Raises ConfigError for a value out of range or an unusable name."""
-    recipe = {name: getattr(args, name) for name in _RECIPE if getattr(args, name) is not None}
-    config = recipe_config(_recipe_of(args.recipe, args.method), args.subject, **recipe)
+    if missing := missing_flags(args, ("images", "subject")):
+        raise ConfigError(missing)
+    if args.method == "custom-diffusion":
+        raise ConfigError("train-all trains residuals: --method custom-diffusion is for train")
+    config = recipe_config(_recipe_of(args.recipe, args.method), args.subject, **given_numbers(args))
+    return run_options(args, config)
+
+
+def missing_flags(args: argparse.Namespace, names: Sequence[str]) -> str:
+    """A sentence that names the flags that are needed and were not given; empty when all were."""
+    missing = [f"--{name}" for name in names if getattr(args, name) is None]
+    return f"the following arguments are required: {', '.join(missing)}" if missing else ""
+
+
+def given_numbers(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of TrainingConfig that flags say."""
+    return {name: getattr(args, name) for name in _RECIPE if getattr(args, name) is not None}
+
+
+def run_options(args: argparse.Namespace, config: TrainingConfig) -> TrainOptions:
+    """The options of a run with this recipe. Raises ConfigError for an unusable name."""
     return TrainOptions(
         config=config,
         model=args.model,
-        images=args.images,
+        images=args.images or Path(),
         name=check_file_name(args.name or file_name_for(config.subject), ConfigError),
         masks=args.masks,
-        out=args.out,
+        out=args.out or Path("custom_diffusion" if config.method == "custom-diffusion" else "residuals"),
         resolution=args.resolution,
         buckets=args.buckets,
         crops=1 if args.center_crop else args.crops,
@@ -266,6 +285,16 @@ def _recipe_of(recipe: str | None, method: str | None) -> str:
 
 
 def _train(args: argparse.Namespace) -> int:
+    needed = () if args.method == "custom-diffusion" and args.concepts_list else ("images", "subject")
+    if missing := missing_flags(args, needed):
+        args.fail(missing)
+    if args.method == "custom-diffusion":
+        options = delta_options(args, run_options(args, delta_recipe(args, given_numbers(args))))
+        from .delta_training import train_delta
+
+        return train_delta(options)
+    if used := delta_flags_of(args):
+        raise ConfigError(f"{used} is for --method custom-diffusion")
     from .training_run import Models, train_one  # torch is loaded by the run, not for the help
 
     return train_one(read_options(args), Models()).status

@@ -95,7 +95,7 @@ def train_one(
     processes = start(options.device)
     if processes.is_main:
         check_folder(options.out)
-    options = _with_precision(options, processes.device)
+    options = with_precision(options, processes.device)
     model = models.get(options, processes.device, options.config.precision)
     trainer, resolution = _prepare(options, model, photos, files, processes)
     if not processes.is_main:
@@ -123,7 +123,8 @@ def _photos(options: TrainOptions) -> list[Photo]:
         raise ConfigError(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def _with_precision(options: TrainOptions, device: torch.device) -> TrainOptions:
+def with_precision(options: TrainOptions, device: torch.device) -> TrainOptions:
+    """The options with the number format that the device usually has, unless they name one."""
     usual: Precision = "float16" if device.type == "cuda" else "float32"
     return replace(options, config=replace(options.config, precision=options.precision or usual))
 
@@ -180,20 +181,24 @@ def _run(options: TrainOptions, model: DiffusersModel, trainer: Trainer, log: Ru
         if options.preview_every and step % options.preview_every == 0:
             log.add_preview(step, _preview(options, model, trainer))
 
-    with _interrupts() as received:
+    return run_until_interrupted(trainer, on_step, "give --gradient-checkpointing, or use --method direct")
+
+
+def run_until_interrupted(trainer: Trainer, on_step: Callable[[Record], None], remedy: str) -> TrainingResult:
+    """The run, which Ctrl-C and SIGTERM end after a step. Raises ModelError with the remedy when memory runs out."""
+    with interrupts() as received:
         try:
             return trainer.run(on_step, lambda: bool(received))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise ModelError(
-                f"out of memory at step {trainer.step + 1}: lower --resolution or --batch-size, "
-                "give --gradient-checkpointing, or use --method direct"
+                f"out of memory at step {trainer.step + 1}: lower --resolution or --batch-size, {remedy}"
             ) from error
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def interrupts() -> Iterator[list[int]]:
     """A list that is empty until Ctrl-C or SIGTERM; a second Ctrl-C stops at once."""
     received: list[int] = []
 
@@ -217,7 +222,7 @@ def _preview_prompt(options: TrainOptions) -> str:
 def _check_preview(options: TrainOptions, model: DiffusersModel) -> None:
     """Raise Cones2Error for a preview that could not be sampled: found in the middle, it would end the training."""
     if model.is_xl:
-        raise ConfigError("--preview-every: the command line does not sample SDXL models; leave it out")
+        raise ConfigError("--preview-every: previews are drawn with SD 1.x and SD 2.x models only; leave it out")
     tokens = model.text.prompt_tokens(_preview_prompt(options))
     locate_subjects(tokens, [parse_phrase(options.config.subject)], model.tokenize)
 
@@ -242,7 +247,7 @@ def _keep(files: RunFiles, result: TrainingResult, residual: Residual, overwrite
     if result.reason == "diverged":
         message = f"error: the loss or its gradient is NaN or infinite at step {result.steps + 1}; {kept}"
         return Outcome(1, "diverged", message, path, result)
-    message = f"interrupted after step {result.steps}; {kept}; {_how_to_continue(files)}"
+    message = f"interrupted after step {result.steps}; {kept}; {how_to_continue(files)}"
     return Outcome(130, "interrupted", message, path, result)
 
 
@@ -251,7 +256,7 @@ def _keep_finished(files: RunFiles, result: TrainingResult, residual: Residual, 
         path = save_residual(residual, files.residual, overwrite)
     except ResidualError as error:
         partial, kept = _save_partial(files, residual)
-        message = f"error: {error}; {kept}" + ("" if partial else f"; {_how_to_continue(files)}")
+        message = f"error: {error}; {kept}" + ("" if partial else f"; {how_to_continue(files)}")
         return Outcome(1, "failed", message, partial, result)
     with suppress(OSError):
         files.checkpoint.unlink(missing_ok=True)
@@ -271,5 +276,6 @@ def _save_partial(files: RunFiles, residual: Residual) -> tuple[Path | None, str
     return path, f"{shown_path(path)} is the residual so far"
 
 
-def _how_to_continue(files: RunFiles) -> str:
+def how_to_continue(files: RunFiles) -> str:
+    """A clause that says how an interrupted run goes on."""
     return "the same command continues" if files.checkpoint.exists() else "there is no checkpoint to continue from"

@@ -46,6 +46,11 @@ def read_cutouts(text: str) -> tuple[CutOut, ...]:
     return tuple(_unpacked(part) for part in parts)
 
 
+def cutout_png(cutout: CutOut) -> bytes:
+    """A cut-out as a small PNG file, such as a page shows."""
+    return _file(_picture(cutout), "PNG")
+
+
 def transparent_cutout(picture: Image.Image) -> CutOut:
     """The cut-out of an RGBA picture; of all of it where nothing is transparent. Raises as `cut_out` does."""
     pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255).permute(2, 0, 1)
@@ -53,13 +58,18 @@ def transparent_cutout(picture: Image.Image) -> CutOut:
 
 
 def _packed(cutout: CutOut) -> bytes:
-    rgba = cutout.within(STORED_SIDE).rgba
-    visible = torch.cat([rgba[:3] * (rgba[3:] > 0), rgba[3:]])  # hidden colors would only take space
-    picture = Image.fromarray((visible * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
+    picture = _picture(cutout)
     content = _file(picture, "PNG", optimize=True)
     if len(content) > _LARGE_PNG and features.check("webp"):
         return _file(picture, "WEBP", quality=_QUALITY, method=6)
     return content
+
+
+def _picture(cutout: CutOut) -> Image.Image:
+    """Mode "RGBA", as large as a file holds it."""
+    rgba = cutout.within(STORED_SIDE).rgba
+    visible = torch.cat([rgba[:3] * (rgba[3:] > 0), rgba[3:]])  # hidden colors would only take space
+    return Image.fromarray((visible * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
 
 
 def _file(picture: Image.Image, format: str, **options: object) -> bytes:

@@ -96,6 +96,11 @@ class PlacedResidual(NamedTuple):
     spans: Sequence[Span]
 
     @property
+    def concept(self) -> Residual:
+        """The residual, as the kind of concept that it is."""
+        return self.residual
+
+    @property
     def cutouts(self) -> tuple[CutOut, ...]:
         """The residual's own."""
         return self.residual.cutouts

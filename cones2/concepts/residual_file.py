@@ -61,6 +61,11 @@ def read_residual_file(path: Path | str, subject: str | None = None) -> Residual
         content = read_limited(path, MAX_FILE_BYTES, "residual", SUFFIXES)
     except Cones2Error as error:
         raise ResidualError(str(error)) from error
+    return parse_residual_file(content, path, subject)
+
+
+def parse_residual_file(content: bytes, path: Path, subject: str | None = None) -> ResidualFile:
+    """As `read_residual_file`, of a file's content, which need not be on the disk; messages name `path`."""
     try:
         file = parse_tensors(content)
         tensor = _residual_tensor(file)

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..guidance.cross_attention import guided_attention
 from ..guidance.heat_maps import Observer
+from ..guidance.regional import Projected, RegionalProjections, with_regions
 from ..guidance.terms import AttentionTerm, total_bias
+from .picture_pass import PicturePass
 
 
 @dataclass
@@ -24,6 +26,8 @@ class ForwardState:
     growth: of the noise level, a number or [images].
     positive: the batch entries of the positive prompt.
     observer: called by each layer with these.
+    pictures: what subjects' pictures add to every layer; None for nothing.
+    regional: subjects' own keys and values in their regions, for the positive entries.
     taken: how many layers took terms so far.
     """
 
@@ -31,6 +35,8 @@ class ForwardState:
     growth: float | Tensor = 0.0
     positive: slice = field(default_factory=lambda: slice(None))
     observer: Observer | None = None
+    pictures: PicturePass | None = None
+    regional: Sequence[RegionalProjections] = ()
     taken: int = 0
 
     def bias(self, q: Tensor, k: Tensor, grid: tuple[int, int]) -> Tensor | None:
@@ -43,13 +49,27 @@ class ForwardState:
         bias[self.positive] = total
         return bias
 
+    def in_regions(self, out: Tensor, layer: str, grid: tuple[int, int], call: Projected) -> Tensor:
+        """The attention [B, heads, N, d] with subjects' own keys and values in their regions."""
+        if not self.regional:
+            return out
+        entries = self.positive
+        bias = None if call.bias is None else call.bias[entries]
+        own = Projected(call.q[entries], call.k[entries], call.v[entries], call.text[entries], bias)
+        changed = out.clone()
+        changed[entries] = with_regions(out[entries], layer, grid, self.regional, own)
+        return changed
+
 
 class GuidedAttnProcessor:
-    """A diffusers attention processor for one cross-attention layer (`attn2`)."""
+    """A diffusers attention processor for one cross-attention layer (`attn2`).
 
-    def __init__(self, state: ForwardState) -> None:
+    number: of the layer among all, in the order of the blocks down, up, middle. name: in the UNet.
+    """
+
+    def __init__(self, state: ForwardState, number: int = 0, name: str = "") -> None:
         self.grid = (0, 0)  # set before each forward of the layer
-        self._state = state
+        self._state, self._number, self._name = state, number, name
 
     def __call__(
         self,
@@ -71,7 +91,12 @@ class GuidedAttnProcessor:
             positive = self._state.positive
             seen = None if bias is None else bias[positive]
             self._state.observer(q[positive], k[positive], seen, self.grid)
-        out = guided_attention(q, k, v, bias).transpose(1, 2).flatten(2)
+        guided = guided_attention(q, k, v, bias)
+        out = self._state.in_regions(guided, self._name, self.grid, Projected(q, k, v, context, bias))
+        out = out.transpose(1, 2).flatten(2)
+        if self._state.pictures is not None:  # their text factor reads the attention that no term has changed
+            plain = (guided if bias is None else guided_attention(q, k, v, None)).transpose(1, 2).flatten(2)
+            out = out + self._state.pictures.added(self._number, attn, q, plain, self.grid)
         out = attn.to_out[1](attn.to_out[0](out))
         if attn.residual_connection:
             out = out + hidden_states
@@ -89,10 +114,15 @@ class GuidedLayers:
     """
 
     def __init__(self, unet: nn.Module, state: ForwardState) -> None:
-        self._layers = [(*layer, GuidedAttnProcessor(state)) for layer in _cross_attention_layers(unet)]
+        names = {module: name for name, module in unet.named_modules()}
+        self._layers = [
+            (transformer, attn, GuidedAttnProcessor(state, number, names[attn]))
+            for number, (transformer, attn) in enumerate(cross_attention_layers(unet))
+        ]
         if not self._layers:
             raise ModelError(
-                f"{type(unet).__name__} has no cross-attention layers: layout guidance needs an SD 1.x or 2.x UNet"
+                f"{type(unet).__name__} has no cross-attention layers: layout guidance needs a UNet "
+                "of SD 1.x, SD 2.x or SDXL"
             )
 
     @contextmanager
@@ -119,8 +149,11 @@ def guided_unet(unet: nn.Module, state: ForwardState) -> Iterator[ForwardState]:
         yield state
 
 
-def _cross_attention_layers(unet: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
-    """(enclosing transformer, attention) of each layer that attends from image to text."""
+def cross_attention_layers(unet: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
+    """(enclosing transformer, attention) of each layer that attends from image to text.
+
+    In diffusers' order of the blocks: down, up, middle.
+    """
     for module in unet.modules():
         for block in getattr(module, "transformer_blocks", None) or ():
             if getattr(block, "attn2", None) is not None:

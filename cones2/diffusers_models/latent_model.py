@@ -19,8 +19,9 @@ from ..sampling.noise import Noise
 from ..sampling.settings import SamplingSettings
 from ..sampling.start import Start
 from ..scene import Scene, start_of
-from .attention import ForwardState, guided_unet
+from .attention import ForwardState, cross_attention_layers, guided_unet
 from .guided_denoiser import GuidedDenoiser, halves_of
+from .picture_pass import PicturePass
 from .text import ClipText
 
 _SMALLEST_SIDE = 16  # pixels: less shows nothing
@@ -78,6 +79,11 @@ class DiffusersModel:
     def is_xl(self) -> bool:
         """Whether the UNet is also told pooled text and picture sizes, as SDXL's."""
         return bool(self.unet.config.get("addition_embed_type") == "text_time")
+
+    @property
+    def cross_attention_widths(self) -> list[int]:
+        """Width of each cross-attention layer, in the order of the blocks down, up, middle."""
+        return [attn.to_q.out_features for _, attn in cross_attention_layers(self.unet)]
 
     def check_size(self, height: int, width: int) -> None:
         """Raise ModelError for a picture size in pixels that the model cannot make."""
@@ -153,7 +159,11 @@ class DiffusersModel:
         sigmas = schedule.sigmas[start.first_step :]
         repeated = max(settings.guided_count - start.first_step, 0) if settings.recurrence else 0
         halves = halves_of(scene, settings)
-        state = ForwardState(positive=slice(len(settings.seeds) * (len(halves) - 1), None), observer=observer)
+        first = len(settings.seeds) * (len(halves) - 1)
+        positive, negative = slice(first, None), slice(0, first)
+        state = ForwardState(positive=positive, observer=observer, regional=scene.regional)
+        if scene.references is not None and not scene.references.adds_nothing:
+            state.pictures = PicturePass(scene.references, positive, negative)
         with guided_unet(self.unet, state):
             denoise = GuidedDenoiser(self, scene, settings, halves, schedule, state)
             renoise = lambda x, sigma, lower: self.noise.renoise(x, draw(), sigma, lower)  # noqa: E731

@@ -33,7 +33,7 @@ def load_model(
     """The components of a model, in evaluation mode.
 
     path: a diffusers folder (SD 1.x, 2.x or SDXL; subfolders tokenizer, text_encoder, unet, vae,
-    scheduler) or a checkpoint file of SD 1.x or 2.x (.safetensors, .ckpt).
+    scheduler) or a checkpoint file (.safetensors, .ckpt).
     tokenizer: a folder with a CLIP tokenizer, used instead of the model's own; a single file has none
     and falls back to the one of a ComfyUI install.
     prediction_type: overrides what the model says.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,7 @@ from ..messages import encodable, shown
 from ..prompt.conditioning import Conditioning, PromptFormat
 from ..prompt.tokens import CHUNK_CONTENT, CHUNK_LENGTH, Piece, PromptTokens, Tokenize, chunked_tokens
 from ..prompt.vocabularies import clip_piece
+from .modifier_tokens import negative_ids, tokenize_with
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,16 +28,19 @@ class ClipText:
     encoders: the networks.
     penultimate: whether the last layer but one is read, without final norm, and the last encoder's
     projected text too (SDXL); else the last layer after the final norm (SD 1.x, SD 2.x).
+    modifiers: ids of words of one's own, above the vocabulary's; see `cones2.diffusers_models.deltas`.
     """
 
     tokenizers: Sequence[PreTrainedTokenizerBase]
     encoders: nn.ModuleList
     penultimate: bool = False
+    modifiers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def tokenize(self) -> Tokenize:
         """Phrase → pieces without special tokens."""
-        return clip_tokenize(self.tokenizers[0])
+        plain = clip_tokenize(self.tokenizers[0])
+        return tokenize_with(plain, self.modifiers) if self.modifiers else plain
 
     def prompt_tokens(self, prompt: str, chunks: int = 1) -> PromptTokens:
         """The prompt's tokens in at least so many chunks of 77."""
@@ -69,6 +73,8 @@ class ClipText:
         pooled: Tensor | None = None
         for encoder, part in zip(self.encoders, ids, strict=True):
             network: Any = encoder
+            if self.modifiers:
+                part = negative_ids(part, min(self.modifiers.values()))
             output = network(part.to(network.device), output_hidden_states=self.penultimate)
             embeds.append(output.hidden_states[-2] if self.penultimate else output.last_hidden_state)
             pooled = output[0] if self.penultimate else None

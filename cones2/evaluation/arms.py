@@ -239,7 +239,7 @@ _GRID = [
 ]
 _GUIDED = [
     ",".join(["both", *_changes(preset, guided, recurrence)])
-    for preset in PRESETS.values()
+    for preset in (PRESETS["published"], PRESETS["recommended"])
     for guided in (1.0, 0.75, 0.5, 0.25)
     for recurrence in (True, False)
 ]
@@ -251,5 +251,6 @@ LISTS: dict[str, tuple[str, ...]] = {
 """Named lists of arms; the published settings come first, so that all others are compared with them.
 
 @grid: guidance weight × outside weight × outside mode, each guided step done once.
-@guided: the presets with fewer guided steps, done twice and once. @peers: the presets and other projects' ways.
+@guided: the weights of both presets with fewer guided steps, done twice and once. @peers: two presets and other
+projects' ways.
 """

@@ -137,7 +137,7 @@ def _check_same(path: Path, decides: Mapping[str, Any]) -> None:
     try:
         before = json.loads(read_limited(path, _LINE, "description of a run"))
         if not isinstance(before, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
     except ValueError as error:
         raise ConfigError(f"{shown_path(path)} cannot be read: {error}") from error
     other = [f"{key} {before.get(key)}, now {value}" for key, value in decides.items() if before.get(key) != value]

@@ -1,15 +1,32 @@
-"""The model families: one table of what differs between them."""
+"""The model families: one table of what differs between them.
+
+What differs between the diffusion transformers was read in ComfyUI 0.33; where their text and picture stand in an
+attention call is in the host's table, `nodes/host/attention/places.py`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..sampling.noise import Prediction
 
-AttentionKind = Literal["cross"]
-"""How image positions attend to text. "cross": layers of their own, from image to text alone."""
+AttentionKind = Literal["cross", "joint"]
+"""How image positions attend to text. "cross": layers of their own, from image to text alone. "joint": text and image
+are one sequence, and everything attends to everything."""
+
+NoisePrediction = Literal[Prediction, "flow"]
+"""What a denoiser predicts; "flow": the velocity of flow matching, noise minus latents."""
+
+Rows = Literal["beside", "behind", "pooled", "adapted"]
+"""How an encoder's output stands in the conditioning. "beside": its columns beside those of the encoders before it,
+token by token. "behind": its tokens after theirs. "pooled": as one vector, without its tokens. "adapted": not at all,
+but the model itself turns the conditioning into one row for each of its tokens."""
+
+Spelling = Literal["clip", "bytes", "sentences"]
+"""How a vocabulary writes its tokens. "clip": lower-case words, which have the same tokens wherever they stand.
+"bytes": byte-level pieces (Qwen, Mistral). "sentences": SentencePiece (T5, Gemma)."""
 
 
 @dataclass(frozen=True)
@@ -17,13 +34,23 @@ class TextEncoder:
     """One text encoder of a family.
 
     key: what ComfyUI calls it among a CLIP's encoders.
-    width: columns of its output.
+    width: columns of its token embeddings, and of each hidden layer that is read.
     layer: the hidden layer that is read, counted from the end of the whole encoder; -1 is the last.
+    layers: how many layers stand side by side; `layer` is the last of them.
+    rows: how its output stands in the conditioning. spelling: how its vocabulary writes tokens.
     """
 
     key: str
     width: int
-    layer: int
+    layer: int = -1
+    layers: int = 1
+    rows: Rows = "beside"
+    spelling: Spelling = "clip"
+
+    @property
+    def columns(self) -> int:
+        """Columns that it has in the conditioning."""
+        return self.width * self.layers if self.rows == "beside" else 0
 
 
 @dataclass(frozen=True)
@@ -32,7 +59,7 @@ class ModelFamily:
 
     key: how files name it.
     label: how people name it.
-    encoders: their outputs stand side by side, in this order.
+    encoders: in the order of their outputs.
     predictions: what its base models predict.
     sides: in pixels, of the square pictures that the models of each prediction were made for.
     """
@@ -40,16 +67,32 @@ class ModelFamily:
     key: str
     label: str
     encoders: tuple[TextEncoder, ...]
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[NoisePrediction, ...]
     sides: tuple[int, ...]
     attention: AttentionKind = "cross"
 
     @property
     def width(self) -> int:
         """Columns d of the conditioning."""
-        return sum(encoder.width for encoder in self.encoders)
+        behind = [encoder.width for encoder in self.encoders if encoder.rows == "behind"]
+        return max([sum(encoder.columns for encoder in self.encoders), *behind])
 
-    def side(self, prediction: Prediction) -> int:
+    @property
+    def takes_residuals(self) -> bool:
+        """Whether residuals can be added to its prompts, so far those of Stable Diffusion and its kin alone."""
+        return "flow" not in self.predictions
+
+    @property
+    def named_encoders(self) -> tuple[TextEncoder, ...]:
+        """The encoders whose tokens are rows of what the model reads: where its words can be found.
+
+        Of encoders side by side the first; the others have the same words at the same tokens.
+        """
+        adapted = tuple(encoder for encoder in self.encoders if encoder.rows == "adapted")
+        beside = tuple(encoder for encoder in self.encoders if encoder.rows == "beside")[:1]
+        return adapted or beside + tuple(encoder for encoder in self.encoders if encoder.rows == "behind")
+
+    def side(self, prediction: NoisePrediction) -> int:
         """Side in pixels of the square pictures that a model of this prediction was made for."""
         return dict(zip(self.predictions, self.sides, strict=True)).get(prediction, self.sides[0])
 
@@ -59,24 +102,55 @@ class ModelFamily:
         return self.encoders[0].layer
 
 
+def _flow(key: str, label: str, attention: AttentionKind, *encoders: TextEncoder) -> ModelFamily:
+    return ModelFamily(key, label, encoders, ("flow",), (1024,), attention)
+
+
+def _qwen(key: str, width: int, layers: int = 1, layer: int = -1) -> TextEncoder:
+    return TextEncoder(key, width, layer, layers, spelling="bytes")
+
+
+_T5 = TextEncoder("t5xxl", 4096, spelling="sentences")
+_CLIP_L, _CLIP_G = TextEncoder("l", 768, -2), TextEncoder("g", 1280, -2)
+
 FAMILIES = (
-    ModelFamily("sd1", "SD 1.x", (TextEncoder("l", 768, -1),), ("epsilon",), (512,)),
+    ModelFamily("sd1", "SD 1.x", (TextEncoder("l", 768),), ("epsilon",), (512,)),
     ModelFamily("sd2", "SD 2.x", (TextEncoder("h", 1024, -2),), ("epsilon", "v_prediction"), (512, 768)),
-    ModelFamily("sdxl", "SDXL", (TextEncoder("l", 768, -2), TextEncoder("g", 1280, -2)), ("epsilon",), (1024,)),
-    ModelFamily("toyworld", "the demo model", (TextEncoder("l", 128, -1),), ("v_prediction",), (64,)),
+    ModelFamily("sdxl", "SDXL", (_CLIP_L, _CLIP_G), ("epsilon",), (1024,)),
+    ModelFamily("toyworld", "the demo model", (TextEncoder("l", 128),), ("v_prediction",), (64,)),
+    _flow("flux1", "Flux.1", "joint", TextEncoder("l", 768, rows="pooled"), _T5),
+    _flow("flux2", "Flux.2", "joint", _qwen("mistral3_24b", 5120, 3, -11)),
+    _flow("klein4b", "Flux.2 Klein 4B", "joint", _qwen("qwen3_4b", 2560, 3, -10)),
+    _flow("klein9b", "Flux.2 Klein 9B", "joint", _qwen("qwen3_8b", 4096, 3, -10)),
+    _flow("chroma", "Chroma", "joint", _T5),
+    _flow("qwen_image", "Qwen-Image", "joint", _qwen("qwen25_7b", 3584)),
+    _flow("z_image", "Z-Image", "joint", _qwen("qwen3_4b", 2560, layer=-2)),
+    _flow("lumina2", "Lumina 2", "joint", TextEncoder("gemma2_2b", 2304, -2, spelling="sentences")),
+    _flow("sd3", "SD 3.5", "joint", _CLIP_L, _CLIP_G, replace(_T5, rows="behind")),
+    _flow("krea2", "Krea 2", "joint", _qwen("qwen3vl_4b", 2560, 12, -2)),
+    _flow("anima", "Anima", "cross", _qwen("qwen3_06b", 1024), replace(_T5, rows="adapted")),
+    _flow("wan", "Wan", "cross", TextEncoder("umt5xxl", 4096, spelling="sentences")),
+    _flow("cosmos", "Cosmos-Predict2", "cross", TextEncoder("t5xxl", 1024, spelling="sentences")),
 )
 
 
 def family_of_width(width: int) -> ModelFamily | None:
-    """The family whose conditioning is `width` wide; None for any other width."""
-    return next((family for family in FAMILIES if family.width == width), None)
+    """The family whose residuals are `width` wide; None for any other width."""
+    return next((family for family in FAMILIES if family.takes_residuals and family.width == width), None)
 
 
-def family_of_encoders(widths: Mapping[str, int]) -> ModelFamily | None:
-    """The family with text encoders of these keys and widths; None for any others."""
-    return next(
-        (family for family in FAMILIES if {part.key: part.width for part in family.encoders} == dict(widths)), None
-    )
+def family_of_encoders(widths: Mapping[str, int], columns: int | None = None) -> ModelFamily | None:
+    """The family with text encoders of these keys and token widths; None for any others.
+
+    columns: of the conditioning, which tells families apart that read different layers of the same encoder.
+    """
+    same = [family for family in FAMILIES if {part.key: part.width for part in family.encoders} == dict(widths)]
+    return next((family for family in same if family.width == columns), same[0] if same else None)
+
+
+def known_families() -> str:
+    """The families by name, as messages list them."""
+    return ", ".join(family.label for family in FAMILIES if family.key != "toyworld")
 
 
 def width_label(width: int) -> str:

@@ -1,4 +1,4 @@
-"""Layout guidance on cross-attention: the additive term of Cones 2 (section 3.3, equation 6).
+"""Layout guidance: the additive term of Cones 2 (section 3.3, equation 6), as a mask or as gains.
 
 scores = (Q Kᵀ + g · W · growth · std(Q Kᵀ)) · d_head^-½, where growth = log(1 + σ²) at noise level σ
 """
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .features import SCORE_LIMIT, Gains
 from .settings import DEFAULT_GUIDANCE_WEIGHT as DEFAULT_GUIDANCE_WEIGHT
 from .weight_maps import WeightMaps
 
@@ -80,6 +81,8 @@ def guided_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Te
 class LayoutBias:
     """The attention term of one layout: it keeps each subject's tokens to their region.
 
+    `bias` is its mask on cross-attention; `gains` is the same where text and picture are one sequence.
+
     maps: W for any grid.
     guidance_weight: g; 0.05–0.10 recommended.
     joint_batch: the published standard deviation over all images of a batch together, for parity only.
@@ -93,3 +96,10 @@ class LayoutBias:
         """Attention mask [B, 1, N, L]; see `cones2.guidance.terms.AttentionTerm`."""
         weights = self.maps.at(*grid, device=q.device)
         return layout_bias(q, k, weights, self.maps.token_indices, self.guidance_weight, growth, self.joint_batch)
+
+    def gains(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float | Tensor) -> Gains:
+        """What cells gain on the tokens of each subject; see `cones2.guidance.terms.LowRankTerm`."""
+        factor = score_std(q, k) * growth * self.guidance_weight
+        weights = self.maps.groups_at(*grid, device=q.device)
+        cells = (factor[:, None, None] * weights).clamp_(-SCORE_LIMIT, SCORE_LIMIT)
+        return Gains(cells, self.maps.groups)

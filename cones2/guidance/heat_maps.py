@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_SCORES = 2**22  # formed at a time: all of a UNet's layer, some hundred positions of a joint one
+
 Observer = Callable[[Tensor, Tensor, Tensor | None, tuple[int, int]], None]
 """Called by each cross-attention layer with q, k [B, heads, N or L, d], its bias or None, and (height, width)."""
 
@@ -16,15 +18,18 @@ def subject_attention(q: Tensor, k: Tensor, bias: Tensor | None, token_indices: 
     """Probability that each position gives to the tokens at `token_indices`, summed over them and averaged over heads.
 
     q: [B, heads, N, d], k: [B, heads, L, d], bias: [B or 1, 1, N, L] or None. Result: [B, N]
-    float32, 0–1. Forms the scores one head at a time, to spare memory.
+    float32, 0–1. Forms the scores one head and some positions at a time, to spare memory.
     """
     columns = list(token_indices)
     total = torch.zeros(q.shape[0], q.shape[2], device=q.device)
+    step = max(1, _SCORES // k.shape[2])
     for head in range(q.shape[1]):
-        scores = q[:, head].float() @ k[:, head].float().mT * q.shape[-1] ** -0.5
-        if bias is not None:
-            scores = scores + bias[:, 0].float()
-        total += scores.softmax(-1)[..., columns].sum(-1)
+        for start in range(0, q.shape[2], step):
+            part = slice(start, start + step)
+            scores = q[:, head, part].float() @ k[:, head].float().mT * q.shape[-1] ** -0.5
+            if bias is not None:
+                scores = scores + bias[:, 0, part].float()
+            total[:, part] += scores.softmax(-1)[..., columns].sum(-1)
     return total / q.shape[1]
 
 

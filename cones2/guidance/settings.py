@@ -7,6 +7,7 @@ from typing import Literal
 
 OutsideMode = Literal["outside", "others"]
 DEFAULT_GUIDANCE_WEIGHT = 0.08  # published guidance weight g; 0.05–0.10 recommended
+DEFAULT_REFERENCE_WEIGHT = 0.3  # g of reference pictures, at every noise level: they are read until late
 DEFAULT_OUTSIDE_WEIGHT = -1e8  # published weight outside a region: the token is masked out there
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from .features import Gains
 from .heat_maps import Observer
 
 
@@ -20,6 +21,19 @@ class AttentionTerm(Protocol):
         q: [B, heads, N, d]. k: [B, heads, L, d].
         grid: (height, width) of the layer, N = height · width.
         growth: how much the noise level of the pass counts (see `cones2.sampling.noise`), a number or [B].
+        """
+        ...
+
+
+class LowRankTerm(AttentionTerm, Protocol):
+    """A term with one column for all tokens of a subject, which joint attention can take as extra features."""
+
+    def gains(self, q: Tensor, k: Tensor, grid: tuple[int, int], growth: float | Tensor) -> Gains:
+        """What cells gain on tokens, before scores are scaled by d_head^-½.
+
+        q: of the picture's cells alone, [B, heads, N, d]. k: of the prompt's own tokens alone, without pads and
+        picture, [B, heads, L, d]: their scores are those whose deviation the term is measured in.
+        grid: (height, width), N = height · width. growth: as for `bias`.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -40,6 +41,7 @@ class WeightMaps:
 
     images: tuple[WeightImage, ...]
     _cache: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, repr=False)
+    _groups: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def token_indices(self) -> tuple[int, ...]:
@@ -64,6 +66,20 @@ class WeightMaps:
                 columns += [_at_grid(image, height, width)] * len(image.token_indices)
             self._cache[key] = torch.stack(columns, dim=-1).to(device)
         return self._cache[key]
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The tokens of each image that steers any."""
+        return tuple(image.token_indices for image in self.images if image.token_indices)
+
+    def groups_at(self, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+        """As `at`, with one column for each of `groups`, whose tokens all weigh alike: [height·width, groups]."""
+        key = (height, width, torch.device(device))
+        if key not in self._groups:
+            starts = itertools.accumulate(len(group) for group in self.groups)
+            columns = [stop - len(group) for stop, group in zip(starts, self.groups, strict=True)]
+            self._groups[key] = self.at(*key)[:, columns]
+        return self._groups[key]
 
 
 def _crop_image(image: WeightImage, top: float, left: float, height: float, width: float) -> WeightImage:

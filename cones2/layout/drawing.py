@@ -13,12 +13,13 @@ from torch import Tensor
 from .colors import RGB
 from .regions import Layout, Region
 
-# distinct hues for regions that came without a color
+# for regions without a color: hues that color-blind people tell apart (Okabe and Ito 2008; the last is Tol's wine)
 PALETTE: tuple[RGB, ...] = (
-    (230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48),
-    (145, 30, 180), (70, 200, 220), (240, 50, 230), (128, 128, 0),
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
+    (0, 114, 178), (213, 94, 0), (204, 121, 167), (136, 34, 85),
 )  # fmt: skip
 _HEAT = np.array([(10, 8, 30), (90, 20, 110), (190, 50, 90), (245, 130, 50), (252, 240, 170)], dtype=np.float64)
+_STRONGEST = 0.7  # opacity of a heat map on a picture
 _GAP = 8
 _STROKE = 2
 _READABLE = 256  # pixels of the shorter side
@@ -60,6 +61,24 @@ def heat_picture(heat: Tensor, height: int, width: int, top: float | None = None
     channels = [np.interp(position, np.arange(len(_HEAT)), _HEAT[:, channel]) for channel in range(3)]
     picture = Image.fromarray(np.stack(channels, axis=-1).round().astype(np.uint8))
     return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def heat_overlay(picture: Image.Image, heats: Tensor, regions: Sequence[Region]) -> Image.Image:
+    """An RGB picture with each region's heat map [h, w] of `heats` in the region's color, and its name at the hottest
+    place. A map's own maximum is its strongest color.
+    """
+    places = []
+    for index, (heat, region) in enumerate(zip(heats.float().cpu().numpy(), regions, strict=True)):
+        strength = heat / max(float(heat.max()), 1e-12) * _STRONGEST
+        small = Image.fromarray((strength * 255).round().astype(np.uint8))
+        cover = small.resize(picture.size, Image.Resampling.BICUBIC)
+        picture = Image.composite(Image.new("RGB", picture.size, region_color(region, index)), picture, cover)
+        row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+        place = ((column + 0.5) / heat.shape[1] * picture.width, (row + 0.5) / heat.shape[0] * picture.height)
+        places.append((region.subject, place))
+    for name, place in places:
+        _write(picture, name, place)
+    return picture
 
 
 def labeled(picture: Image.Image, caption: str) -> Image.Image:

@@ -6,6 +6,7 @@ docs/prompts.md has the rules with examples.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -13,9 +14,11 @@ from typing import Literal
 from ..errors import PromptError
 from ..messages import LIST_LIMIT, shown
 from ..ranges import MAX_PHRASE
-from .tokens import PromptTokens, Span, Tokenize, bare_phrase, find_places, is_edge, listed_words, phrase_ids
+from .tokens import PromptTokens, Span, Tokenize, bare_phrase, ends_in_edge, find_places, listed_words, phrase_ids
 
 log = logging.getLogger(__name__)
+
+_PICTURE = re.compile(r"\s*picture\s+([0-9]{1,3})\s*", re.IGNORECASE)
 
 Origin = Literal["typed", "layout", "file name"]
 
@@ -26,11 +29,13 @@ class PhraseRef:
 
     phrase: without punctuation and spaces around it, at most 200 characters.
     occurrence: which of its occurrences, from 1; None for as many as are free.
+    picture: the number of the reference picture that shows the subject, from 1; then the phrase may be "".
     origin: where it comes from, for the sentence that says that it is not in a prompt.
     """
 
     phrase: str
     occurrence: int | None = None
+    picture: int | None = field(default=None, compare=False)
     origin: Origin = field(default="typed", compare=False)
 
     def come_from(self, origin: Origin) -> PhraseRef:
@@ -38,7 +43,8 @@ class PhraseRef:
         return replace(self, origin=origin)
 
     def __str__(self) -> str:
-        return self.phrase if self.occurrence is None else f"{self.phrase}#{self.occurrence}"
+        named = self.phrase if self.occurrence is None else f"{self.phrase}#{self.occurrence}"
+        return named if self.picture is None else f"{named} + picture {self.picture}".strip()
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,21 @@ class Claim:
 
 
 def parse_phrase(text: str) -> PhraseRef:
-    """The reference that a user typed: "dog", "<dog>," or "dog#2".
+    """The reference that a user typed: "dog", "<dog>,", "dog#2", or with a picture "dog + picture 1", "+ picture 1".
 
-    Raises PromptError for a phrase without words, or of more than 200 characters.
+    Raises PromptError for a phrase without words and without a picture, or of more than 200 characters.
     """
     if len(text) > 2 * MAX_PHRASE:
         raise PromptError(f'the subject phrase "{shown(text, 40)}" is longer than {MAX_PHRASE} characters')
+    words, plus, shows = text.rpartition("+")
+    if plus and (pictured := _PICTURE.fullmatch(shows)):
+        picture = int(pictured[1])
+        if not picture:
+            raise PromptError(f'"{shown(text)}" names picture 0: reference pictures are counted from 1')
+        named = parse_phrase(words) if words.strip() else PhraseRef("")
+        return replace(named, picture=picture)
     trimmed = " ".join(text.split())
-    while trimmed and trimmed[-1] != "#" and is_edge(trimmed[-1]):
+    while trimmed and trimmed[-1] != "#" and ends_in_edge(trimmed):
         trimmed = trimmed[:-1]
     base, hash_sign, number = trimmed.rpartition("#")
     selects = bool(hash_sign) and number.isdecimal()

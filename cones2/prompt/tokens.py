@@ -8,6 +8,7 @@ that stream, so words of several tokens, prompts of several 77-token chunks and 
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ CHUNK_LENGTH = 77  # tokens of a CLIP conditioning per chunk: start token, 75 to
 CHUNK_CONTENT = 75
 EMBEDDING_ID = -1  # a vector put into the prompt; no vocabulary uses this id
 _MARKUP = "<>|`^~"  # symbols that only ever wrap a phrase; all other symbols and emoji stay
+_BRACKETED_FIRST = re.compile(r"<[^<>\s]+>(?=\s)")  # a word such as <new1> before others is a part of the phrase
+_BRACKETED_LAST = re.compile(r"\s<[^<>\s]+>$")
 
 
 class Piece(NamedTuple):
@@ -61,9 +64,9 @@ class Token:
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """The real tokens of a prompt in reading order.
+    """The real tokens of a prompt in reading order, or the bytes of their text (see `cones2.prompt.spelled`).
 
-    length: tokens of its conditioning, 77 per chunk.
+    length: tokens of its conditioning, 77 per chunk of CLIP's.
     """
 
     prompt: str
@@ -76,8 +79,8 @@ class PromptTokens:
         return _as_text([token.piece.id for token in self.tokens])
 
     def span(self, places: range) -> Span:
-        """The token indices at these positions of the stream."""
-        return tuple(self.tokens[place].index for place in places)
+        """The token indices at these positions of the stream, each once."""
+        return tuple(dict.fromkeys(self.tokens[place].index for place in places))
 
 
 def chunked_indices(count: int, content: int = CHUNK_CONTENT) -> list[int]:
@@ -115,14 +118,22 @@ def listed_words(prompt: PromptTokens) -> str:
 
 
 def bare_phrase(text: str) -> str:
-    """The phrase without punctuation, quotes, brackets and spaces around it; inner spaces single."""
+    """The phrase without punctuation, quotes, brackets and spaces around it; inner spaces single.
+
+    Brackets stay around one of several words that begins or ends the phrase: "<new1> cat".
+    """
     text = " ".join(text.split())
     start, stop = 0, len(text)
-    while start < stop and is_edge(text[start]):
+    while start < stop and is_edge(text[start]) and not _BRACKETED_FIRST.match(text, start):
         start += 1
-    while start < stop and is_edge(text[stop - 1]):
+    while start < stop and ends_in_edge(text[start:stop]):
         stop -= 1
     return text[start:stop]
+
+
+def ends_in_edge(text: str) -> bool:
+    """Whether the text ends with something that no phrase ends with."""
+    return bool(text) and is_edge(text[-1]) and not _BRACKETED_LAST.search(text)
 
 
 def is_edge(character: str) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from .tokens import Piece
 
 _WORD_END = "</w>"
+_BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 
 
 def clip_piece(id: int, spelling: str) -> Piece:
@@ -15,6 +18,21 @@ def clip_piece(id: int, spelling: str) -> Piece:
     except KeyError:  # an added token, spelled as it is
         content = text.encode("utf-8", "replace")
     return Piece(id, content, spelling.endswith(_WORD_END))
+
+
+def byte_level_text(spelling: str) -> bytes:
+    """What a token of a byte-level vocabulary (Qwen, Mistral) says; an added one is spelled as it is."""
+    try:
+        return bytes(_BYTE_OF[character] for character in spelling)
+    except KeyError:
+        return spelling.encode("utf-8", "replace")
+
+
+def sentence_piece_text(spelling: str) -> bytes:
+    """What a token of a SentencePiece vocabulary (T5, Gemma) says: "▁dog" is " dog", "<0x0A>" a single byte."""
+    if _BYTE_PIECE.fullmatch(spelling):
+        return bytes.fromhex(spelling[3:5])
+    return spelling.replace("\u2581", " ").encode("utf-8", "replace")
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -18,6 +18,14 @@ from torch import Tensor
 from .schedule import Schedule, linear_schedule
 
 Prediction = Literal["epsilon", "v_prediction"]
+
+
+@overload
+def log_growth(sigma: Tensor) -> Tensor: ...
+
+
+@overload
+def log_growth(sigma: float) -> float: ...
 
 
 def log_growth(sigma: float | Tensor) -> float | Tensor:
@@ -28,6 +36,31 @@ def log_growth(sigma: float | Tensor) -> float | Tensor:
 def renoise(x: Tensor, noise: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
     """Latents at σ_next taken back to the higher σ with fresh unit noise (Cones 2, algorithm 1)."""
     return x + noise * (sigma**2 - sigma_next**2).sqrt()
+
+
+LARGEST_SIGMA = 14.6146
+"""Stable Diffusion's noise level at pure noise, for which the numbers of layout guidance were found."""
+
+
+def flow_sigma(level: Tensor) -> Tensor:
+    """σ of flow matching's latents (1 − t) · latents + t · noise at t: the ratio t / (1 − t), at most LARGEST_SIGMA.
+
+    Divided by 1 − t they are latents + σ · noise. At t = 1 the ratio is endless, but no more is known of the picture
+    at Stable Diffusion's first noise level either. level: t, 0–1.
+    """
+    level = level.float()
+    return (level / (1 - level).clamp_min(torch.finfo(torch.float32).tiny)).clamp_max(LARGEST_SIGMA)
+
+
+def flow_renoise(x: Tensor, noise: Tensor, level: Tensor, level_next: Tensor) -> Tensor:
+    """Flow-matching latents at t_next taken back to the higher t with fresh unit noise.
+
+    x_t = (1 − t) · latents + t · noise has mean (1 − t) · latents and variance t² (Lipman et al. 2023, arXiv
+    2210.02747, equation 20, with time reversed). Scaling x_s by a = (1 − t) / (1 − s) gives its mean; noise of variance
+    t² − a² s² adds what the variance lacks. In units of σ = t / (1 − t) it is `renoise`. At t = 1 nothing of x is left.
+    """
+    kept = (1 - level) / (1 - level_next)
+    return kept * x + (level**2 - (kept * level_next) ** 2).clamp_min(0).sqrt() * noise
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,12 +24,8 @@ def read_limited(path: Path | str, limit: int, what: str, suffixes: Sequence[str
     suffixes: of the files to name when this one is missing; by default its own.
     Raises Cones2Error when it is missing (naming its folder's files), not a regular file, or larger.
     """
-    path, name = Path(path), shown_path(path)
+    path, name = find_file(path, what, suffixes), shown_path(path)
     try:
-        if not path.exists():
-            raise Cones2Error(f"there is no {what} at {name}; {_neighbors(path, suffixes or (path.suffix,))}")
-        if not path.is_file():
-            raise Cones2Error(f"{name} is not a file but should be a {what}")
         with path.open("rb") as stream:
             content = stream.read(min(limit, os.fstat(stream.fileno()).st_size) + 1)
     except OSError as error:
@@ -37,6 +33,27 @@ def read_limited(path: Path | str, limit: int, what: str, suffixes: Sequence[str
     if len(content) > limit:
         raise Cones2Error(f"{name} is larger than {limit:,} bytes, the most a {what} may have")
     return content
+
+
+def find_file(path: Path | str, what: str, suffixes: Sequence[str] = ()) -> Path:
+    """The path, if a regular file is there. Arguments and errors as of `read_limited`."""
+    path, name = Path(path), shown_path(path)
+    try:
+        if not path.exists():
+            raise Cones2Error(f"there is no {what} at {name}; {_neighbors(path, suffixes or (path.suffix,))}")
+        if not path.is_file():
+            raise Cones2Error(f"{name} is not a file but should be a {what}")
+    except OSError as error:
+        raise Cones2Error(f"{name} cannot be read: {error.strerror}") from error
+    return path
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there: not where the system does not even take the name, or does not let us look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def write_atomically(path: Path | str, write: Callable[[BinaryIO], object], overwrite: bool = False) -> None:

@@ -62,15 +62,17 @@ class Pairs:
         return next((value for key, value in self.items if isinstance(key, str) and key == wanted), None)
 
 
-def read_pickle(content: bytes, start: int = 0) -> tuple[object, int]:
+def read_pickle(content: bytes, start: int = 0, limit: int = MAX_BYTES) -> tuple[object, int]:
     """The value of the pickle that begins at `start`, and where the pickle ends.
+
+    limit: bytes of it at most.
 
     Raises Cones2Error for a damaged pickle, and for names and instructions that torch.save does not
     write for plain tensors or dictionaries and lists of them.
     """
     reader = _Reader()
     try:
-        for opcode, argument, position in pickletools.genops(content[start : start + MAX_BYTES]):
+        for opcode, argument, position in pickletools.genops(content[start : start + limit]):
             if opcode.name == "STOP":
                 return reader.stack.pop(), start + (position or 0) + 1
             reader.read(opcode.name, argument)
@@ -107,7 +109,11 @@ class _Reader:
                 stack.append(PersistentId(stack.pop()))
             case "REDUCE":
                 arguments = stack.pop()
-                stack.append(Call(stack.pop(), arguments))
+                stack.append(_called(stack.pop(), arguments))
+            case "BUILD":  # what a state dict remembers of its modules
+                stack.pop()
+                if not isinstance(stack[-1], Pairs):
+                    raise Cones2Error(DAMAGED)
             case "BINPUT" | "LONG_BINPUT":
                 self._remember(argument)
             case "BINGET" | "LONG_BINGET":
@@ -181,6 +187,13 @@ class _Reader:
                 "refused without running it"
             )
         self.stack.append(self._memo[slot])
+
+
+def _called(function: object, arguments: object) -> Call | Pairs:
+    """A call that stays one; an empty ordered dictionary is a dictionary."""
+    if isinstance(function, Name) and function.text == "collections OrderedDict" and arguments == ():
+        return Pairs()
+    return Call(function, arguments)
 
 
 def _harmless_name(text: str) -> Name:

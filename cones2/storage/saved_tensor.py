@@ -13,6 +13,9 @@ from ..errors import Cones2Error
 from ..messages import shown
 from .pickle_tree import DAMAGED, Call, Name, Pairs, PersistentId
 
+Storages = Mapping[str, bytes]
+"""The numbers of tensors by storage key."""
+
 _MAX_DIMENSIONS = 8
 _STORAGES = {
     "BFloat16": "bfloat16",
@@ -30,11 +33,11 @@ _STORAGES = {
 }
 
 
-def build_tensor(value: object, storages: Mapping[str, bytes]) -> Tensor:
+def build_tensor(value: object, storages: Storages, may_be_empty: bool = False) -> Tensor:
     """The one dense tensor that the value describes; it may be a view of its storage.
 
-    storages: the numbers' bytes by storage key. Raises Cones2Error for anything else, and for a tensor
-    whose elements are not all stored.
+    may_be_empty: whether it may have no elements. Raises Cones2Error for anything else, and for a tensor whose
+    elements are not all stored.
     """
     match value:
         case Call(Name("torch._utils _rebuild_parameter"), (inner, *_)):
@@ -52,10 +55,20 @@ def build_tensor(value: object, storages: Mapping[str, bytes]) -> Tensor:
         ):
             dtype = _number_type(kind, more)
             unit = 1 if kind.endswith("UntypedStorage") else dtype.itemsize
+            plain = len(size) <= 4 and all(type(side) is int and 0 <= side < 2**31 for side in size)
+            if may_be_empty and plain and 0 in size:
+                return torch.empty(size, dtype=dtype)
             return _dense(dtype, storages.get(key, b""), elements * unit, _View(offset, size, stride))
         case Call() | PersistentId() | Name():
             raise Cones2Error(DAMAGED)
     raise Cones2Error(f"it holds a {type(value).__name__}, expected a bare tensor")
+
+
+def element_bytes(storage: object) -> int:
+    """Bytes per element of a storage of this class; 1 for one that torch does not know."""
+    text = storage.text if isinstance(storage, Name) else ""
+    dtype = getattr(torch, _STORAGES.get(text.removeprefix("torch ").removesuffix("Storage"), ""), None)
+    return dtype.itemsize if isinstance(dtype, torch.dtype) else 1
 
 
 def _number_type(storage: str, more: list[object]) -> torch.dtype:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ _STEPS, _CFG = 12, 5.0  # as the previews: the thing is there, its details do no
 _SIDES = (0.34, 0.46)  # shortest and longest side of a thing's box, as a fraction of the picture's
 _CANVAS = 64  # cells of a layout's side
 _TEMPLATE = "a photo of a {}"
+_NAME = re.compile(r"\d+_\d{3,}_[0-9a-f]{8}\.png")  # of a cached picture
 
 OnPicture = Callable[[int, int], object]
 """(pictures made, of how many); may raise to stop."""
@@ -141,14 +144,20 @@ class ClassPictures:
         return pixels if tuple(pixels.shape[1:]) == size else None
 
     def _path(self, index: int) -> Path | None:
-        return None if self.cache is None else self.cache / f"{self.seed}_{index:03}.png"
+        if self.cache is None:
+            return None
+        asked = f"{_STEPS} {_CFG} {self.shape} {self._phrase(index)}"  # another thing's picture is not taken
+        return self.cache / f"{self.seed}_{index:03}_{zlib.crc32(asked.encode()):08x}.png"
 
 
 def remove_pictures(folder: Path) -> None:
-    """Delete the class pictures of a run that needs them no longer."""
+    """Delete the class pictures of a run that needs them no longer; what else is there stays."""
+    if folder.is_symlink():
+        return
     with suppress(OSError):
         for picture in folder.glob("*.png"):
-            picture.unlink()
+            if _NAME.fullmatch(picture.name):
+                picture.unlink()
         folder.rmdir()
 
 

@@ -64,7 +64,10 @@ class Comparison:
             f"; {self.residual.elsewhere:.0%} of the word's attention falls on other things"
             f" ({self.word.elsewhere:.0%} without the residual)"
         )
-        return text if self.helped else f"{text}: the training has not helped"
+        if self.helped:
+            return text
+        than = "the word alone" if self.description is None else "the description"
+        return f"{text}: the training found nothing better than {than}"
 
 
 def compare(trainer: Trainer, residual: Tensor) -> Comparison | None:

@@ -12,12 +12,15 @@ from ..messages import shown
 from ..ranges import BATCH_SIZE, LEARNING_RATE, MAX_TOKENS, SEED, TRAINING_STEPS, Range
 
 Precision = Literal["float32", "float16", "bfloat16"]
-MethodName = Literal["direct", "paper"]
-RecipeName = Literal["scenes", "photos", "paper"]
+MethodName = Literal["direct", "paper", "custom-diffusion"]
+RecipeName = Literal["scenes", "photos", "paper", "custom-diffusion"]
+TrainedAttention = Literal["keys and values", "all"]
 LearningRateSchedule = Literal["constant", "cosine"]
 
 PARTNERS = "dog, mug, ball, flower, house, tree, fish, star"
 """Things that models draw well and that differ in shape."""
+LEAST_SHARE = 0.01
+"""Of scenes among the samples, where there are any: a smaller share would need a hundred times as many photos."""
 _LONGEST_TEXT = 400  # characters of partners and description
 
 
@@ -63,6 +66,10 @@ class TrainingConfig:
     partners: what those things are, separated by commas; the subject's own kind is left out.
     description: the subject's look in words, such as "purple and yellow mug"; the start of the residual (direct only).
     basis: learn coefficients of so many directions of words instead of a free vector, 0 for a free one (direct only).
+    tokens: words of one's own that learn, joined by "+", such as "<new1>+<new2>" (custom-diffusion only).
+    attention: which cross-attention weights learn (custom-diffusion only).
+    prior_weight: weight of the error on pictures of the class (custom-diffusion only).
+    augment: whether photos are drawn smaller and larger, as published (custom-diffusion only).
     """
 
     subject: str
@@ -100,6 +107,10 @@ class TrainingConfig:
     partners: str = PARTNERS
     description: str = ""
     basis: int = 0
+    tokens: str = ""
+    attention: TrainedAttention = "keys and values"
+    prior_weight: float = 1.0
+    augment: bool = True
 
     def __post_init__(self) -> None:
         for name, allowed in RANGES.items():
@@ -115,8 +126,8 @@ class TrainingConfig:
     @property
     def recipe(self) -> RecipeName:
         """The recipe that these numbers are of."""
-        if self.method == "paper":
-            return "paper"
+        if self.method != "direct":
+            return self.method
         return "scenes" if self.guided else "photos"
 
     @property
@@ -126,7 +137,14 @@ class TrainingConfig:
         own = set(self.subject.lower().split())
         return tuple(phrase for phrase in phrases if phrase and not own & set(phrase.split()))
 
+    @property
+    def token_names(self) -> tuple[str, ...]:
+        """The words of one's own that learn."""
+        return tuple(name.strip() for name in self.tokens.split("+") if name.strip())
+
     def _check_recipe(self) -> None:
+        if self.method == "custom-diffusion" and (self.guided or self.description or self.basis or self.held_out):
+            raise ConfigError("the method custom-diffusion takes no layout term, description, basis or validation")
         if self.method == "paper" and (self.guided or self.description or self.basis):
             raise ConfigError("the paper method trains as published: it takes no layout term, description or basis")
         if self.scenes and not self.guided:
@@ -134,6 +152,8 @@ class TrainingConfig:
         for name in ("partners", "description"):
             if len(getattr(self, name)) > _LONGEST_TEXT:
                 raise ConfigError(f"{name} has more than {_LONGEST_TEXT} characters")
+        if 0 < self.scene_share < LEAST_SHARE:
+            raise ConfigError(f"scene_share is {self.scene_share!r}: it must be 0, or from {LEAST_SHARE} to 1")
         if self.scenes and not self.partner_phrases:
             raise ConfigError(f'partners names nothing but "{self.subject}": name other things, such as {PARTNERS}')
 
@@ -191,6 +211,16 @@ RECIPES: dict[str, tuple[MethodName, dict[str, Any]]] = {
 """Each recipe's method and numbers. scenes: under the layout term, in scenes beside other things. photos: the photos
 alone. paper: the values of the published command line. docs/training.md says how they were found."""
 DEFAULT_RECIPE: RecipeName = "scenes"
+_DELTA: dict[str, Any] = {
+    "steps": 500,
+    "learning_rate": 4e-5,
+    "batch_size": 2,
+    "schedule": "constant",
+    "weight_decay": 1e-2,
+    "stratified": False,
+    "held_out": 0,
+    "checkpoint_every": 50,
+}
 _OF_METHOD: dict[str, RecipeName] = {"paper": "paper", "direct": "photos"}
 
 
@@ -215,8 +245,17 @@ def default_config(method: MethodName, subject: str, **changes: Any) -> Training
     return recipe_config(_OF_METHOD[method], subject, **changes)
 
 
+def delta_config(subject: str, **changes: Any) -> TrainingConfig:
+    """The published values of Custom Diffusion on one device, with changes. Raises ConfigError as `recipe_config` does.
+
+    They are lr 1e-5 · batch 2 · 2 for the pictures of the class, and 500 updates.
+    """
+    return TrainingConfig(**{**_DELTA, **changes, "method": "custom-diffusion", "subject": subject})
+
+
 _CHOICES = (
-    ("method", ("direct", "paper")),
+    ("method", ("direct", "paper", "custom-diffusion")),
+    ("attention", ("keys and values", "all")),
     ("schedule", ("constant", "cosine")),
     ("precision", ("float32", "float16", "bfloat16")),
 )
@@ -246,6 +285,7 @@ RANGES: dict[str, Range] = {
     "scene_share": Range(0, 1),
     "class_pictures": Range(1, 256),
     "basis": Range(0, 256),
+    "prior_weight": _ANY_WEIGHT,
 }
 """What each number of a TrainingConfig may be."""
 

@@ -24,6 +24,7 @@ COLUMNS = (
     "learning_rate",
     "gradient_norm",
     "seconds",
+    "prior",
 )
 
 

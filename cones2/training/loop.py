@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,14 @@ from ..storage.files import shown_path
 from .checkpoint import read_checkpoint, write_checkpoint
 from .config import TrainingConfig
 from .history import Record
-from .methods import ResidualMethod
+from .methods import LearningMethod, ResidualMethod
 from .objective import Batch, denoising_error
 
 log = logging.getLogger(__name__)
 
-Batches = Callable[[int, int], Sequence[tuple[float, Batch]]]
-"""(step, micro) → a micro-batch of the update, as pairs of its share of the samples and the batch."""
+Batches = Callable[[int, int], Sequence[tuple[float, Any]]]
+"""(step, micro) → a micro-batch of the update, as pairs of its share of the samples and the batch: a `Batch`, or what
+else the method takes."""
 
 Reason = Literal["finished", "converged", "interrupted", "diverged"]
 _SMALLEST_LOSS_SCALE = 2.0**-14
@@ -86,7 +87,7 @@ class Trainer:
 
     def __init__(
         self,
-        method: ResidualMethod,
+        method: LearningMethod,
         batches: Batches,
         config: TrainingConfig,
         held_out: Sequence[tuple[float, Batch]] = (),
@@ -94,7 +95,7 @@ class Trainer:
         data: str = "",
         parallel: Parallel = SINGLE,
     ) -> None:
-        self.method, self.config, self.parallel = method, config, parallel
+        self._method, self.config, self.parallel = method, config, parallel
         self._batches, self._held_out = batches, held_out
         self._checkpoint, self._data = checkpoint, data
         self._module = parallel.wrap(method)
@@ -105,6 +106,11 @@ class Trainer:
         device = self._parameters[0].device.type
         self._scaler = torch.amp.GradScaler(device, enabled=config.precision == "float16")
         self._state = _State()
+
+    @property
+    def method(self) -> ResidualMethod:
+        """What is trained, in a run that learns a residual."""
+        return cast(ResidualMethod, self._method)
 
     @property
     def step(self) -> int:
@@ -130,7 +136,7 @@ class Trainer:
             return False
         saved = read_checkpoint(self._checkpoint, self.config.numbers(), self._data)
         try:
-            self.method.load_state_dict(saved["method"])
+            self._method.load_state_dict(saved["method"])
             self._optimizer.load_state_dict(saved["optimizer"])
             self._scaler.load_state_dict(saved["scaler"])
             self._state = _State(**saved["state"])
@@ -173,7 +179,7 @@ class Trainer:
         state = {
             "numbers": self.config.numbers(),
             "data": self._data,
-            "method": self.method.state_dict(),
+            "method": self._method.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "state": vars(self._state),
@@ -232,7 +238,7 @@ class Trainer:
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
-        self.method.updated()
+        self._method.updated()
         return norm
 
     def _finish_step(
@@ -255,7 +261,7 @@ class Trainer:
         """Validation error of the residual so far; remembers the best residual and how long none was better."""
         state, error = self._state, self.validate()
         if error < state.best_error:
-            state.best_error, state.best = error, self.method.residual()
+            state.best_error, state.best = error, self._method.residual()
         if error < state.reference * (1 - self.config.min_gain):
             state.reference, state.waited = error, 0
         else:
@@ -273,7 +279,7 @@ class Trainer:
 
     def _result(self, reason: Reason) -> TrainingResult:
         state = self._state
-        residual = self.method.residual() if state.best is None else state.best
+        residual = self._method.residual() if state.best is None else state.best
         if not torch.isfinite(residual).all():
             raise ConfigError(
                 f"training diverged before step {state.step + 1} and there is no good residual to keep: "

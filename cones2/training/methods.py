@@ -20,8 +20,19 @@ from .words import described_residual, word_basis
 Terms = dict[str, Tensor]
 
 
-class ResidualMethod(nn.Module, ABC):
-    """What the training loop drives: `method(batch)` → (loss [], its terms), `residual()` → the result.
+class LearningMethod(nn.Module, ABC):
+    """What the training loop drives: `method(batch)` → (loss [], its terms)."""
+
+    @abstractmethod
+    def residual(self) -> Tensor:
+        """What was learned so far as one tensor, float32 on the CPU, detached: finite as long as training is."""
+
+    def updated(self) -> None:
+        """Called after each update of the parameters."""
+
+
+class ResidualMethod(LearningMethod):
+    """What learns a residual: `residual()` is the result.
 
     book: the captions: 27 of the subject alone, and those of scenes with their partners.
     captions: the same, with the tokens that the residual is for.
@@ -67,9 +78,6 @@ class ResidualMethod(nn.Module, ABC):
     @abstractmethod
     def residual(self) -> Tensor:
         """The residual learned so far: [token_num, d] float32 on the CPU, detached."""
-
-    def updated(self) -> None:
-        """Called after each update of the parameters."""
 
 
 class PaperMethod(ResidualMethod):

@@ -45,7 +45,10 @@ class Predict(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TrainingModel:
-    """The networks as callables. None of their weights changes, except `text_weights` by the paper method.
+    """The networks as callables.
+
+    None of their weights changes, except `text_weights` by the paper method, `attention_weights` and `token_rows` by
+    custom-diffusion.
 
     prompt_tokens: prompt → its tokens.
     tokenize: phrase → pieces.
@@ -56,6 +59,8 @@ class TrainingModel:
     noise: what the network was trained to predict.
     width: columns d of the conditioning.
     text_weights: the tunable text encoders' parameters by name.
+    attention_weights: the tunable cross-attention parameters by diffusers name, for the method custom-diffusion.
+    token_rows: the tunable rows [n, d] of the words of one's own, one tensor per text encoder.
     vae_scale_factor: pixels per latent cell.
     size_multiple: sides of training pictures are multiples of this many pixels.
     """
@@ -68,6 +73,8 @@ class TrainingModel:
     noise: Noise
     width: int
     text_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    attention_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    token_rows: Sequence[Tensor] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     vae_scale_factor: int = 8
     size_multiple: int = 64

@@ -77,13 +77,13 @@ def prepare_run(
 def result_residual(
     trainer: Trainer,
     result: TrainingResult,
-    photos: int | Sequence[Photo],
+    photos: Sequence[Photo],
     base_model: str,
     facts: Mapping[str, str] | None = None,
 ) -> Residual:
     """The trained residual with the facts of its training as metadata; `facts` adds to them.
 
-    photos: what it was learned from, or how many there were; of photos with masks it gets the best cut-outs.
+    photos: what it was learned from; of those with masks it gets the best cut-outs.
     base_model: file or folder name of the model. The metadata's encoder fingerprint identifies the text encoder
     it was trained with. A finished run says in the log what it was worth.
     """
@@ -103,7 +103,7 @@ def result_residual(
         "learning_rate": f"{config.learning_rate:g}",
         "batch_size": str(config.batch_size * config.accumulation),
         "seed": str(config.seed),
-        "photos": str(photos if isinstance(photos, int) else len(photos)),
+        "photos": str(len(photos)),
         "norm": f"{float(torch.linalg.vector_norm(result.residual)):.4g}",
         "stopped": result.reason,
         **({} if result.held_out is None else {"held_out_error": f"{result.held_out:.6g}"}),
@@ -111,5 +111,5 @@ def result_residual(
         **({"description": shown(config.description)} if config.description else {}),
         **(facts or {}),
     }
-    residual = make_residual(config.subject, result.residual, metadata)
-    return residual if isinstance(photos, int) else residual.with_cutouts(cutouts_of(photos, STORED_SIDE)[:_CUTOUTS])
+    cutouts = cutouts_of(photos, STORED_SIDE)[:_CUTOUTS]
+    return make_residual(config.subject, result.residual, metadata).with_cutouts(cutouts)

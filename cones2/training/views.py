@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import Cones2Error, ConfigError
 from ..layout.regions import Box
-from ..messages import shown
+from ..messages import listed, shown
 from ..storage.images import open_cutout_picture, open_mask, open_photo
 from .draws import keyed_generator
 
@@ -110,18 +110,24 @@ class _Crop(NamedTuple):
 def load_photos(folder: Path, masks: Path | None = None) -> list[Photo]:
     """The photos of a folder, by name; `masks` holds a picture of the same stem for some or all.
 
-    Unusable files are logged with the reason and left out. Raises ConfigError when none is usable.
+    Unusable files are left out, and logged: pictures with the reason, all others in one line. Raises ConfigError
+    when none is usable.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder of photos")
     if masks is not None and not masks.is_dir():
         raise ConfigError(f"{masks} is not a folder of masks")
-    photos = []
+    photos, others = [], []
     for path in sorted(child for child in folder.iterdir() if not child.name.startswith(".")):
         try:
             photos.append(_load_photo(path, masks))
         except Cones2Error as error:
-            log.warning("skipped: %s", error)
+            if path.name.lower().endswith(SUFFIXES):
+                log.warning("skipped: %s", error)
+            else:
+                others.append(path.name)
+    if others:
+        log.warning("skipped, not pictures: %s", listed(others))
     return _usable(photos, str(folder))
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from ...cones2.guidance.references import picture_maps
 from ...cones2.guidance.weight_maps import WeightMaps, weight_maps
 from ...cones2.layout.regions import Layout
-from ...cones2.prompt.claims import locate_present, parse_phrase
+from ...cones2.prompt.claims import parse_phrase
 from ...cones2.prompt.tokens import Span
 from ...cones2.rules import GuidanceSettings
 from .prompt_record import PromptRecord
@@ -75,16 +76,20 @@ class BoundLayout:
     maps: W for any grid; each run copies it, so that no resized map outlives the run.
     guidance_weight: g; 0.05–0.10 recommended, 0 for none.
     window: when it guides.
+    own: the indices of the prompt's tokens, without template and pads.
     spans: the tokens of each region in this prompt; none for a subject that it does not name.
     photos: how a run with it starts; None for plain noise.
+    pictures: weights of the reference pictures that its regions are bound to; None without any.
     """
 
     layout: Layout
     maps: WeightMaps
     guidance_weight: float
     window: Window
+    own: Sequence[int] = ()
     spans: Sequence[Sequence[Span]] = ()
     photos: PhotoStart | None = None
+    pictures: WeightMaps | None = None
 
     def active(self, sigma: float, run_sigmas: Tensor | None, model_sampling: ModelSamplingDiscrete) -> bool:
         """Whether it guides a model call at noise level `sigma`; see `Window.contains`."""
@@ -98,14 +103,17 @@ def bind_layout(
     window: Window,
     photos: PhotoStart | None = None,
 ) -> BoundLayout | None:
-    """The layout with the token indices of those of its subjects that the prompt names; None when it names none."""
+    """The layout with the token indices of those of its subjects that the prompt names, and with its reference
+    pictures; None without either."""
     subjects = [parse_phrase(subject) for subject in layout.subjects]
-    claims = locate_present(record.tokens, subjects, record.tokenize, share=True)
-    if not any(claims):
+    found = iter(record.locate([subject for subject in subjects if subject.phrase]))
+    claims = [next(found) if subject.phrase else None for subject in subjects]
+    pictures = picture_maps(layout, [subject.picture for subject in subjects])
+    if not any(claims) and pictures is None:
         return None
     spans = [claim.spans if claim else () for claim in claims]
     maps = weight_maps(layout, spans, guidance.outside_weight, guidance.outside_mode)
-    return BoundLayout(layout, maps, guidance.guidance_weight, window, spans, photos)
+    return BoundLayout(layout, maps, guidance.guidance_weight, window, record.own, spans, photos, pictures)
 
 
 def guided_steps(bound: Sequence[BoundLayout], sigmas: Tensor, model_sampling: ModelSamplingDiscrete) -> range:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ...cones2.concepts.concept import changed_rows
 from ...cones2.concepts.fingerprint import from_other_encoder
+from ...cones2.concepts.pictured import PicturedSubject
 from ...cones2.concepts.residual import Residual, check_width
-from ...cones2.errors import PromptError
+from ...cones2.errors import LayoutError, PromptError, ResidualError
 from ...cones2.layout.regions import Layout
 from ...cones2.messages import shown
 from ...cones2.prompt.claims import locate_subjects, parse_phrase
@@ -28,8 +29,19 @@ log = logging.getLogger(__name__)
 Entry = tuple[Tensor, dict[str, Any]]
 """An encoded prompt [B, L, d] and its options."""
 
+Subject = Residual | PicturedSubject
+"""What a subject's socket carries."""
+
 Conditioning = Sequence[Entry]
 """The host's CONDITIONING: the prompts that sample together."""
+
+
+def remembering(conditioning: Conditioning, clip: CLIP | None, text: str) -> Conditioning:
+    """The conditioning with the words of prompts that another text node encoded.
+
+    clip, text: what that node was given. Raises PromptError where neither the conditioning nor they tell the words.
+    """
+    return [_entry(cond, options, PROMPT_KEY, _record(cond, options, clip, text)) for cond, options in conditioning]
 
 
 def guide_conditioning(
@@ -44,25 +56,49 @@ def guide_conditioning(
     Raises PromptError for a subject that occurs in none of the combined prompts.
     """
     records = [prompt_record(options) for _, options in conditioning]
-    check_known(records, [parse_phrase(subject).come_from("layout") for subject in layout.subjects])
+    subjects = [parse_phrase(subject).come_from("layout") for subject in layout.subjects]
+    check_known(records, [subject for subject in subjects if subject.phrase])
     layouts = [bind_layout(layout, record, guidance, window, photos) for record in records]
     return [
         _entry(cond, options, LAYOUT_KEY, bound) for (cond, options), bound in zip(conditioning, layouts, strict=True)
     ]
 
 
-def place_residuals(
-    conditioning: Conditioning, residuals: Sequence[Residual], clip: CLIP | None = None, text: str = ""
+def guide_again(
+    conditioning: Conditioning, guidance: GuidanceSettings, window: Window, photos: PhotoStart | None = None
 ) -> Conditioning:
-    """The conditioning with each residual added wherever its phrase occurs.
+    """The conditioning with the layouts that its prompts carry, each at these numbers.
+
+    Raises LayoutError when none of them carries one.
+    """
+    if all(options.get(LAYOUT_KEY) is None for _, options in conditioning):
+        raise LayoutError("no layout is connected, and the positive prompt carries none: connect a layout, or Scene")
+    return [
+        entry if entry[1].get(LAYOUT_KEY) is None else _bound_again(entry, guidance, window, photos)
+        for entry in conditioning
+    ]
+
+
+def _bound_again(entry: Entry, guidance: GuidanceSettings, window: Window, photos: PhotoStart | None) -> Entry:
+    cond, options = entry
+    bound = bind_layout(options[LAYOUT_KEY].layout, prompt_record(options), guidance, window, photos)
+    return _entry(cond, options, LAYOUT_KEY, bound)
+
+
+def place_residuals(
+    conditioning: Conditioning, residuals: Sequence[Subject], clip: CLIP | None = None, text: str = ""
+) -> Conditioning:
+    """The conditioning with each residual added wherever its phrase occurs; it remembers subjects from pictures.
 
     clip, text: what a conditioning that does not remember its prompt was encoded from.
     Raises PromptError for a phrase that occurs in none of the combined prompts, ResidualError for a residual of
     another width.
     """
     records = [_record(cond, options, clip, text) for cond, options in conditioning]
+    for record in records if trained(residuals) else ():
+        _check_takes_residuals(record)
     for cond, _ in conditioning:  # of two mistakes the one that no other phrase mends is said
-        for residual in residuals:
+        for residual in trained(residuals):
             check_width(residual, cond.shape[-1])
     check_known(records, [residual.reference for residual in residuals])
     return [
@@ -74,7 +110,7 @@ def place_residuals(
 def _record(cond: Tensor, options: dict[str, Any], clip: CLIP | None, text: str) -> PromptRecord:
     if PROMPT_KEY in options or clip is None or not text.strip():
         return prompt_record(options)
-    record, _ = read_prompt(clip, text)
+    record = read_prompt(clip, text)[0].of(cond)
     if record.tokens.length > cond.shape[1]:
         raise PromptError(
             f"the text has {record.tokens.length} tokens with padding but the conditioning only {cond.shape[1]}: "
@@ -83,16 +119,31 @@ def _record(cond: Tensor, options: dict[str, Any], clip: CLIP | None, text: str)
     return record
 
 
-def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: Sequence[Residual]) -> Entry:
+def _check_takes_residuals(record: PromptRecord) -> None:
+    family = record.family
+    if not family.takes_residuals:
+        encoders = " and ".join(encoder.key for encoder in family.encoders)
+        raise ResidualError(
+            f"residuals are learned with the text encoders of SD 1.x, SD 2.x and SDXL, and this prompt was encoded by "
+            f"{encoders} ({family.label}): use a layout without residuals"
+        )
+
+
+def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: Sequence[Subject]) -> Entry:
     """The entry with all its residuals, earlier and new, as if they had been added together."""
-    for residual in residuals:
+    for residual in trained(residuals):
         _warn_of_other_encoder(residual, cond, record)
-    together = [placed.residual for placed in record.placed] + list(residuals)
+    together = [placed.concept for placed in record.placed] + list(residuals)
     claims = locate_subjects(record.tokens, [residual.reference for residual in together], record.tokenize)
     placed = [residual.at(claim) for residual, claim in zip(together, claims, strict=True)]
     clean = cond if record.clean is None else record.clean
     changed = _moved(cond, changed_rows(clean, record.placed), changed_rows(clean, placed))
     return _entry(changed, options, PROMPT_KEY, record.with_placed(placed, clean))
+
+
+def trained(subjects: Sequence[Subject]) -> list[Residual]:
+    """Those of the subjects that have a residual."""
+    return [subject for subject in subjects if isinstance(subject, Residual)]
 
 
 def _moved(cond: Tensor, before: Tensor, after: Tensor) -> Tensor:

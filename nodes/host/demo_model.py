@@ -38,6 +38,14 @@ class _Latents(comfy.latent_formats.LatentFormat):
     """Half as coarse as Stable Diffusion's: hosts size empty latents by this number."""
 
     spacial_downscale_ratio = 4
+    # by least squares from the latents of 256 scenes of the toy world (seed 0) to their pixels: 89 % of the variance
+    latent_rgb_factors = (
+        (0.349, -1.048, -1.009),
+        (1.121, -1.799, -1.705),
+        (-0.081, -0.314, -0.464),
+        (-0.361, 1.359, 0.838),
+    )
+    latent_rgb_factors_bias = (0.342, -0.769, -0.6)
 
 
 class _DemoConfig(comfy.supported_models.SD15):

@@ -68,7 +68,7 @@ class _CastLayer(torch.autograd.Function):
             return gradient @ weight, None, None
         if isinstance(layer, nn.Conv2d):
             places = (layer.stride, layer.padding, layer.dilation, layer.groups)
-            return grad.conv2d_input(ctx.shape, weight, gradient, *places), None, None  # type: ignore[no-untyped-call]
+            return grad.conv2d_input(ctx.shape, weight, gradient, *places), None, None
         with torch.enable_grad():
             x = ctx.saved_tensors[0].detach().requires_grad_(True)
             if isinstance(layer, nn.GroupNorm):
@@ -86,7 +86,7 @@ def _recomputed(_: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]
     def call(*args: Any, **options: Any) -> Any:
         # the host changes its options' dict from block to block: computed again, a block must find its own
         own = [dict(value) if type(value) is dict else value for value in args]
-        named = {name: dict(value) if type(value) is dict else value for name, value in options.items()}
+        named: dict[str, Any] = {name: dict(value) if type(value) is dict else value for name, value in options.items()}
         return checkpoint(forward, *own, use_reentrant=False, **named)
 
     return call

@@ -6,21 +6,22 @@ While a graph runs this cannot be seen: nothing of ours runs where a layout is n
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from typing import Any
+
+from .running_server import running_server
 
 log = logging.getLogger(__name__)
 
 _APPLY = "Cones2ApplyLayoutGuidance"
+_SCENE = "Cones2Scene"
 _FOLLOWS_BY_ITSELF = "Cones2LayoutGuidedKSampler"
 _LOOKS = "Cones2SubjectAttention"
 
 
 def watch_graphs() -> None:
     """Warn from now on of each queued graph that loses a layout."""
-    running = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if running is not None:  # nodes can run without a server
+    if running := running_server():
         running.add_on_prompt_handler(_warn)
 
 
@@ -33,7 +34,7 @@ def _warn(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def lost_layout(graph: Any) -> str:
-    """A sentence for a graph that takes a layout from Apply Layout Guidance and loses it; empty for any other.
+    """A sentence for a graph that takes a layout from Apply Layout Guidance or Scene and loses it; empty for any other.
 
     graph: node id → class and inputs, as sent to be queued.
     One model follows the layouts of all conditionings, so one of several model outputs is enough.
@@ -48,6 +49,9 @@ def lost_layout(graph: Any) -> str:
     }
     if ("ConditioningConcat", "conditioning_from", 1) in taken:
         return "Conditioning Concat drops the layout of conditioning_from: connect Apply Layout Guidance after it"
+    used = {(kinds.get(origin), output) for node in nodes.values() for _, origin, output in _links(node)}
+    if (_SCENE, 0) in used and not {_APPLY, _FOLLOWS_BY_ITSELF} & set(kinds.values()):
+        return "no picture follows the layout of Scene: sample with Layout Guided KSampler"
     if {output for _, _, output in taken} == {1} and _FOLLOWS_BY_ITSELF not in kinds.values():
         return "no picture follows the layout: connect the model output of Apply Layout Guidance to the sampler too"
     return ""
@@ -66,10 +70,10 @@ def unguided_look(graph: Any) -> str:
     for node in nodes.values():
         origins = {name: kinds.get(origin) for name, origin, _ in _links(node)}
         looks = node.get("class_type") == _LOOKS and origins.get("latent") == _FOLLOWS_BY_ITSELF
-        if looks and origins.get("conditioning") != _FOLLOWS_BY_ITSELF:
+        if looks and {origins.get("model"), origins.get("conditioning")} != {_FOLLOWS_BY_ITSELF}:
             return (
                 "Subject Attention looks without the layout: model and conditioning that go into Layout Guided "
-                "KSampler do not carry it; take them from Apply Layout Guidance"
+                "KSampler do not carry it; take both from its outputs"
             )
     return ""
 

@@ -18,7 +18,7 @@ from ...cones2.prompt.tokens import find_phrase
 from ...cones2.published.config import GuidanceConfig, load_guidance_configs, read_configs
 from ...cones2.published.placement import Placement
 from ...cones2.storage.images import open_layout_picture
-from .folders import residual_folders
+from .folders import file_stamp, residual_folders
 from .prompt_record import PromptRecord
 
 
@@ -91,15 +91,7 @@ def file_stamps(config: str, number: int | None) -> list[tuple[str, int, int]]:
     entries, _ = read_configs(path, confine_to=_input_folder(), residual_folders=residual_folders())
     chosen = [entry for entry in entries if number in (None, entry.entry)]
     named = [file for entry in chosen for file in (entry.layout, *(subject.residual for subject in entry.subjects))]
-    return [stamp for file in (path, *named) if file is not None and (stamp := _stamp(file))]
-
-
-def _stamp(file: Path) -> tuple[str, int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:  # it was there a moment ago
-        return None
-    return str(file), status.st_mtime_ns, status.st_size
+    return [stamp for file in (path, *named) if file is not None and (stamp := file_stamp(file))]
 
 
 def _input_folder() -> Path:

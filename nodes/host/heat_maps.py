@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from ...cones2.errors import Cones2Error, PromptError
-from ...cones2.guidance.heat_maps import AttentionRecorder, Observer, share_inside
+from ...cones2.guidance.heat_maps import AttentionRecorder, share_inside
 from ...cones2.layout.drawing import heat_picture, labeled
 from ...cones2.layout.tables import parse_subject_lines
 from ...cones2.prompt.claims import PhraseRef, locate_subjects, parse_phrase
-from .attention.call import OBSERVER_KEY
+from .attention.call import WATCH_KEY, Watch
 from .attention.hooks import follows_layouts, install
 from .bound_layout import LAYOUT_KEY, BoundLayout
 from .conditioning import Entry
@@ -59,9 +59,10 @@ def subjects_to_observe(subjects: str, options: dict[str, Any]) -> list[PhraseRe
     bound: BoundLayout | None = options.get(LAYOUT_KEY)
     typed = [parse_phrase(line.subject) for line in parse_subject_lines(subjects)]
     if bound:
-        carried = [parse_phrase(subject) for subject in bound.layout.subjects]
+        subjects_of_layout = [parse_phrase(subject) for subject in bound.layout.subjects]
+        carried = [subject for subject in subjects_of_layout if subject.phrase]
     else:
-        carried = [item.residual.reference for item in prompt_record(options).placed]
+        carried = [item.concept.reference for item in prompt_record(options).placed]
     if not typed and not carried:
         raise PromptError(
             "no subject to look for: name one per line, or connect a conditioning that carries a layout or residuals"
@@ -75,7 +76,8 @@ def heat_maps(
     """How much the latents [1, C, h, w] attend to each subject of the prompt: [subjects, h, w], 0–1."""
     cond, options = entry
     record = prompt_record(options)
-    claims = locate_subjects(record.tokens, subjects, record.tokenize, share=True)
+    locate_subjects(record.tokens, subjects, record.tokenize, share=True)  # says which of them is not in the prompt
+    claims = [claim for claim in record.locate(subjects) if claim is not None]
     latents = comfy.sample.fix_empty_latent_channels(model, latents)
     height, width = latents.shape[-2:]
     recorder = AttentionRecorder([claim.token_indices for claim in claims], (height, width))
@@ -84,7 +86,8 @@ def heat_maps(
             "this model does not follow the layout of the conditioning, but the heat maps do: connect the model "
             "output of Apply Layout Guidance here and to the sampler"
         )
-    _observe(_observed(model, recorder.observe), [[cond, _whole_picture(options)]], latents, seed, chosen)
+    watched = _observed(model, Watch(recorder.observe, cond.shape[1]))
+    _observe(watched, [[cond, _whole_picture(options)]], latents, seed, chosen)
     return recorder.heat_maps()
 
 
@@ -99,9 +102,9 @@ def heat_pictures(maps: Tensor, subjects: Sequence[PhraseRef], options: dict[str
     ]
 
 
-def _observed(model: ModelPatcher, observe: Observer) -> ModelPatcher:
+def _observed(model: ModelPatcher, watch: Watch) -> ModelPatcher:
     clone = install(model)
-    clone.model_options["transformer_options"][OBSERVER_KEY] = observe
+    clone.model_options["transformer_options"][WATCH_KEY] = watch
     return clone
 
 

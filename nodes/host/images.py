@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from ...cones2.concepts.cutout import MAX_CUTOUTS, MAX_SIDE, CutOut, cut_out
-from ...cones2.errors import Cones2Error, LayoutError, ResidualError
+from ...cones2.concepts.pictured import MAX_PICTURES
+from ...cones2.errors import AdapterError, Cones2Error, LayoutError, ResidualError
 
 
 def to_picture(image: Tensor, what: str) -> Image.Image:
@@ -41,20 +42,38 @@ def to_cutouts(image: Tensor, mask: Tensor | None) -> tuple[CutOut, ...]:
     mask: where it is (1) in each, or in all; None: as opaque as an RGBA picture is, or all of it.
     Raises ResidualError for tensors of other kinds, counts or sizes, more than six pictures, or an empty mask.
     """
-    check_images(image, "photo", ResidualError)
+    return _cutouts(image, mask, ("photo", "photo_mask"), MAX_CUTOUTS, ResidualError)
+
+
+def to_references(image: Tensor, mask: Tensor | None) -> tuple[CutOut, ...]:
+    """As `to_cutouts` for pictures that an image adapter reads: up to 16, none of which may hold NaN.
+
+    Raises AdapterError.
+    """
+    if torch.is_tensor(image) and image.layout == torch.strided and not torch.isfinite(image).all():
+        raise AdapterError("image holds values that are not numbers (NaN or infinity)")
+    return _cutouts(image, mask, ("image", "mask"), MAX_PICTURES, AdapterError)
+
+
+def _cutouts(
+    image: Tensor, mask: Tensor | None, names: tuple[str, str], limit: int, error: type[Cones2Error]
+) -> tuple[CutOut, ...]:
+    """names: of the two inputs, for messages."""
+    photo, photo_mask = names
+    check_images(image, photo, error)
     pictures = image.movedim(-1, 1).cpu().float()
     color, alpha = pictures[:, :3].expand(-1, 3, -1, -1), pictures[:, 3:]
     masks = alpha[:, 0] if alpha.shape[1] else torch.ones(len(pictures), *pictures.shape[-2:])
     if mask is not None:
-        check_mask(mask, "photo_mask", ResidualError)
+        check_mask(mask, photo_mask, error)
         masks = mask.reshape(-1, *mask.shape[-2:]).cpu().float()
     if len(masks) not in (1, len(pictures)) or masks.shape[-2:] != pictures.shape[-2:]:
-        raise ResidualError(
-            f"photo_mask is {tuple(masks.shape)} but photo has {len(pictures)} pictures of "
+        raise error(
+            f"{photo_mask} is {tuple(masks.shape)} but {photo} has {len(pictures)} pictures of "
             f"{tuple(pictures.shape[-2:])}: give one mask of the same size for each, or one for all"
         )
-    if len(pictures) > MAX_CUTOUTS:
-        raise ResidualError(f"photo has {len(pictures)} pictures: at most {MAX_CUTOUTS} are taken")
+    if len(pictures) > limit:
+        raise error(f"{photo} has {len(pictures)} pictures: at most {limit} are taken")
     return tuple(
         cut_out(one, own, MAX_SIDE) for one, own in zip(color, masks.expand(len(pictures), -1, -1), strict=True)
     )

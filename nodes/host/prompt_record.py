@@ -1,25 +1,23 @@
-"""What a conditioning remembers about its prompt, and the host's tokenizers as the engine sees them."""
+"""What a conditioning remembers about its prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
+from ...cones2.concepts.pictured import PlacedPictures
 from ...cones2.concepts.residual import PlacedResidual
-from ...cones2.errors import ModelError, PromptError
+from ...cones2.errors import PromptError
 from ...cones2.families.family import ModelFamily, family_of_encoders
-from ...cones2.messages import shown
-from ...cones2.prompt.claims import PhraseRef, locate_present, locate_subjects
-from ...cones2.prompt.tokens import Piece, PromptTokens, Token
-from ...cones2.prompt.vocabularies import clip_piece
+from ...cones2.prompt.claims import Claim, PhraseRef, locate_present, locate_subjects
+from ...cones2.prompt.tokens import PromptTokens, Tokenize
+from .prompt_streams import Stream, family_of, streams_of
 
 if TYPE_CHECKING:
     from comfy.sd import CLIP
-    from comfy.sd1_clip import SD1Tokenizer
 
 PROMPT_KEY = "cones2_prompt"
 """Key of a conditioning's dict that holds its PromptRecord."""
@@ -29,59 +27,77 @@ PROMPT_KEY = "cones2_prompt"
 class PromptRecord:
     """The prompt of one conditioning.
 
-    tokens: its tokens and how many the conditioning has.
-    tokenize: the tokenizer it was encoded with.
+    streams: it as its text encoders read it, one for each place where its words stand in what the model reads.
     family: of the model that its text encoders belong to.
     layer: text-encoder layer the conditioning comes from; -1 is the last.
-    placed: the residuals that were added to it, at their tokens.
+    placed: its subjects at their tokens: residuals that were added to it, and those from pictures.
     clean: the conditioning [..., L, d] before the first of them; None while there are none.
     """
 
-    tokens: PromptTokens
-    tokenize: LiveTokenizer
+    streams: tuple[Stream, ...]
     family: ModelFamily
     layer: int
-    placed: tuple[PlacedResidual, ...] = ()
+    placed: tuple[PlacedResidual | PlacedPictures, ...] = ()
     clean: Tensor | None = None
 
-    def with_placed(self, placed: Sequence[PlacedResidual], clean: Tensor) -> PromptRecord:
+    @property
+    def tokens(self) -> PromptTokens:
+        """The tokens of its first stream."""
+        return self.streams[0].tokens
+
+    @property
+    def tokenize(self) -> Tokenize:
+        """The tokenizer of its first stream."""
+        return self.streams[0].tokenize
+
+    @property
+    def own(self) -> tuple[int, ...]:
+        """The indices of the prompt's tokens, in all streams."""
+        return tuple(index for stream in self.streams for index in stream.own)
+
+    def with_placed(self, placed: Sequence[PlacedResidual | PlacedPictures], clean: Tensor) -> PromptRecord:
         """The record after residuals were added to `clean`."""
         return replace(self, placed=tuple(placed), clean=clean)
 
+    def of(self, cond: Tensor) -> PromptRecord:
+        """The record of the prompt that was encoded to `cond` [B, L, d].
 
-@dataclass(frozen=True, eq=False)
-class LiveTokenizer:
-    """A CLIP's tokenizer as a function: phrase → pieces without start, end and pad tokens."""
+        Raises PromptError when the conditioning has other tokens than its text encoders give.
+        """
+        if all(encoder.spelling == "clip" for encoder in self.family.encoders):
+            return self
+        rows, lengths = cond.shape[1], [stream.tokens.length for stream in self.streams]
+        if len(lengths) > 1 and sum(lengths) != rows:
+            raise PromptError(
+                f"this conditioning has {rows} tokens, but the text encoders of {self.family.label} gave "
+                f"{' and '.join(map(str, lengths))}: encode the prompt with Text Encode (Cones 2)"
+            )
+        widths = {encoder.key: encoder.width for encoder in self.family.encoders}
+        family = family_of_encoders(widths, cond.shape[-1]) or self.family
+        return replace(self, family=family, streams=tuple(stream.anchored(rows) for stream in self.streams))
 
-    tokenizer: SD1Tokenizer
+    def locate(self, subjects: Sequence[PhraseRef]) -> list[Claim | None]:
+        """The tokens of each subject, in all streams; None for one that the prompt does not name."""
+        found = [locate_present(stream.tokens, subjects, stream.tokenize, share=True) for stream in self.streams]
+        return [_together(claims) for claims in zip(*found, strict=True)]
 
-    def __call__(self, phrase: str) -> list[Piece]:
-        encoders = self.tokenizer.tokenize_with_weights(phrase, return_word_ids=True, disable_weights=True)
-        chunks = encoders[_leading(encoders)]
-        return [self.piece(id) for chunk in chunks for id, _, word in chunk if word and not torch.is_tensor(id)]
 
-    def piece(self, id: int) -> Piece:
-        """The piece of a token id."""
-        return clip_piece(id, self.tokenizer.untokenize([(id, 1.0)])[0][1])
-
-    def width(self, encoder: str) -> int:
-        """Width of an encoder's token embeddings; the host drops embeddings of another width."""
-        return cast(int, getattr(self.tokenizer, f"clip_{encoder}").embedding_size)
+def _together(claims: Sequence[Claim | None]) -> Claim | None:
+    there = [claim for claim in claims if claim is not None]
+    return Claim(there[0].phrase, tuple(span for claim in there for span in claim.spans)) if there else None
 
 
 def read_prompt(clip: CLIP, text: str) -> tuple[PromptRecord, dict[str, Any]]:
     """The record of a prompt and its tokens the way CLIP.encode_from_tokens takes them.
 
-    Raises ModelError for a text encoder that is not SD 1.x, SD 2.x or SDXL's, PromptError when the
-    two SDXL encoders have the prompt's words at different token indices.
+    Where an encoder cuts off a template, the record's token indices count from the end until the conditioning is known
+    (see `PromptRecord.of`). Raises ModelError for a text encoder of no known family, PromptError when the two SDXL
+    encoders have the prompt's words at different token indices.
     """
-    encoders, tokenize = clip.tokenize(text, return_word_ids=True), LiveTokenizer(clip.tokenizer)
-    family = _family(encoders, tokenize)
-    streams = [_real_tokens(chunks, tokenize, tokenize.width(name)) for name, chunks in encoders.items()]
-    _check_same_indices(streams, text)
-    length = sum(len(chunk) for chunk in encoders[_leading(encoders)])
+    encoders = clip.tokenize(text, return_word_ids=True)
+    family = family_of(encoders, clip.tokenizer)
     layer = family.layer if clip.layer_idx is None else clip.layer_idx
-    record = PromptRecord(PromptTokens(text, tuple(streams[0]), length), tokenize, family, layer)
+    record = PromptRecord(streams_of(clip, text, encoders, family), family, layer)
     return record, _without_word_ids(encoders)
 
 
@@ -91,7 +107,7 @@ def prompt_record(options: dict[str, Any]) -> PromptRecord:
     if record is None:
         raise PromptError(
             "this conditioning does not know its words: encode the prompt with Text Encode (Cones 2), "
-            "or connect the CLIP and repeat the text at Apply Residual to Conditioning"
+            "or connect the CLIP and repeat the text at Apply Layout Guidance or Apply Residual to Conditioning"
         )
     return record
 
@@ -108,47 +124,5 @@ def check_known(records: Sequence[PromptRecord], subjects: Sequence[PhraseRef]) 
             locate_subjects(records[0].tokens, [subject], records[0].tokenize)
 
 
-def _family(encoders: Mapping[str, Any], tokenize: LiveTokenizer) -> ModelFamily:
-    known = all(hasattr(tokenize.tokenizer, f"clip_{name}") for name in encoders)
-    family = family_of_encoders({name: tokenize.width(name) for name in encoders}) if known else None
-    if family is None:
-        raise ModelError(
-            f"this CLIP has the text encoders {', '.join(sorted(encoders))}: subjects need the CLIP of an SD 1.x, "
-            "SD 2.x or SDXL model"
-        )
-    return family
-
-
-def _real_tokens(chunks: Sequence[Sequence[Any]], tokenize: LiveTokenizer, width: int) -> list[Token]:
-    """The tokens of one encoder. The host drops an embedding of another width, so what follows moves up."""
-    tokens: list[Token] = []
-    start = 0
-    for chunk in chunks:
-        index = start
-        for id, _, word in chunk:
-            if torch.is_tensor(id):
-                if id.shape[-1] != width:
-                    continue
-                tokens.append(Token.embedding(index))
-            elif word:
-                tokens.append(Token(index, tokenize.piece(id)))
-            index += 1
-        start += len(chunk)
-    return tokens
-
-
-def _check_same_indices(streams: Sequence[Sequence[Token]], text: str) -> None:
-    if any([token.index for token in stream] != [token.index for token in streams[0]] for stream in streams):
-        raise PromptError(
-            f'the embeddings in "{shown(text)}" fit only one of the two text encoders of SDXL: its words would be at '
-            "different token indices"
-        )
-
-
 def _without_word_ids(encoders: Mapping[str, Any]) -> dict[str, Any]:
     return {name: [[token[:2] for token in chunk] for chunk in chunks] for name, chunks in encoders.items()}
-
-
-def _leading(encoders: Mapping[str, Any]) -> str:
-    """The encoder whose tokens stand for all; their indices are the same."""
-    return "l" if "l" in encoders else next(iter(encoders))

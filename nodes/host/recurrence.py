@@ -14,11 +14,12 @@ from torch import Tensor
 
 from ...cones2.errors import ModelError
 from ...cones2.sampling.euler import StepInfo, sample_euler
-from ...cones2.sampling.noise import renoise
+from ...cones2.sampling.noise import flow_renoise, renoise
 from ...cones2.sampling.picture_noise import PictureNoise
 from .attention.call import RUN_KEY
 from .attention.hooks import KEY, follows_layouts, layouts_of_run
 from .bound_layout import guided_steps
+from .noise_level import is_flow
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -130,14 +131,16 @@ def _repeated_euler(
         sigma = sigmas[info.step]
         callback({"i": info.step, "x": info.latents, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
+    renoised = flow_renoise if is_flow(model.inner_model.inner_model.model_sampling) else renoise
+
     def again(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        return renoise(x, noise().to(x), sigma, sigma_next)
+        return renoised(x, noise().to(x), sigma, sigma_next)
 
     return sample_euler(denoise, x, sigmas, len(sigmas) - 1, again, report)
 
 
 def _guided_steps(guider: comfy.samplers.CFGGuider, sigmas: Tensor) -> range:
-    """The steps that a layout guides; none on a model that does not follow layouts."""
+    """The steps to be repeated, those that a layout guides; none on a model that does not follow layouts."""
     layouts = layouts_of_run(guider)
     if layouts and not follows_layouts(guider.model_patcher):
         log.warning(
@@ -145,7 +148,11 @@ def _guided_steps(guider: comfy.samplers.CFGGuider, sigmas: Tensor) -> range:
             "connect the model output of Apply Layout Guidance too"
         )
         return range(0)
-    return guided_steps(layouts, sigmas, guider.inner_model.model_sampling)
+    model_sampling = guider.inner_model.model_sampling
+    steps = guided_steps(layouts, sigmas, model_sampling)
+    if steps and is_flow(model_sampling) and float(sigmas[steps.start]) >= 1:
+        return steps[1:]  # taken back to pure noise, nothing of the step would be left
+    return steps
 
 
 def _shifted(callback: Callback | None, first: int) -> Callback:

@@ -7,7 +7,14 @@ from comfy_api.latest import io
 CATEGORY = "Cones2"
 
 ResidualSocket = io.Custom("CONES2_RESIDUAL")
-"""A tuple of engine Residuals: usually one; a guidance config gives all of its subjects'."""
+"""A tuple of the engine's subjects: Residuals, or PicturedSubjects that have pictures instead. Usually one; a guidance
+config gives all of its subjects'."""
+
+AdapterSocket = io.Custom("IPADAPTER")
+"""An image adapter as IPAdapter packs pass it on: {"image_proj": weights, "ip_adapter": weights}."""
+
+DeltaSocket = io.Custom("CONES2_DELTA")
+"""An engine Delta: one Custom Diffusion file, or several merged."""
 
 LayoutSocket = io.Custom("CONES2_LAYOUT")
 """An engine Layout."""

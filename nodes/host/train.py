@@ -23,6 +23,7 @@ from ...cones2.training.session import prepare_run, result_residual
 from ...cones2.training.views import Photo, ViewSettings, photos_from_pixels
 from .folders import residual_path
 from .images import check_images, check_mask
+from .photo_folders import folder_photos
 from .training_model import base_model_name, own_side, picture_grid, precision_of, trainable_model
 from .training_runs import RUN_KEY, Run, find_run, save_once
 from .training_view import training_view
@@ -54,6 +55,16 @@ def photos_of(images: Sequence[Tensor], masks: Sequence[Tensor] | None) -> list[
                 mask = mask[index : index + 1]
         photos += photos_from_pixels(batch, mask)
     return [replace(photo, name=f"image {number}") for number, photo in enumerate(photos, 1)]
+
+
+def all_photos(images: Sequence[Tensor], masks: Sequence[Tensor] | None, folder: str) -> list[Photo]:
+    """The photos that are connected, with their masks, and those of a folder. Raises ConfigError where none is."""
+    if masks is not None and not images:
+        raise ConfigError("masks are connected without images: photos of a folder are cut out by their transparency")
+    photos = [*(photos_of(images, masks) if images else ()), *folder_photos(folder)]
+    if not photos:
+        raise ConfigError("there are no photos to learn from: connect 3 to 6 of them, or choose their folder")
+    return photos
 
 
 def settings_of(

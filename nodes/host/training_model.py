@@ -22,7 +22,8 @@ from ...cones2.training.config import MethodName
 from ...cones2.training.model import Posterior, TrainingModel
 from .attention.unet import Attention, attend, grid_of, layer_keys, split_heads, with_attention
 from .differentiable import differentiable
-from .prompt_record import LiveTokenizer, read_prompt
+from .prompt_record import read_prompt
+from .prompt_streams import LiveTokenizer
 from .tunable_text import TunableText, frozen_text, own_casting
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def trainable_model(
         unet.release()
         with torch.inference_mode():
             pictures = vae.decode(model.model.process_latent_out(latents.detach().float().cpu()))
-        return pictures[..., :3].movedim(-1, 1).clone() * 2 - 1
+        decoded: Tensor = pictures[..., :3].movedim(-1, 1).clone() * 2 - 1
+        return decoded
 
     sigmas = model.get_model_object("model_sampling").sigmas
     alphas_cumprod = (1 / (sigmas.detach().cpu().double() ** 2 + 1)).float().clone()

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import comfy.utils
-import latent_preview
 import torch
 from PIL import Image
 
@@ -15,6 +14,7 @@ from ...cones2.training.history import Record
 from ...cones2.training.loop import Trainer
 from ...cones2.training.loss_plot import loss_curve
 from ...cones2.training.preview import preview_latents
+from .previews import previewer_of
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -33,7 +33,7 @@ def training_view(
     steps, latent_format = trainer.config.steps, model.model.latent_format
     cells = side // trainer.method.model.vae_scale_factor
     bar = comfy.utils.ProgressBar(steps)
-    previewer = _previewer(model) if plain is not None else None
+    previewer = previewer_of(model) if plain is not None else None
     time_ids = torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32)
     shape = (latent_format.latent_channels, cells, cells)
     curve_every = max(1, steps // _CURVES)
@@ -64,16 +64,3 @@ def _view(curve: Image.Image, sample: Image.Image | None) -> Image.Image:
         view.paste(part, (0, top))
         top += part.height
     return view
-
-
-def _previewer(model: ModelPatcher) -> latent_preview.LatentPreviewer | None:
-    """The host's latent previewer; falls back to latent-to-RGB when sampling previews are disabled, because
-    preview_every asked for one. None for latents whose colors are unknown.
-    """
-    latents = model.model.latent_format
-    chosen = latent_preview.get_previewer(model.load_device, latents)
-    if chosen is not None or latents.latent_rgb_factors is None:
-        return chosen
-    return latent_preview.Latent2RGBPreviewer(
-        latents.latent_rgb_factors, latents.latent_rgb_factors_bias, latents.latent_rgb_factors_reshape
-    )

@@ -95,7 +95,8 @@ def test_demo_is_the_model_that_ships_unless_there_is_one_of_that_name(tmp_path,
 
 
 @pytest.mark.parametrize("name", ["demo/dog", "demo/blue_white_dog", "demo/blue_white_dog.safetensors"])
-def test_demo_residuals_have_short_names(name):
+def test_demo_residuals_have_short_names(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a file of that name in the current folder would win
     assert residual_path(name) == TOYWORLD / "residuals" / "blue_white_dog.safetensors"
 
 

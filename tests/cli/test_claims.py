@@ -84,3 +84,24 @@ def test_jobs_that_share_a_lock_are_all_done(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(claims, "_POSITIONS", 1)
     do(tmp_path, 0)
     assert len(done_by(tmp_path)) == len(JOBS)
+
+
+def test_a_run_that_ends_leaves_the_claims_of_another_one(tmp_path: Path) -> None:
+    other = spawn.Process(target=do, args=(tmp_path, 1, "", "job 1"))
+    other.start()
+    while not (tmp_path / "log").exists() or "1 job 1" not in log(tmp_path):
+        time.sleep(0.02)
+    ending = Claims()
+    assert ending.take(tmp_path, "a job of its own")
+    ending.close()
+    assert not Claims().take(tmp_path, "job 1")
+    other.kill()
+    other.join()
+
+
+def test_a_file_that_was_removed_is_not_locked(tmp_path: Path) -> None:
+    mine = Claims()
+    assert mine.take(tmp_path, "job 0")
+    (tmp_path / CLAIMS).unlink()
+    assert mine.take(tmp_path, "job 1")
+    assert (tmp_path / CLAIMS).exists()

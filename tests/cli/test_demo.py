@@ -27,7 +27,8 @@ def test_the_demo_learns_paints_samples_and_counts(tmp_path: Path) -> None:
     assert [row[0] for row in rows] == titles
     in_region = {title: int(share) for title, share, _ in rows}
     own_colors = {title: int(share) for title, _, share in rows}
-    assert in_region["residuals and layout"] > in_region["the words alone"] + 20
+    assert in_region["residuals and layout"] >= 90 and in_region["regions exchanged"] >= 90
+    assert in_region["with residuals"] < 80
     assert in_region["regions exchanged"] > in_region["with residuals"] + 20
     assert own_colors["residuals and layout"] > own_colors["the words alone"]
     for name, word in (("purple_yellow_mug", "mug"), ("blue_white_dog", "dog")):

@@ -17,6 +17,7 @@ from cones2.published.rules import PUBLISHED_RULES
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     [], ["sample"], ["train"], ["train-all"], ["residual"], ["residual", "inspect"], ["residual", "convert"],
+    ["delta"], ["delta", "inspect"], ["delta", "convert"], ["delta", "merge"], ["delta", "compress"],
     ["config", "check"], ["evaluate"], ["evaluate", "toyworld"], ["evaluate", "gate"], ["evaluate", "concept101"],
 )  # fmt: skip
 MISTAKES = (
@@ -48,7 +49,7 @@ def test_neither_help_nor_mistakes_load_torch(runs: list[list[str]]) -> None:
     [
         (["sampel"], 'there is no command "sampel": did you mean sample?'),
         (["residual", "inspekt"], 'there is no action "inspekt": did you mean inspect?'),
-        (["xyz"], 'there is no command "xyz"; there are: sample, train, train-all, residual, config, evaluate'),
+        (["xyz"], 'there is no command "xyz"; there are: sample, train, train-all, residual, delta, config, evaluate'),
         (["sample", "--modle", "m"], 'there is no flag "--modle": did you mean --model?'),
         (["sample", "--model", "m", "--promt=a dog"], 'there is no flag "--promt": did you mean --prompt?'),
         (["sample"], "the following arguments are required: --model"),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,33 +17,19 @@ import torch
 from PIL import Image, ImageDraw
 
 from cones2.cli import main
-from cones2.cli.jobs import parse_subject
 from cones2.concepts.residual import make_residual
 from cones2.concepts.residual_file import save_residual
-from cones2.diffusers_models.latent_model import DiffusersModel
 from cones2.diffusers_models.loading import load_model
-from cones2.errors import Cones2Error, ModelError
+from cones2.errors import ModelError
 from cones2.storage.png import read_settings
-from tests.support.sd2_model import WIDTH, write_sd2_model
+from tests.support.load_once import load_once
+from tests.support.sd2_model import WIDTH
 from tests.support.signals import default_signals
+
+pytestmark = pytest.mark.usefixtures("load_each_model_once")
 
 RED = (255, 0, 0)
 FAST = ["--steps", "2", "--size", "64x64"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sd2_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def load_each_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cones2.cli.sampling_run.load_model", _load_once)
-
-
-@functools.cache
-def _load_once(*args: object, **options: object) -> DiffusersModel:
-    return load_model(*args, **options)
 
 
 @pytest.fixture
@@ -189,7 +173,7 @@ def test_width_and_height_are_named_and_may_come_alone(model: Path, folder: Path
     command = ["sample", "--model", str(model), "--steps", "1", "--prompt", "a dog", "--out", str(folder / "out")]
     assert main([*command, "--width", "128", "--height", "64"]) == 0
     assert main([*command, "--width", "32"]) == 0
-    side = _load_once(model, None, torch.device("cpu"), torch.float32, prediction_type=None).default_size
+    side = load_once(model, None, torch.device("cpu"), torch.float32, prediction_type=None).default_size
     pictures = [Image.open(folder / "out" / name) for name in ("picture_seed0.png", "picture_seed0_2.png")]
     assert [picture.size for picture in pictures] == [(128, 64), (32, side)]
 
@@ -324,30 +308,6 @@ def test_a_single_file_needs_a_tokenizer(
     assert status == 1 and "--tokenizer" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("dog=dog.pt@2:#f00", ("dog", Path("dog.pt"), (RED, "dog", 2.0))),
-        ("dog=dog.pt", ("dog", Path("dog.pt"), None)),
-        ("hot dog:red", ("hot dog", None, (RED, "hot dog", 2.5))),
-        ("dog@1.5:255,0,0", ("dog", None, (RED, "dog", 1.5))),
-        (r"dog=C:\dogs\a@b.pt:#ff0000", ("dog", Path(r"C:\dogs\a@b.pt"), (RED, "dog", 2.5))),
-        (r"dog=C:\dogs\dog.pt", ("dog", Path(r"C:\dogs\dog.pt"), None)),
-        ("dog=/pets: mine/dog.pt", ("dog", Path("/pets: mine/dog.pt"), None)),
-        ("dog#2=dog.pt:#f00", ("dog#2", Path("dog.pt"), (RED, "dog#2", 2.5))),
-    ],
-)
-def test_subject_flags(text: str, expected: tuple[object, ...]) -> None:
-    flag = parse_subject(text)
-    assert (flag.phrase, flag.residual, flag.entry) == expected
-
-
-@pytest.mark.parametrize("text", ["dog", "=dog.pt", "dog=", "dog=dog.pt:nocolor", ":#f00"])
-def test_bad_subject_flags(text: str) -> None:
-    with pytest.raises(Cones2Error):
-        parse_subject(text)
-
-
 def test_interrupting_keeps_finished_pictures(model: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "cones2", "sample", "--model", str(model), *FAST, "--num-images", "500"]
     command += ["--config", str(folder / "guidance_config.json"), "--out", str(folder / "out")]
@@ -365,30 +325,3 @@ def test_interrupting_keeps_finished_pictures(model: Path, folder: Path) -> None
     for path in finished:
         Image.open(path).load()
     assert not [path for path in (folder / "out").iterdir() if path.name.startswith(".")]
-
-
-def test_a_size_below_the_coarsest_grid_is_refused_in_one_sentence(
-    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert sample(model, folder, "--size", "8x8") == 1
-    [line] = capsys.readouterr().err.splitlines()
-    assert "8x8 (width x height) cannot be drawn: both sides must be multiples of 8 pixels, and at least 16" in line
-
-
-def test_the_demo_model_runs_by_its_name_and_nothing_else_is_said(tmp_path: Path) -> None:
-    layout = Image.new("RGB", (64, 64), "white")
-    layout.paste(RED, (4, 4, 40, 60))
-    layout.save(tmp_path / "layout.png")
-    command = [sys.executable, "-m", "cones2", "sample", "--model", "demo", "--prompt", "a dog", "--steps", "1"]
-    command += ["--subject", "dog=demo/dog:#ff0000", "--layout", str(tmp_path / "layout.png"), "--device", "cpu"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(tmp_path / "out" / f"picture_{what}.png") for what in ("layout", "seed0")]
-    said = [line for line in re.split(r"[\r\n]+", done.stderr) if line.strip()]
-    assert said and all(line.startswith("picture: ") for line in said)  # the progress bar alone
-
-
-def test_the_demo_model_refuses_pictures_that_show_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["sample", "--model", "demo", "--prompt", "a dog", "--out", str(tmp_path / "out")]
-    assert main([*command, "--width", "8", "--height", "8"]) == 1
-    assert "multiples of 4 pixels, and at least 16" in capsys.readouterr().err

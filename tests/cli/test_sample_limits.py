@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from pathlib import Path
@@ -14,23 +13,9 @@ from PIL import Image
 from cones2.cli import layouts, main
 from cones2.cli.layouts import Layouts
 from cones2.diffusers_models.latent_model import DiffusersModel
-from cones2.diffusers_models.loading import load_model
-from tests.support.sd2_model import WIDTH, write_sd2_model
+from tests.support.sd2_model import WIDTH
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sd2_model(tmp_path_factory.mktemp("model"))
-
-
-@functools.cache
-def _load_once(*args: object, **options: object) -> DiffusersModel:
-    return load_model(*args, **options)
-
-
-@pytest.fixture(autouse=True)
-def load_each_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cones2.cli.sampling_run.load_model", _load_once)
+pytestmark = pytest.mark.usefixtures("load_each_model_once")
 
 
 @pytest.fixture

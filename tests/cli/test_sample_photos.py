@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 from itertools import combinations
@@ -17,25 +16,10 @@ from cones2.cli import main
 from cones2.concepts.cutout import cut_out
 from cones2.concepts.residual import make_residual
 from cones2.concepts.residual_file import save_residual
-from cones2.diffusers_models.latent_model import DiffusersModel
-from cones2.diffusers_models.loading import load_model
 from cones2.storage.png import read_settings
-from tests.support.sd2_model import WIDTH, write_sd2_model
+from tests.support.sd2_model import WIDTH
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sd2_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def load_each_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cones2.cli.sampling_run.load_model", _load_once)
-
-
-@functools.cache
-def _load_once(*args: object, **options: object) -> DiffusersModel:
-    return load_model(*args, **options)
+pytestmark = pytest.mark.usefixtures("load_each_model_once")
 
 
 @pytest.fixture
@@ -104,6 +88,15 @@ def test_a_picture_of_one_s_own_is_taken_with_any_residual_or_none(model: Path, 
     assert np.abs(pixels(folder) - with_own).max() > 0
     settings = read_settings(Image.open(folder / "out" / "picture_seed0.png"))
     assert settings["cutouts"] == [["Dog", str(folder / "rex.png")]]
+
+
+def test_a_region_that_is_typed_takes_a_picture_of_one_s_own(model: Path, folder: Path) -> None:
+    command = ["sample", "--model", str(model), "--prompt", "a mug and a dog", "--out", str(folder / "out")]
+    command += ["--region", "Dog=0.5,0.2,0.4,0.6", "--steps", "1", "--size", "64x64"]
+    assert main(command) == 0
+    before = pixels(folder)
+    assert main([*command, "--cutout", f"dog={folder / 'rex.png'}", "--photo-start", "8"]) == 0
+    assert np.abs(pixels(folder) - before).max() > 0
 
 
 def test_the_subjects_of_a_config_start_from_photos_too(model: Path, folder: Path) -> None:

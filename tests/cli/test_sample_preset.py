@@ -48,7 +48,7 @@ def test_a_flag_that_is_given_wins() -> None:
 def test_an_unknown_preset_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         options("--preset", "best")
-    assert 'argument --preset: "best" is unknown: write published or recommended' in capsys.readouterr().err
+    assert 'argument --preset: "best" is unknown: write published or recommended or crowded' in capsys.readouterr().err
 
 
 def test_a_preset_takes_the_place_of_a_config_s_numbers(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import os
 import signal
 import subprocess
@@ -18,26 +17,12 @@ from PIL import Image
 
 from cones2.cli import main
 from cones2.concepts.residual_file import load_residual
-from cones2.diffusers_models.loading import load_model
 from cones2.errors import ConfigError
-from tests.support.sd2_model import WIDTH, write_sd2_model
+from tests.support.sd2_model import WIDTH
+
+pytestmark = pytest.mark.usefixtures("load_each_model_once")
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_sd2_model(tmp_path_factory.mktemp("model"))
-
-
-@functools.cache
-def _load_once(*args):
-    return load_model(*args)
-
-
-@pytest.fixture(autouse=True)
-def load_each_model_once(monkeypatch):
-    monkeypatch.setattr("cones2.cli.training_run.load_model", _load_once)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import signal
 from contextlib import ExitStack
@@ -15,20 +14,10 @@ from PIL import Image
 from cones2.cli import main
 from cones2.cli.run_log import RunLog
 from cones2.concepts.residual_file import load_residual
-from cones2.diffusers_models.loading import load_model
 from cones2.training.history import CsvLog
 from tests.support.full_disk import files_of_at_most
-from tests.support.sd2_model import write_sd2_model
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_sd2_model(tmp_path_factory.mktemp("model"))
-
-
-@functools.cache
-def _load_once(*args):
-    return load_model(*args)
+pytestmark = pytest.mark.usefixtures("load_each_model_once")
 
 
 @pytest.fixture
@@ -40,7 +29,6 @@ def disk():
 @pytest.fixture
 def train(model, tmp_path, monkeypatch, capsys, disk):
     """A function that trains for 4 updates into tmp_path/out."""
-    monkeypatch.setattr("cones2.cli.training_run.load_model", _load_once)
     (tmp_path / "photos").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photos" / "0.png")

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from cones2.cli import main
 from cones2.concepts.residual_file import load_residual
-from cones2.diffusers_models.loading import load_model
 from cones2.training.loop import Trainer
-from tests.support.sd2_model import write_sd2_model
+from tests.support.load_once import load_once
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_sd2_model(tmp_path_factory.mktemp("model"))
-
-
-@functools.cache
-def _load_once(*args):
-    return load_model(*args)
+pytestmark = pytest.mark.usefixtures("load_each_model_once")
 
 
 @pytest.fixture
 def train(model, tmp_path, monkeypatch, capsys):
     """A function that trains for one update and returns its exit status and its last error line."""
-    monkeypatch.setattr("cones2.cli.training_run.load_model", _load_once)
     (tmp_path / "photos").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photos" / "0.png")
@@ -74,7 +62,7 @@ def test_a_checkpoint_that_cannot_be_deleted_is_one_sentence(train, tmp_path, ne
 
 
 def test_a_model_whose_name_is_not_utf8_loses_nothing(train, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("cones2.cli.training_run.load_model", lambda _, *rest: _load_once(model, *rest))
+    monkeypatch.setattr("cones2.cli.training_run.load_model", lambda _, *rest: load_once(model, *rest))
     assert train("--model", tmp_path / "sd\udcff")[0] == 0
     assert load_residual(tmp_path / "out" / "dog.safetensors").metadata["base_model"] == "sd\\udcff"
 

@@ -32,6 +32,6 @@ def test_a_preset_says_what_it_sets_by_the_names_of_the_widgets() -> None:
 
 
 def test_an_unknown_preset_is_one_sentence() -> None:
-    with pytest.raises(ConfigError, match='there is no preset "best"; there are: published, recommended'):
+    with pytest.raises(ConfigError, match='there is no preset "best"; there are: published, recommended, crowded'):
         find_preset("best")
     assert AS_SET not in PRESETS

@@ -93,8 +93,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def frontend(browser: Browser, host_server: HostServer) -> Browser:
-    """The frontend of `host_server`, open in the browser; the files that the workflows ask for are in place."""
+def supplied_server(host_server: HostServer) -> HostServer:
+    """`host_server`, with the files that the workflows of earlier releases ask for."""
     supply_files(host_server.base)
-    browser.open(host_server.url)
+    return host_server
+
+
+@pytest.fixture
+def frontend(browser: Browser, supplied_server: HostServer) -> Browser:
+    """The frontend of `supplied_server`, open in the browser, whatever an earlier test left there."""
+    if browser.plain_page_of != supplied_server.url:
+        browser.open(supplied_server.url)
     return browser

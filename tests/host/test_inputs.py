@@ -162,7 +162,10 @@ MESSAGES = {
         'LayoutError: the box of "dog" at (200, 2)',
         "outside the 100 × 100 canvas: give the size",
     ),
-    "other architecture": ("ModelError: Flux has no cross-attention layers", "SD 1.x, SD 2.x or SDXL"),
+    "other architecture": (
+        "ModelError: PixArt is not a class of models that a layout can steer",
+        "SD 1.x, SD 2.x, SDXL",
+    ),
     "shortened prompt": ("ModelError: another node replaces the prompts", "attention couple"),
     "other sampler": ("ModelError: OwnSampler steps in its own way",),
     "absent config": ('ConfigError: there is no guidance config "nowhere.json"',),

@@ -8,6 +8,8 @@ from tests.host.client.server import HostServer
 
 ADVICE = "no picture follows the layout: connect the model output of Apply Layout Guidance to the sampler too"
 
+CONDITIONING = {"positive": 0, "guide": 1, "sample": 2}  # the number of that output of each node
+
 
 def graph(seed: int, model: str, positive: str) -> dict[str, Any]:
     """API prompt: one subject in a box, sampled by the stock KSampler with the model and prompt of the given nodes."""
@@ -77,7 +79,7 @@ def test_a_layout_joined_from_behind_is_missed(host_server: HostServer) -> None:
     assert "Conditioning Concat drops the layout of conditioning_from" in host_server.log_text[before:]
 
 
-@pytest.mark.parametrize(("origin", "said"), [("positive", True), ("guide", False)])
+@pytest.mark.parametrize(("origin", "said"), [("positive", True), ("guide", False), ("sample", False)])
 def test_a_look_at_a_guided_picture_without_its_layout_is_said(
     host_server: HostServer, origin: str, said: bool
 ) -> None:
@@ -86,15 +88,35 @@ def test_a_look_at_a_guided_picture_without_its_layout_is_said(
     inputs |= {"recurrence": False, "negative_mode": "outside"}
     prompt["sample"] = {"class_type": "Cones2LayoutGuidedKSampler", "inputs": inputs}
     look = {
-        "model": ["demo" if said else "guide", 0], "conditioning": [origin, int(origin == "guide")],
+        "model": [origin, int(origin == "sample")], "conditioning": [origin, CONDITIONING[origin]],
         "latent": ["sample", 0], "subjects": "dog", "first_step": 0, "last_step": 1, "seed": 7, "steps": 2,
         "scheduler": "normal",
     }  # fmt: skip
     prompt["look"] = {"class_type": "Cones2SubjectAttention", "inputs": look}
     prompt["shown"] = {"class_type": "PreviewImage", "inputs": {"images": ["look", 0]}}
-    if said:
+    if origin != "guide":
         del prompt["guide"]
+    if said:
+        look["model"] = ["demo", 0]
     before = len(host_server.log_text)
     run = host_server.run(prompt)
     assert (run.status, run.error) == ("success", "")
     assert ("Subject Attention looks without the layout" in host_server.log_text[before:]) == said
+
+
+@pytest.mark.parametrize("followed", [False, True])
+def test_a_scene_that_nobody_follows_gives_a_warning(host_server: HostServer, followed: bool) -> None:
+    prompt = graph(seed=7 + followed, model="demo", positive="scene")
+    del prompt["guide"], prompt["layout"]
+    drawn = '{"subjects": [{"name": "dog"}]}'
+    size = {"width": 64, "height": 64, "batch_size": 1}
+    words = {"prompt": "a photo of a dog", "negative_prompt": "", "layout_document": drawn}
+    prompt["scene"] = {"class_type": "Cones2Scene", "inputs": {"clip": ["demo", 1], **words, **size}}
+    if followed:
+        extra = {"guidance_weight": 0.08, "guided_steps": -1, "recurrence": False, "negative_mode": "outside"}
+        prompt["sample"]["inputs"] |= extra
+        prompt["sample"]["class_type"] = "Cones2LayoutGuidedKSampler"
+    before = len(host_server.log_text)
+    run = host_server.run(prompt)
+    assert (run.status, run.error) == ("success", "")
+    assert ("no picture follows the layout of Scene" in host_server.log_text[before:]) != followed

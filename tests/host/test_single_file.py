@@ -12,7 +12,13 @@ from tests.host.client.worker import HostWorker
 
 
 @pytest.mark.parametrize(
-    ("name", "prediction"), [("sd15_short", "epsilon"), ("sd21_short", "epsilon"), ("sd21_v_short", "v_prediction")]
+    ("name", "prediction"),
+    [
+        ("sd15_short", "epsilon"),
+        ("sd21_short", "epsilon"),
+        ("sd21_v_short", "v_prediction"),
+        ("sdxl_short", "epsilon"),
+    ],
 )
 def test_engine_reads_what_the_host_reads(
     in_host: HostWorker, checkpoints: Checkpoints, tmp_path: Path, name: str, prediction: str
@@ -30,3 +36,6 @@ def test_engine_reads_what_the_host_reads(
     for encoded, expected in ((positive, case["positive"]), (negative, case["negative"])):
         difference = (encoded.conditioning.embeds - expected).norm() / expected.norm()
         assert float(difference) < 2e-3  # the host encodes in half precision
+        if name == "sdxl_short":
+            pooled = case["positive_pooled" if encoded is positive else "negative_pooled"]
+            assert float((encoded.conditioning.pooled - pooled).norm() / pooled.norm()) < 5e-3

@@ -1,4 +1,4 @@
-"""Each workflow loads in the real frontend, survives a round trip there, and executes."""
+"""The workflows of earlier releases still load in the real frontend, survive a round trip there, and execute."""
 
 import io
 from pathlib import Path
@@ -11,46 +11,23 @@ from tests.host.client.browser import Browser
 from tests.host.client.checkpoints import Checkpoints
 from tests.host.client.discovery import PACK
 from tests.host.client.server import HostServer
-from tests.host.client.workflows import WORKFLOWS, quick, read_workflow, supply_files
-from tests.host.client.workspace import PACK_FOLDER
+from tests.host.client.workflows import EARLIER, quick, read_workflow, supply_files
 
 NOTES = {"MarkdownNote", "Note"}
 SHOWING = {"SaveImage", "PreviewImage"}
-DEMO = PACK / "workflows" / "demo.json"
-OF_THE_USERS_MODEL = [path for path in WORKFLOWS if path != DEMO]
-each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+DEMO = next(path for path in EARLIER if path.stem == "demo")
+OF_THE_USERS_MODEL = [path for path in EARLIER if path != DEMO]
+each_workflow = pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
 
 
-def test_there_are_workflows() -> None:
-    assert {
+def test_none_is_forgotten() -> None:
+    assert {path.stem for path in EARLIER} == {
         "demo",
         "two_subjects_color_layout",
         "published_guidance_config",
         "three_subjects_regions_second_pass",
         "train_residual",
-    } <= {path.stem for path in WORKFLOWS}
-
-
-@each_workflow
-def test_has_a_note_and_a_thumbnail(path: Path) -> None:
-    notes = [node for node in read_workflow(path)["nodes"] if node["type"] in NOTES]
-    assert any(len(node["widgets_values"][0]) > 200 for node in notes)
-    with Image.open(path.with_suffix(".jpg")) as thumbnail:
-        assert thumbnail.format == "JPEG" and thumbnail.width >= 600
-
-
-@each_workflow
-def test_no_prompt_holds_the_text_of_the_negative_one(path: Path) -> None:
-    nodes = read_workflow(path)["nodes"]
-    negative = {node["widgets_values"][0] for node in nodes if node["type"] == "CLIPTextEncode"}
-    assert not {node["widgets_values"][0] for node in nodes if node["type"] == "Cones2TextEncode"} & negative
-
-
-@each_workflow
-def test_has_no_node_that_the_host_gives_up(path: Path, host_server: HostServer) -> None:
-    known = host_server.get("/object_info")
-    used = {node["type"] for node in read_workflow(path)["nodes"]} & set(known)
-    assert [kind for kind in sorted(used) if known[kind].get("deprecated")] == []
+    }
 
 
 @each_workflow
@@ -64,8 +41,19 @@ def test_loads_and_round_trips(frontend: Browser, path: Path) -> None:
     frontend.call("load", first["workflow"])
     second = frontend.call("prompt")
     assert first["output"] == second["output"]
+    assert {(link[3], link[1], link[2]) for link in workflow["links"]} == links_of(first["output"])
     executed = [node for node in workflow["nodes"] if node["type"] not in NOTES]
     assert len(first["output"]) == len(executed)
+
+
+def links_of(prompt: dict[str, Any]) -> set[tuple[int, int, int]]:
+    """Target, origin and output of each link of an API prompt."""
+    linked = [(key, value) for key, node in prompt.items() for value in node["inputs"].values() if is_link(value)]
+    return {(int(target), int(origin), output) for target, (origin, output) in linked}
+
+
+def is_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
 
 
 def test_nodes_2_reads_them_alike(frontend: Browser, host_server: HostServer) -> None:
@@ -73,14 +61,10 @@ def test_nodes_2_reads_them_alike(frontend: Browser, host_server: HostServer) ->
     prompts = []
     for vue_nodes in (True, False):
         frontend.open(host_server.url, **{"Comfy.VueNodes.Enabled": vue_nodes})
-        for path in WORKFLOWS:
+        for path in EARLIER:
             frontend.call("load", read_workflow(path))
             prompts.append(frontend.call("prompt")["output"])
-    assert prompts[: len(WORKFLOWS)] == prompts[len(WORKFLOWS) :]
-
-
-def test_the_template_browser_lists_them(host_server: HostServer) -> None:
-    assert sorted(host_server.get("/workflow_templates")[PACK_FOLDER]) == [path.stem for path in WORKFLOWS]
+    assert prompts[: len(EARLIER)] == prompts[len(EARLIER) :]
 
 
 def api_prompt(frontend: Browser, path: Path) -> dict[str, Any]:

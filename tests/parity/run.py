@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.parity.attention import run_attention
+from tests.parity.custom_diffusion import delta_cases, run_delta_case
 from tests.parity.maps import run_maps
+from tests.parity.mip import mip_cases, run_mip
 from tests.parity.models import ReferenceModels, find_tokenizer
 from tests.parity.references import Case, References
 from tests.parity.report import NotApplicable, Outcome
@@ -39,7 +41,7 @@ def run_all(references: References, only: tuple[str, ...] = ("",)) -> int:
     """Run the cases whose names start with one of `only`; returns the exit code."""
     models = ReferenceModels(references)
     passed = failed = 0
-    for case in references.cases():
+    for case in [*references.cases(), *mip_cases(references.roots[0]), *delta_cases(references.roots[0])]:
         if not case.name.startswith(only):
             continue
         outcome = run_case(case, references, models)
@@ -60,6 +62,10 @@ def run_case(case: Case, references: References, models: ReferenceModels) -> Out
             return run_maps(case, references)
         if case.kind == "G2":
             return run_attention(case)
+        if case.kind.startswith("MIP"):
+            return run_mip(case, references)
+        if case.kind.startswith("CD"):
+            return run_delta_case(case, references)
         if case.kind == "G5":
             return run_training(case, models)
         return run_sampling(case, references, models)
@@ -79,7 +85,7 @@ def _lines(case: Case, outcome: Outcome | NotApplicable) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Run reference cases of the published code through the engine.")
-    parser.add_argument("dir", metavar="DIR", help="folder with the cases G1 … G5")
+    parser.add_argument("dir", metavar="DIR", help="folder with the cases G1 … G5, CD1 … CD4, MIP1 … MIP4")
     parser.add_argument(
         "--models", metavar="DIR2", help="folder with models, noise, residuals and layouts that DIR lacks"
     )

@@ -19,7 +19,7 @@ FLOORS = (
     ("storage",),
     ("layout", "prompt", "sampling"),
     ("families", "guidance"),
-    ("concepts",),
+    ("concepts", "picture_adapter", "custom_diffusion"),
     ("rules",),
     ("presets",),
     ("scene",),

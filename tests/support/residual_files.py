@@ -180,7 +180,7 @@ def refused_files(folder: str) -> dict[str, tuple[bytes, str]]:
         "many dimensions": (saved_as(tensor_pickle(8, (1,) * 9, (1,) * 9)), "damaged"),
         "nothing but zeros": (saved_as(tensor_pickle(8, (0, 2**62), (1, 1))), "it is empty"),
         "storage of another file": (saved_as(tensor_pickle(8, (1, 8), (8, 1), key="1")), "the file holds 0"),
-        "many members": (zip_of({f"archive/{number}": b"" for number in range(1001)}), "more than 1000 files"),
+        "many members": (zip_of({f"archive/{number}": b"" for number in range(1001)}), "more than 1,000 files"),
         "not yet negated": (saved(torch.ones(4, dtype=torch.cfloat).conj().imag), "negate"),
         "safetensors claims": (one_tensor([1 << 30, 1024], 1 << 42), "neither"),
         "safetensors header length": (struct.pack("<Q", 1 << 62) + b"{}", "neither"),

@@ -20,7 +20,13 @@ from cones2.evaluation.scores import Share
 CARD, SCORES = TOYWORLD / "MODEL_CARD.md", TOYWORLD / "scores.json"
 CURVE, SHEET = TOYWORLD / "curve.png", TOYWORLD / "sheet.png"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-SHOWN = (("2_boxes", "layout"), ("2_swapped", "layout"), ("4_boxes", "layout"), ("2_boxes", "description"))
+SHOWN = (
+    "2_boxes layout recurrence=off.png",
+    "2_swapped layout recurrence=off.png",
+    "4_boxes layout recurrence=off.png",
+    "2_boxes both recurrence=off.png",
+)
+"""Contact sheets."""
 SHEET_ROWS = 4  # of a contact sheet of 32 pictures; the card shows the first
 PLACES = {
     "all there": "all_there",
@@ -95,11 +101,17 @@ def draw_curve(
     return picture
 
 
-def draw_sheet(run: Path) -> Image.Image:
-    """The first row of some contact sheets of a run, below each other."""
+def joined(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The rows of several reports under the settings of the first."""
+    return {"settings": reports[0]["settings"], "rows": [row for report in reports for row in report["rows"]]}
+
+
+def draw_sheet(runs: Sequence[Path]) -> Image.Image:
+    """The first row of some contact sheets of the runs, below each other."""
     strips = []
-    for suite, arm in SHOWN:
-        with Image.open(run / "sheets" / f"{suite} {arm}.png") as sheet:
+    for name in SHOWN:
+        path = next(run / "sheets" / name for run in runs if (run / "sheets" / name).exists())
+        with Image.open(path) as sheet:
             strips.append(sheet.crop((0, 0, sheet.width, sheet.height // SHEET_ROWS)))
     picture = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white")
     top = 0
@@ -113,11 +125,12 @@ def main() -> None:
     """Rewrite the card's figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log", type=Path, help="the denoiser's training log (WORK/unet.log)")
-    parser.add_argument("--run", type=Path, help="the folder that `cones2 evaluate toyworld` wrote")
+    parser.add_argument("--runs", type=Path, nargs="+", help="folders that `cones2 evaluate toyworld` wrote")
     options = parser.parse_args()
-    if options.run:
-        SCORES.write_text((options.run / "report.json").read_text())
-        draw_sheet(options.run).save(SHEET, optimize=True)
+    if options.runs:
+        reports = [json.loads((run / "report.json").read_text()) for run in options.runs]
+        SCORES.write_text(json.dumps(joined(reports), indent=1, ensure_ascii=False) + "\n")
+        draw_sheet(options.runs).save(SHEET, optimize=True)
     if options.log:
         draw_curve(options.log).save(CURVE, optimize=True)
     before, rest = CARD.read_text().split(BEGIN)

@@ -1,15 +1,16 @@
-"""The workflows by name. `build.py` builds them in the frontend; parts.py has what they are made of."""
+"""The workflows by name, as the template menu shows them. `build.py` builds them in the frontend."""
 
-from .demo import DEMO
-from .published import PUBLISHED
-from .three_subjects import THREE_SUBJECTS
-from .train import TRAIN
-from .two_subjects import TWO_SUBJECTS
+from .blueprint import BLUEPRINT
+from .photos import PHOTOS_AND_PLACES, PHOTOS_TO_PICTURE
+from .published import PUBLISHED_CONFIG
+from .templates import START_HERE, THREE_SUBJECTS, YOUR_CHECKPOINT
 
 GRAPHS = {
-    "demo": DEMO,
-    "two_subjects_color_layout": TWO_SUBJECTS,
-    "published_guidance_config": PUBLISHED,
-    "three_subjects_regions_second_pass": THREE_SUBJECTS,
-    "train_residual": TRAIN,
+    "1 Start here": START_HERE,
+    "2 Your checkpoint": YOUR_CHECKPOINT,
+    "3 Photos to picture": PHOTOS_TO_PICTURE,
+    "4 Published config": PUBLISHED_CONFIG,
+    "5 Three subjects and a second pass": THREE_SUBJECTS,
+    "6 Photos and places.app": PHOTOS_AND_PLACES,
 }
+BLUEPRINTS = {"Subjects in their places (Cones 2)": BLUEPRINT}

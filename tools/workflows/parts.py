@@ -3,22 +3,32 @@
 Widgets and slots are named, so that a node that gains an input needs no change here.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-BLUE, GREEN, AMBER, VIOLET = "#3f789e", "#4a7a5a", "#a1743a", "#6f5a91"
 SD15_NAME = "v1-5-pruned-emaonly-fp16.safetensors"
-SD21_NAME = "v2-1_768-ema-pruned.safetensors"
 SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15_NAME}"
+BACKGROUND_NAME = "birefnet.safetensors"
+BACKGROUND_URL = f"https://huggingface.co/Comfy-Org/BiRefNet/resolve/main/background_removal/{BACKGROUND_NAME}"
+BYPASSED = 4
+DEMO_SIDE = 64
 Link = tuple[str, str, str, str]  # from node, output, to node, input
+Box = tuple[float, float, float, float]  # left, top, width, height
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One workflow file."""
+    """One workflow file.
+
+    app: the widgets that the app view shows, as (node, widget, label, what is written below it), and the nodes whose
+        pictures it shows.
+    """
 
     columns: list[dict[str, Any]]
     links: list[Link]
+    app: dict[str, Any] = field(default_factory=dict)
 
 
 def node(key: str, type_: str, title: str = "", tall: int = 0, color: str = "", /, **widgets: Any) -> dict[str, Any]:
@@ -26,54 +36,110 @@ def node(key: str, type_: str, title: str = "", tall: int = 0, color: str = "", 
     return {"key": key, "type": type_, "title": title, "tall": tall, "color": color, "widgets": widgets}
 
 
-def note(text: str, tall: int) -> dict[str, Any]:
-    return node("note", "MarkdownNote", "Read me", tall, "pale_blue", text=text.strip())
+def bypassed(node: dict[str, Any]) -> dict[str, Any]:
+    """The node as it stands aside: the graph runs without it."""
+    return node | {"mode": BYPASSED}
 
 
-def group(title: str, color: str, *nodes: dict[str, Any]) -> dict[str, Any]:
-    """Nodes below each other, in a frame when there is a title."""
-    return {"title": title, "color": color, "nodes": list(nodes)}
+def needing(node: dict[str, Any], name: str, url: str, directory: str) -> dict[str, Any]:
+    """The node with a model file that the frontend offers to download."""
+    return node | {"properties": {"models": [{"name": name, "url": url, "directory": directory}]}}
 
 
-def column(width: int, *groups: dict[str, Any]) -> dict[str, Any]:
-    """Groups below each other, all `width` pixels wide."""
-    return {"width": width, "groups": list(groups)}
+def note(text: str) -> dict[str, Any]:
+    return node("note", "MarkdownNote", "Read me", 200, "pale_blue", text=text.strip())
 
 
-def checkpoint(name: str, url: str = "") -> dict[str, Any]:
-    """A checkpoint loader; with a url the frontend offers to download a missing file."""
-    models = [{"name": name, "url": url, "directory": "checkpoints"}] if url else []
-    return node("model", "CheckpointLoaderSimple", ckpt_name=name) | {"properties": {"models": models}}
+def column(width: int, *nodes: dict[str, Any]) -> dict[str, Any]:
+    """Nodes below each other, all `width` pixels wide."""
+    return {"width": width, "nodes": list(nodes)}
 
 
-def prompts(positive: str) -> list[dict[str, Any]]:
-    """The encoders of both prompts; an empty positive one is fed by a link."""
-    # the text is always set: a new node may show that of the node before it
-    return [
-        node("prompt", "Cones2TextEncode", "Prompt", 130 if positive else 90, "green", text=positive),
-        node("negative", "CLIPTextEncode", "Negative prompt", 110, "red", text="blurry, low quality, deformed"),
-    ]
+def subgraph(
+    key: str,
+    title: str,
+    columns: Sequence[dict[str, Any]],
+    promoted: Sequence[tuple[str, str, str]] = (),
+    labels: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Nodes in one. Links to and from nodes inside are written as ever.
+
+    promoted: (node, widget, label) of the widgets that its node shows.
+    labels: names of its slots, by the names that they would have.
+    """
+    return node(key, "", title) | {"inside": list(columns), "promoted": list(promoted), "labels": labels or {}}
 
 
-def residual(subject: str) -> dict[str, Any]:
-    return node(subject, "Cones2LoadResidual", f"Your {subject}", file=f"{subject}.safetensors", subject=subject)
+def checkpoint() -> dict[str, Any]:
+    loader = node("model", "CheckpointLoaderSimple", ckpt_name=SD15_NAME)
+    return needing(loader, SD15_NAME, SD15_URL, "checkpoints")
 
 
-def apply_residuals(*subjects: str) -> list[Link]:
-    """Links from each subject's loader to the next input of `subjects`."""
-    return [(subject, "residual", "subjects", f"residuals.residual{i}") for i, subject in enumerate(subjects)]
+def demo_model() -> dict[str, Any]:
+    return node("model", "Cones2LoadDemoModel")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A subject of a scene: its word, where it belongs in fractions of the picture, its residual if it has one."""
+
+    word: str
+    box: Box
+    residual: str = ""
+    color: str = ""
+    shape: str = "box"
+
+
+def document(subjects: Sequence[Placed]) -> str:
+    """The layout document of subjects, as the painter writes it."""
+    entries = []
+    for subject in subjects:
+        entry: dict[str, Any] = {"name": subject.word, "color": subject.color, "weight": 2.5}
+        if subject.residual:
+            entry |= {"residual": subject.residual, "strength": 1}
+        entries.append(entry | {"shapes": [{subject.shape: [round(side, 4) for side in subject.box]}]})
+    return json.dumps({"version": 1, "subjects": entries}, separators=(",", ":"))
+
+
+def scene(prompt: str, subjects: Sequence[Placed], side: int, count: int = 1, negative: str = "") -> dict[str, Any]:
+    return node(
+        "scene", "Cones2Scene", prompt=prompt, negative_prompt=negative, width=side, height=side, batch_size=count,
+        layout_document=document(subjects),
+    )  # fmt: skip
+
+
+def sampler(key: str = "sampler", title: str = "", /, **widgets: Any) -> dict[str, Any]:
+    given = {"seed": 0, "control_after_generate": "fixed", "sampler_name": "euler", "scheduler": "normal"}
+    return node(key, "Cones2LayoutGuidedKSampler", title, **(given | widgets))
+
+
+DEMO_SAMPLING = {"steps": 16, "cfg": 4.0}
+SD_SAMPLING = {"steps": 30, "cfg": 7.5}
+
+
+def enlarge() -> dict[str, Any]:
+    """The demo model's pictures as large as one can see."""
+    return node("large", "ImageScaleBy", upscale_method="lanczos", scale_by=8.0)
 
 
 def save(name: str) -> dict[str, Any]:
-    return node("save", "SaveImage", "Picture", 640, filename_prefix=f"cones2/{name}")
+    return node("save", "SaveImage", "", 560, filename_prefix=f"cones2/{name}")
 
 
-PROMPT_LINKS: list[Link] = [
-    ("model", "CLIP", "prompt", "clip"),
-    ("model", "CLIP", "negative", "clip"),
-    ("prompt", "conditioning", "subjects", "conditioning"),
-]
-DECODE_LINKS: list[Link] = [
+def decoded(name: str, large: bool = False) -> list[dict[str, Any]]:
+    """Columns from the sampler to the file; side by side, so that no link runs backwards."""
+    larger = [column(240, enlarge())] if large else []
+    return [column(240, node("decode", "VAEDecode")), *larger, column(500, save(name))]
+
+
+SCENE_LINKS: list[Link] = [
+    ("model", "CLIP", "scene", "clip"),
+    ("model", "MODEL", "sampler", "model"),
+    ("scene", "positive", "sampler", "positive"),
+    ("scene", "negative", "sampler", "negative"),
+    ("scene", "latent", "sampler", "latent_image"),
+    ("sampler", "latent", "decode", "samples"),
     ("model", "VAE", "decode", "vae"),
-    ("decode", "IMAGE", "save", "images"),
 ]
+SAVE_LINKS: list[Link] = [("decode", "IMAGE", "save", "images")]
+LARGE_LINKS: list[Link] = [("decode", "IMAGE", "large", "image"), ("large", "IMAGE", "save", "images")]

@@ -1,90 +1,65 @@
-"""The workflow `published_guidance_config`."""
+"""The template `4 Published config`: a guidance_config.json as it is published, on subjects that are there."""
 
 from .parts import (
-    AMBER,
-    BLUE,
-    DECODE_LINKS,
-    GREEN,
-    PROMPT_LINKS,
-    SD21_NAME,
-    VIOLET,
+    DEMO_SAMPLING,
+    DEMO_SIDE,
+    LARGE_LINKS,
     Graph,
-    checkpoint,
     column,
-    group,
+    decoded,
+    demo_model,
     node,
     note,
-    prompts,
-    save,
+    sampler,
+    subgraph,
 )
 
 NOTE = """
-## A published guidance config, opened directly
+## A published guidance config, as it is
 
-Reads a `guidance_config.json` as the Cones 2 authors publish them: prompt, residuals, layout and numbers come from
-the file. Nothing is typed again.
+*Load Guidance Config* opens a **guidance_config.json** in the form that the authors of Cones 2 publish: prompt,
+subjects, layout and numbers come from the file, nothing is typed again. This one is on the subjects of the demo model,
+so it runs at once; it lies in **input/cones2/demo**.
 
-**What to connect**
+**Your own**: press *upload config, layout and residuals* and choose all files together. The published ones are for
+Stable Diffusion 2.1 at 768 pixels: load that checkpoint instead of the demo model, set the size in **Prompt and
+subjects** to 768 × 768, and the sampler to 50 steps and cfg 7.5.
 
-1. **Guidance config** – press *upload config, layout and residuals* and choose all its files together (or copy them
-   into one folder of ComfyUI's `input`). The example in this pack's `workflows/assets/published` has config and
-   layout; its residuals `mug.pt` and `dog.pt` are yours to supply, with it or in `models/residuals`. Only residuals
-   of the entry's `subject_list` are read.
-2. **Checkpoint** – the model they were trained on. The published ones are for **Stable Diffusion 2.1 at 768 px**
-   (`v2-1_768-ema-pruned.safetensors`). A residual that does not fit the model is refused with both widths named.
-3. *entry* chooses among the entries of a config, from 1.
-
-The published settings are 50 Euler steps at cfg 7.5, every step guided and repeated (*recurrence*). Pictures differ
-from the published script's in the noise, which ComfyUI draws in its own way, and where the script is known to be
-wrong: words are found by the tokenizer and not by typed positions.
+*entry* chooses among the entries of a file, from 1. Pictures differ from the published script's in the noise, which
+ComfyUI draws in its own way.
 """
 
-PUBLISHED = Graph(
+ENCODED = subgraph(
+    "encoded",
+    "Prompt and subjects",
+    [
+        column(400, node("prompt", "Cones2TextEncode", text=""), node("negative", "CLIPTextEncode", text="")),
+        column(340, node("subjects", "Cones2ApplyResidualToConditioning", "", 180)),
+        column(300, node("latent", "EmptyLatentImage", width=DEMO_SIDE, height=DEMO_SIDE, batch_size=4)),
+    ],
+    promoted=[
+        ("negative", "text", "negative prompt"),
+        ("latent", "width", "width"),
+        ("latent", "height", "height"),
+        ("latent", "batch_size", "pictures"),
+    ],
+    labels={"conditioning": "positive", "CONDITIONING": "negative", "LATENT": "latent", "text": "prompt"},
+)
+
+PUBLISHED_CONFIG = Graph(
     columns=[
-        column(460, group("", "", note(NOTE, 560))),
-        column(
-            420,
-            group("1 · Model", BLUE, checkpoint(SD21_NAME)),
-            group(
-                "2 · Published config",
-                AMBER,
-                node("config", "Cones2LoadGuidanceConfig", "Guidance config", config="guidance_config_example.json"),
-            ),
-        ),
-        column(
-            400,
-            group(
-                "3 · Prompt and subjects",
-                VIOLET,
-                *prompts(""),
-                node("subjects", "Cones2ApplyResidualToConditioning", "Put the subjects into the prompt", 200),
-            ),
-        ),
-        column(
-            400,
-            group(
-                "4 · Sampling",
-                GREEN,
-                node("latent", "EmptyLatentImage", "Size", width=768, height=768),
-                node(
-                    "sampler",
-                    "Cones2LayoutGuidedKSampler",
-                    seed=0,
-                    control_after_generate="fixed",
-                    steps=50,
-                    cfg=7.5,
-                    sampler_name="euler",
-                    scheduler="normal",
-                ),
-                node("decode", "VAEDecode"),
-            ),
-        ),
-        column(560, group("5 · Picture", GREEN, save("published"))),
+        column(400, demo_model(), note(NOTE)),
+        column(340, node("config", "Cones2LoadGuidanceConfig", config="cones2/demo/guidance_config.json")),
+        column(300, ENCODED),
+        column(340, sampler(**DEMO_SAMPLING)),
+        *decoded("published", large=True),
     ],
     links=[
         ("model", "CLIP", "config", "clip"),
+        ("model", "CLIP", "prompt", "clip"),
+        ("model", "CLIP", "negative", "clip"),
         ("config", "prompt", "prompt", "text"),
-        *PROMPT_LINKS,
+        ("prompt", "conditioning", "subjects", "conditioning"),
         ("config", "residuals", "subjects", "residuals.residual0"),
         ("model", "MODEL", "sampler", "model"),
         ("subjects", "conditioning", "sampler", "positive"),
@@ -95,6 +70,7 @@ PUBLISHED = Graph(
         ("config", "guided_steps", "sampler", "guided_steps"),
         ("config", "outside_weight", "sampler", "outside_weight"),
         ("sampler", "latent", "decode", "samples"),
-        *DECODE_LINKS,
+        ("model", "VAE", "decode", "vae"),
+        *LARGE_LINKS,
     ],
 )

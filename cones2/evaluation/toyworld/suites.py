@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from ..cases import Case, Subject, Suite, moved_on, places, with_seeds
 from ..choices import Looks, Shape
@@ -16,6 +17,7 @@ DETERMINERS = ("a", "a", "the", "one")
 _SUBJECTS: Mapping[Looks, Mapping[str, Look]] = {"sayable": SUBJECTS, "wordless": WORDLESS_SUBJECTS, "all": CUSTOM}
 
 
+@cache
 def toy_suite(subjects: int, shape: Shape, count: int, seed: int, looks: Looks = "sayable", seeds: int = 1) -> Suite:
     """`count` scenes of so many subjects in regions of one shape; "swapped" are the scenes of "boxes" moved on by one.
 

@@ -12,10 +12,9 @@ from comfy.ldm.modules import attention as host_attention
 from torch import Tensor, nn
 
 from ....cones2.errors import ModelError
-from ....cones2.guidance.heat_maps import Observer
 from ....cones2.guidance.terms import total_bias
 from ....cones2.sampling.noise import log_growth
-from .call import Guided
+from .call import Guided, Watch
 
 LayerKey = tuple[str, int, int]
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
@@ -55,22 +54,30 @@ class Forward:
     chunks: the conditionings of the batch, in equal parts of it; None for one that is not guided.
     sigma: noise level of each batch entry [B].
     length: tokens of the prompts as the host padded them.
-    observer: what else wants to see each layer.
+    watch: who else wants to see each layer.
     """
 
     chunks: Sequence[Guided | None]
     sigma: Tensor
     length: int
-    observer: Observer | None = None
+    watch: Watch | None = None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any], previous: Attention | None) -> Tensor:
         bias = self.bias(q, k, extra) if any(self.chunks) else None
-        if self.observer is not None:
-            self.observer(split_heads(q, extra["n_heads"]), split_heads(k, extra["n_heads"]), bias, grid_of(extra))
+        if self.watch is not None:
+            self.show(self.watch, q, k, bias, extra)
         guided = attend(q, k, v, extra, bias)
         if previous is None:
             return guided
         return guided + previous(q, k, v, extra) - attend(q, k, v, extra)
+
+    def show(self, watch: Watch, q: Tensor, k: Tensor, bias: Tensor | None, extra: dict[str, Any]) -> None:
+        """Let the watch see the entries of the batch that it is for."""
+        part = watch.part_of(self.chunks, len(q))
+        if part is None:
+            return
+        heads, own = extra["n_heads"], None if bias is None else bias[part]
+        watch.observe(split_heads(q[part], heads), split_heads(k[part], heads), own, grid_of(extra))
 
     def bias(self, q: Tensor, k: Tensor, extra: dict[str, Any]) -> Tensor:
         """Attention mask [B, 1, N, L]; 0 for chunks that are not guided and for columns that belong to no prompt."""

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save as serialize
 
 from cones2.concepts.cutout import MAX_CUTOUTS, MAX_SIDE, STORED_SIDE, CutOut, cut_out
-from cones2.concepts.cutout_text import MAX_TEXT, read_cutouts, write_cutouts
+from cones2.concepts.cutout_text import MAX_TEXT, cutout_png, read_cutouts, write_cutouts
 from cones2.concepts.residual import make_residual
 from cones2.concepts.residual_file import load_residual, save_residual
 from cones2.errors import Cones2Error
@@ -163,3 +163,11 @@ def test_a_web_p_picture_and_one_without_transparency_are_read() -> None:
     )
     assert (lossy.height, lossy.width) == (6, 8) and (opaque.height, opaque.width) == (5, 3)
     assert np.allclose(opaque.rgba[:, 0, 0], [1, 0, 0, 1])
+
+
+def test_a_page_gets_a_small_picture_of_a_cut_out() -> None:
+    rgba = torch.zeros(4, 300, 200)
+    rgba[0], rgba[3, 50:250] = 1.0, 1.0
+    picture = Image.open(io.BytesIO(cutout_png(CutOut(rgba))))
+    assert (picture.format, picture.mode, max(picture.size)) == ("PNG", "RGBA", STORED_SIDE)
+    assert picture.getpixel((42, 64)) == (255, 0, 0, 255)

@@ -28,7 +28,7 @@ def test_good_figures_pass() -> None:
 
 def test_a_layout_without_effect_is_a_sentence_with_the_figure() -> None:
     first, second = problems({**GOOD, LAYOUT: figures()})
-    assert first == f"{LAYOUT}: the share of objects in place is 0.00 (n = 20), at least 0.7 is needed"
+    assert first == f"{LAYOUT}: the share of objects in place is 0.00 (n = 20), at least 0.8 is needed"
     assert "all in place" in second
 
 

@@ -63,7 +63,7 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds a run with n 4, now 5: choose another folder"):
         claim_folder(tmp_path / "a", {"n": 5, "seed": 0})
     (tmp_path / "a" / "run.json").write_text("[]")
-    with pytest.raises(ConfigError, match=r"run\.json cannot be read: it is no object"):
+    with pytest.raises(ConfigError, match=r"run\.json cannot be read: it is not an object"):
         claim_folder(tmp_path / "a", {"n": 4, "seed": 0})
     Results(tmp_path / "b").add([result("0000")])
     with pytest.raises(ConfigError, match=r"holds results without a run\.json"):

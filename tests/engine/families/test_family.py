@@ -6,10 +6,12 @@ import pytest
 
 from cones2.families.family import FAMILIES, family_of_encoders, family_of_width, width_label
 
+WITH_RESIDUALS = [family for family in FAMILIES if family.takes_residuals]
 
-def test_a_width_names_one_family() -> None:
-    assert [family_of_width(family.width) for family in FAMILIES] == list(FAMILIES)
-    assert [family.width for family in FAMILIES] == [768, 1024, 2048, 128]
+
+def test_a_width_names_one_family_of_those_with_residuals() -> None:
+    assert [family_of_width(family.width) for family in WITH_RESIDUALS] == WITH_RESIDUALS
+    assert [family.width for family in WITH_RESIDUALS] == [768, 1024, 2048, 128]
     assert family_of_width(4096) is None
     assert (width_label(1024), width_label(7)) == ("1024 wide (SD 2.x)", "7 wide (no known family)")
 
@@ -23,16 +25,36 @@ def test_the_encoders_of_a_clip_name_its_family(widths: dict[str, int], key: str
     assert family is not None and family.key == key
 
 
-@pytest.mark.parametrize("widths", [{"t5xxl": 4096}, {"l": 1024}, {"l": 768, "g": 1280, "t5xxl": 4096}, {}])
+def test_the_widths_of_transformers_are_those_of_their_conditioning() -> None:
+    widths = {family.key: family.width for family in FAMILIES if not family.takes_residuals}
+    assert widths == {
+        "flux1": 4096, "flux2": 15360, "klein4b": 7680, "klein9b": 12288, "chroma": 4096, "qwen_image": 3584,
+        "z_image": 2560, "lumina2": 2304, "sd3": 4096, "krea2": 30720, "anima": 1024, "wan": 4096, "cosmos": 1024,
+    }  # fmt: skip
+
+
+def test_families_of_the_same_encoder_are_told_apart_by_its_layers() -> None:
+    found = [family_of_encoders({"qwen3_4b": 2560}, columns) for columns in (2560, 7680, None)]
+    assert [family.key for family in found if family] == ["z_image", "klein4b", "klein4b"]
+
+
+def test_words_are_where_the_model_reads_them() -> None:
+    named = {family.key: [encoder.key for encoder in family.named_encoders] for family in FAMILIES}
+    assert named["sdxl"] == ["l"] and named["flux1"] == ["t5xxl"] and named["qwen_image"] == ["qwen25_7b"]
+    assert named["sd3"] == ["l", "t5xxl"]
+    assert named["anima"] == ["t5xxl"]  # the model turns Qwen's output into rows of T5's tokens
+
+
+@pytest.mark.parametrize("widths", [{"t5xxl": 512}, {"l": 1024}, {"l": 768, "g": 1280, "t5xxl": 2048}, {}])
 def test_other_encoders_are_not_of_a_known_family(widths: dict[str, int]) -> None:
     assert family_of_encoders(widths) is None
 
 
 def test_all_encoders_of_a_family_are_read_from_one_layer() -> None:
-    assert all(encoder.layer == family.layer for family in FAMILIES for encoder in family.encoders)
+    assert all(encoder.layer == family.layer for family in WITH_RESIDUALS for encoder in family.encoders)
 
 
 def test_a_family_knows_the_size_of_its_models_pictures() -> None:
-    sides = {family.key: [family.side(prediction) for prediction in family.predictions] for family in FAMILIES}
+    sides = {family.key: [family.side(prediction) for prediction in family.predictions] for family in WITH_RESIDUALS}
     assert sides == {"sd1": [512], "sd2": [512, 768], "sdxl": [1024], "toyworld": [64]}
     assert FAMILIES[0].side("v_prediction") == 512  # trained further to predict v

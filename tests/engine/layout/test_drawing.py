@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cones2.layout.drawing import PALETTE, grid, heat_picture, labeled, layout_picture
+from cones2.layout.drawing import PALETTE, grid, heat_overlay, heat_picture, labeled, layout_picture
 from cones2.layout.regions import Box, Layout, Region, layout_from_boxes
 
 RED = (255, 0, 0)
@@ -71,3 +71,18 @@ def test_grid_places_pictures_row_by_row(count, columns, size):
     per_row = columns or count
     for index in range(count):
         assert out.getpixel((index % per_row * 18 + 5, index // per_row * 14 + 3)) == (index + 1, 0, 0)
+
+
+def test_an_overlay_is_a_regions_color_where_its_map_is_hot_and_the_picture_where_it_is_cold():
+    heats = torch.zeros(2, 4, 8)
+    heats[0, :, 0], heats[1, :, 7] = 0.001, 5.0
+    pixels = np.asarray(heat_overlay(Image.new("RGB", (256, 128)), heats, layout(RED, (0, 0, 255)).regions))
+    assert pixels[2, 2, 0] > 150 and pixels[2, 2, 2] < 10
+    assert pixels[2, 253, 2] > 150 and pixels[2, 253, 0] < 10
+    assert pixels[2, 128].max() < 10
+
+
+def test_an_overlay_of_nothing_is_the_picture():
+    picture = Image.new("RGB", (64, 32), (10, 20, 30))
+    found = np.asarray(heat_overlay(picture, torch.zeros(2, 4, 8), layout(RED, RED).regions))
+    assert found[-1, -1].tolist() == [10, 20, 30]

@@ -46,9 +46,16 @@ def test_plain_values_are_read_as_they_were(value: Any) -> None:
 
 
 def test_a_call_is_not_made() -> None:
-    found, _ = read_pickle(pickle.dumps(OrderedDict(), 2))
+    content = b"\x80\x02ctorch._utils\n_rebuild_parameter\nK\x01\x85R."
+    found, _ = read_pickle(content)
     assert isinstance(found, Call) and isinstance(found.function, Name)
-    assert (found.function.text, found.arguments) == ("collections OrderedDict", ())
+    assert (found.function.text, found.arguments) == ("torch._utils _rebuild_parameter", (1,))
+
+
+def test_an_ordered_dictionary_is_a_dictionary() -> None:
+    saved = OrderedDict(dog=1)
+    saved._metadata = {"version": 1}  # type: ignore[attr-defined]  # as state dicts have it
+    assert plain(read_pickle(pickle.dumps(saved, 2))[0]) == {"dog": 1}
 
 
 @pytest.mark.parametrize("value", [print, pickle.Pickler, range(3), {1, 2}, b"bytes", 1j, Cones2Error("x")])

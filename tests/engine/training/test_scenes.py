@@ -21,7 +21,7 @@ from cones2.guidance.joint import JointLayoutBias
 from cones2.guidance.weight_maps import weight_maps
 from cones2.layout.regions import Box, layout_from_boxes
 from cones2.training.captions import described_captions, scene_captions
-from cones2.training.class_pictures import ClassPictures
+from cones2.training.class_pictures import ClassPictures, remove_pictures
 from cones2.training.comparison import attention_elsewhere, compare
 from cones2.training.config import TrainingConfig, recipe_config
 from cones2.training.loop import Trainer
@@ -261,8 +261,8 @@ def test_what_training_was_worth_is_in_the_file(tmp_path: Path, caplog: pytest.L
 def test_training_that_has_not_helped_says_so(caplog: pytest.LogCaptureFixture) -> None:
     trainer = prepared()
     result = replace(trainer.run(), residual=torch.zeros(1, WIDTH))
-    result_residual(trainer, result, 2, "tiny")
-    assert "the training has not helped" in caplog.text
+    result_residual(trainer, result, [covered()], "tiny")
+    assert "the training found nothing better than" in caplog.text
 
 
 def test_the_share_of_attention_elsewhere_counts_the_other_thing() -> None:
@@ -299,3 +299,15 @@ def test_a_recipe_knows_its_name() -> None:
         "photos",
         "paper",
     ]
+
+
+def test_only_class_pictures_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "holiday.png").write_bytes(b"")
+    (tmp_path / "0_001_0123abcd.png").write_bytes(b"")
+    remove_pictures(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.png"]
+
+
+def test_a_share_of_scenes_too_small_to_mix_is_refused() -> None:
+    with pytest.raises(ConfigError, match="scene_share is 1e-06"):
+        scenes_config(scene_share=1e-6)

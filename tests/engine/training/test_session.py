@@ -22,7 +22,7 @@ def test_prepare_run_checks_the_memory(monkeypatch):
 @pytest.mark.parametrize("name", ["sd\udcff.safetensors", "x" * 9000])
 def test_any_name_of_a_model_can_be_saved(tmp_path, name):
     run = trainer(quick_config(steps=1))
-    residual = result_residual(run, run.run(), 1, name)
+    residual = result_residual(run, run.run(), [photo()], name)
     base_model = load_residual(save_residual(residual, tmp_path / "dog")).metadata["base_model"]
     assert base_model[:2] == name[:2] and len(base_model) <= 200
 
@@ -30,7 +30,7 @@ def test_any_name_of_a_model_can_be_saved(tmp_path, name):
 def test_the_residual_says_how_it_was_made(tmp_path):
     config = quick_config("paper", "hot dog", steps=3)
     run = trainer(config)
-    residual = result_residual(run, run.run(), 5, "tiny", {"resolution": "64"})
+    residual = result_residual(run, run.run(), [photo()] * 5, "tiny", {"resolution": "64"})
     assert from_other_encoder(residual, run.method.frozen.embeds) is False
     assert from_other_encoder(residual, run.method.frozen.embeds + 1) is True
     loaded = load_residual(save_residual(residual, tmp_path / "hot_dog"))

@@ -65,6 +65,16 @@ def test_unusable_files_are_named_and_skipped(tmp_path, caplog):
         assert name in caplog.text
 
 
+def test_files_that_are_not_pictures_share_one_line(tmp_path, caplog):
+    gradient(40, 40).save(tmp_path / "good.png")
+    for number in range(30):
+        (tmp_path / f"{number:02}.txt").write_text("a caption")
+    with caplog.at_level(logging.WARNING, "cones2"):
+        load_photos(tmp_path)
+    [line] = caplog.messages
+    assert line.startswith("skipped, not pictures: 00.txt, 01.txt") and line.endswith("and 22 more")
+
+
 def test_no_usable_photo_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="no usable photo"):
         load_photos(tmp_path)

@@ -6,7 +6,8 @@ window.cones2Tests = (() => {
   // Open a workflow file; what the frontend could not make of it.
   async function load (workflow) {
     await app.loadGraphData(workflow, true, true, 'test')
-    const typesWhere = (test) => graph().nodes.filter(test).map((node) => node.type)
+    const everywhere = [graph(), ...graph().subgraphs.values()].flatMap((each) => each.nodes)
+    const typesWhere = (test) => everywhere.filter(test).map((node) => node.type)
     return {
       nodes: graph().nodes.length,
       missing: typesWhere((node) => !LiteGraph.registered_node_types[node.type]),
@@ -33,6 +34,17 @@ window.cones2Tests = (() => {
     })
     return Promise.all([ended, app.queuePrompt(0, 1, nodes ?? undefined)]).then(([status]) => status)
   }
+
+  // Watch for the end of a run that somebody else starts, and wait for it: "success" or the sentence of the error.
+  let watched
+  function watch () {
+    const api = window.comfyAPI.api.api
+    watched = new Promise((resolve) => {
+      api.addEventListener('execution_success', () => resolve('success'), { once: true })
+      api.addEventListener('execution_error', (event) => resolve(event.detail.exception_message), { once: true })
+    })
+  }
+  const watchedEnd = () => watched
 
   // Press the ⓘ of a node of this type; the text of the help that appears.
   async function help (type) {
@@ -72,5 +84,5 @@ window.cones2Tests = (() => {
     app.extensionManager.toast.removeAll?.()
   }
 
-  return { load, prompt, run, fitView, dialogs, bare, idsOf, graphBox, help }
+  return { load, prompt, run, watch, watchedEnd, fitView, dialogs, bare, idsOf, graphBox, help }
 })()

@@ -17,5 +17,5 @@ window.cones2Tests.choosePreset = async (value) => {
   const loaded = LiteGraph.createNode(node.type)
   app.graph.add(loaded)
   loaded.configure(saved)
-  return { before, chosen, loaded: gray(loaded), last: saved.widgets_values.at(-1), after: choose('as set') }
+  return { before, chosen, loaded: gray(loaded), last: saved.widgets_values[node.widgets.findIndex((widget) => widget.name === 'preset')], after: choose('as set') }
 }

@@ -42,10 +42,17 @@ class Browser:
     def __init__(self, chromium: str, node_modules: Path, folder: Path):
         environment = os.environ | {"CHROMIUM": chromium, "NODE_PATH": str(node_modules)}
         self._process = JsonProcess(["node", str(SCRIPTS / "serve.js")], environment, folder, folder / "browser.log")
+        self.plain_page_of = ""  # the address of a frontend that is open with a fresh installation's settings
 
     def open(self, url: str, **settings: Any) -> None:
         """Open the frontend with frontend settings that differ from a fresh installation's."""
-        self._process.request(open=url, settings=settings)
+        self.open_on({}, url, **settings)
+
+    def open_on(self, device: dict[str, Any], url: str, **settings: Any) -> None:
+        """As `open`, on a device: options of Playwright's context, such as hasTouch and deviceScaleFactor."""
+        self.plain_page_of = ""
+        self._process.request(open=url, settings=settings, device=device)
+        self.plain_page_of = "" if device or settings else url
 
     def add_script(self, path: Path) -> None:
         """Run a script in the page; functions it adds to window.cones2Tests can be called."""
@@ -53,6 +60,10 @@ class Browser:
 
     def call(self, function: str, argument: Any = None) -> Any:
         return self._process.request(call=function, argument=argument)
+
+    def act(self, *steps: list[Any]) -> None:
+        """Real input, such as ["move", x, y], ["down"], ["up"], ["key", "Control+z"], ["touch", [[x, y], …]]."""
+        self._process.request(act=steps)
 
     def screenshot(self, path: Path, **options: Any) -> None:
         """A picture of the graph after the view was fitted to it; width and height of the page, type, quality."""

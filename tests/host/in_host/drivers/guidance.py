@@ -285,8 +285,9 @@ def exported(name: str, folder: str) -> dict:
     found = scenes.denoised(*scenes.guide(model, positive, layout), negative, start, sigma=sigma)
     weights = model.model.diffusion_model.state_dict()
     names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+    kept = {new: old for new, old in names.items() if old in weights and not new.startswith("class_embedding.")}
     save_file(
-        {new: weights[old].float().contiguous() for new, old in names.items() if old in weights},
+        {new: weights[old].float().contiguous() for new, old in kept.items()},  # SDXL has add_embedding instead
         f"{folder}/unet.safetensors",
     )
     tensors = {
@@ -300,5 +301,8 @@ def exported(name: str, folder: str) -> dict:
         "mask_dog": layout.regions[0].mask,
         "mask_mug": layout.regions[1].mask,
     }
+    for key, conditioning in (("positive", positive), ("negative", negative)):
+        if "adm_in_channels" in model.model.model_config.unet_config:
+            tensors[f"{key}_pooled"] = conditioning[0][1]["pooled_output"]
     save_file({key: value.contiguous() for key, value in tensors.items()}, f"{folder}/case.safetensors")
     return {"sigma": sigma, "cfg": 7.5, "context": int(positive[0][0].shape[-1])}

@@ -333,15 +333,9 @@ def attention(name: str) -> dict:
     guided_model, guided = scenes.guide(model, positive, scenes.layout())
 
     def inside(model: Any, conditioning: Any, subjects: str) -> list[float]:
+        settings = {"scheduler": "normal", "subjects": subjects, "steps": 4, "last_step": 2}
         (pictures,) = hostkit.run_node(
-            "Cones2SubjectAttention",
-            model=model,
-            conditioning=conditioning,
-            latent=latent,
-            scheduler="normal",
-            subjects=subjects,
-            steps=4,
-            last_step=2,
+            "Cones2SubjectAttention", model=model, conditioning=conditioning, latent=latent, **settings
         )
         heat = pictures[0].sum(-1)[-384:]
         regions = scenes.layout().regions[0].mask

@@ -232,3 +232,16 @@ def loaded(image: list[int], mask: list[int] | None) -> list[list[int]]:
     file = "photographed.safetensors"
     (residual,) = hostkit.run_node("Cones2LoadResidual", file=file, subject="", strength=1.0, photo=photo, **photos)[0]
     return [[cutout.height, cutout.width] for cutout in residual.cutouts]
+
+
+def carried(name: str) -> dict:
+    """A start from photos, and a preset, with the layout that the conditioning carries or with the same connected."""
+    model, vae, positive, negative, layout = prompt(name)
+    _, carrying = scenes.guide(model, positive, layout)
+    latent, found = hostkit.empty_latent(*LATENT), {}
+    for what, options in {"photos": {"photo_start": AMOUNT, "vae": vae}, "preset": {"preset": "published"}}.items():
+        own = scenes.guided_ksampler(model, carrying, negative, latent, None, guidance_weight=0.02, **options)
+        connected = scenes.guided_ksampler(model, positive, negative, latent, layout, guidance_weight=0.02, **options)
+        plain = scenes.guided_ksampler(model, carrying, negative, latent, None, guidance_weight=0.02)
+        found[what] = {"same": hostkit.identical(own, connected), "moved": hostkit.relative_error(own, plain)}
+    return found

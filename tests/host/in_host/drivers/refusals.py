@@ -62,7 +62,7 @@ class NoAttention(torch.nn.Module):
 
 def other_model(model: Any) -> Any:
     other = model.clone()
-    other.model = type("Flux", (), {"diffusion_model": NoAttention()})()
+    other.model = type("PixArt", (), {"diffusion_model": NoAttention()})()
     return other
 
 

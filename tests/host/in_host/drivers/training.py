@@ -3,16 +3,19 @@
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import comfy.model_management
 import comfy.sd
 import comfy.utils
+import folder_paths
 import hostkit
 import scenes
 import torch
 from learning import changed, patchers, photos, runs_folder, state, train, train_anew, with_lora
+from PIL import Image
 
 
 def trains(name: str, method: str, checkpointing: bool = False) -> dict:
@@ -265,3 +268,37 @@ def refusals() -> dict[str, str]:
         except ValueError as error:
             found[key] = str(error)
     return found
+
+
+def trains_from(source: str) -> dict:
+    """The same photos as a batch, then one by one or from a folder: whether the second training was the first again."""
+    pictures = photos()
+    train_anew("sd15_short", images=[pictures])
+    folder = Path(folder_paths.get_input_directory(), "cones2_photos")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for index, picture in enumerate(pictures):
+        Image.fromarray((picture * 255).round().byte().numpy()).save(folder / f"{index}.png")
+    given: dict[str, Any] = {
+        "folder": {"folder": "cones2_photos"},
+        "one by one": {"photos": {f"photo{index}": [picture[None]] for index, picture in enumerate(pictures)}},
+    }[source]
+    (residual,), *_ = train("sd15_short", **given)
+    node = hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"]
+    return {
+        "photos": residual.metadata["photos"],
+        "runs": len(list(runs_folder().glob("*.safetensors"))),
+        "listed": "cones2_photos" in node.INPUT_TYPES()["optional"]["folder"][1]["options"],
+        "stamps": len(node.fingerprint_inputs(folder=["cones2_photos"])),
+    }
+
+
+def folder_refused(folder: str) -> str:
+    """What validation says to a folder's name."""
+    node = hostkit.nodes.NODE_CLASS_MAPPINGS["Cones2TrainResidual"]
+    root = Path(folder_paths.get_input_directory())
+    (root / "cones2_inside").mkdir(exist_ok=True)
+    if not (root / "cones2_link").exists():
+        os.symlink(root.parent, root / "cones2_link", target_is_directory=True)
+    said = node.validate_inputs(folder=[folder])
+    return "" if said is True else str(said)

@@ -47,6 +47,8 @@ def train(
     if values["recipe"] == "scenes":
         few |= FEW_SCENES
     with mock.patch.object(node, "recipe_config", partial(node.recipe_config, **few)):
+        if "photos" in changes or "folder" in changes:
+            return hostkit.run_node("Cones2TrainResidual", **{**lists, "photos": changes.get("photos")})
         return hostkit.run_node("Cones2TrainResidual", images=images or [photos()], **lists)
 
 

@@ -70,7 +70,7 @@ def guide(model: Any, conditioning: Any, layout: Any, **options: Any) -> tuple[A
 def guided_ksampler(model: Any, positive: Any, negative: Any, latent: dict, layout: Any, **options: Any) -> Tensor:
     """Latents of Cones2LayoutGuidedKSampler; two Euler steps without recurrence unless `options` say otherwise."""
     values = dict(seed=7, steps=2, sampler_name="euler", scheduler="normal", recurrence=False)
-    (out,) = hostkit.run_node(
+    out, *_ = hostkit.run_node(
         "Cones2LayoutGuidedKSampler",
         model=model, positive=positive, negative=negative, latent_image=latent, layout=layout, **(values | options),
     )  # fmt: skip

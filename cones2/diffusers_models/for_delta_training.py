@@ -1,0 +1,106 @@
+"""A model of diffusers components as Custom Diffusion's training sees it; the model itself is left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ..custom_diffusion.base import attention_weights
+from ..custom_diffusion.layers import is_key_or_value
+from ..errors import ConfigError
+from ..messages import shown
+from ..training.config import TrainedAttention
+from ..training.model import TrainingModel
+from .deltas import with_token_rows
+from .for_training import training_model
+from .latent_model import DiffusersModel
+from .modifier_tokens import table_of
+from .path_copies import with_module
+from .text import ClipText
+
+START_PIECES = ("ktn", "pll", "ucd")
+"""Rare pieces of the vocabulary whose rows the words start from, in turn, as published: without end-of-word mark."""
+
+
+class TrainedLinear(nn.Linear):
+    """A projection that learns in float32 among layers of another number format."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, L, in] to [B, L, out], in the input's number format."""
+        return super().forward(input.to(self.weight.dtype)).to(input.dtype)
+
+
+class StartStopped(TrainedLinear):
+    """A projection of the text whose first row gives no gradient: the start token's is the same in all prompts."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As any projection."""
+        output = super().forward(input)
+        return torch.cat([output[:, :1].detach(), output[:, 1:]], 1)
+
+
+def delta_training_model(
+    model: DiffusersModel,
+    tokens: Sequence[str],
+    rows: Sequence[nn.Parameter],
+    attention: TrainedAttention,
+    checkpointing: bool = False,
+) -> TrainingModel:
+    """The model's callables with float32 copies of the attention weights, and words of one's own, that learn.
+
+    tokens: the words. rows: their values [n, d] for each text encoder, see `start_rows`.
+    """
+    text = with_token_rows(model.text, tokens, rows) if tokens else model.text
+    chosen = {
+        name: nn.Parameter(weight.float().clone())
+        for name, weight in attention_weights(model.unet.named_parameters()).items()
+        if attention == "all" or is_key_or_value(name)
+    }
+    unet = model.unet
+    for name, weight in chosen.items():
+        if name.endswith(".weight"):
+            path = name.rpartition(".")[0]
+            unet = with_module(unet, path, _trained(name, weight, chosen.get(f"{path}.bias")))
+    networks = training_model(replace(model, text=text, unet=unet), "custom-diffusion", checkpointing)
+    return replace(networks, attention_weights=chosen, token_rows=tuple(rows) if tokens else ())
+
+
+def start_rows(text: ClipText, tokens: Sequence[str], starts: Sequence[str] = START_PIECES) -> list[nn.Parameter]:
+    """The first values [n, d] of the words' rows, for each text encoder.
+
+    A piece is looked up in the vocabulary as it is: tokenizing it would cut it or add an end of word. A vocabulary
+    without the usual pieces gives its last ones. Raises ConfigError for another piece that it lacks, or for a token
+    that is a word of it.
+    """
+    parts = []
+    for tokenizer, encoder in zip(text.tokenizers, text.encoders, strict=True):
+        vocabulary: dict[str, int] = tokenizer.get_vocab()
+        known = [name for name in tokens if name in vocabulary]
+        if known:
+            raise ConfigError(f"{shown(known[0], 40)} is a word of the model's vocabulary: choose another token")
+        table = table_of(encoder).weight
+        chosen = [_id_of(starts[place % len(starts)], place, vocabulary) for place in range(len(tokens))]
+        parts.append(nn.Parameter(table[chosen].detach().float().clone()))
+    return parts
+
+
+def _id_of(piece: str, place: int, vocabulary: dict[str, int]) -> int:
+    if piece in vocabulary:
+        return vocabulary[piece]
+    if piece not in START_PIECES:
+        raise ConfigError(
+            f'"{shown(piece, 40)}" is not a piece of the model\'s vocabulary: tokens start from one, such as ktn'
+        )
+    plain = sorted(id for spelling, id in vocabulary.items() if not spelling.startswith("<"))
+    return plain[-1 - place % len(plain)]
+
+
+def _trained(name: str, weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
+    kind = StartStopped if is_key_or_value(name) else TrainedLinear
+    layer = kind(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = weight
+    layer.bias = bias  # type: ignore[assignment]  # a layer may have none
+    return layer

@@ -1,0 +1,46 @@
+"""Flow matching: its noise level in the units of the guidance term, and renoising."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cones2.sampling.noise import LARGEST_SIGMA, flow_renoise, flow_sigma, renoise
+
+
+def test_noise_levels_are_ratios_of_noise_to_signal() -> None:
+    found = flow_sigma(torch.tensor([0.0, 0.5, 0.75, 1.0])).tolist()
+    assert found == pytest.approx([0.0, 1.0, 3.0, LARGEST_SIGMA])
+
+
+def test_the_largest_level_is_the_one_of_stable_diffusion() -> None:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    alpha = (1 - betas).cumprod(0)[-1]
+    assert float(((1 - alpha) / alpha) ** 0.5) == pytest.approx(LARGEST_SIGMA, abs=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.01, 0.98), st.floats(0.0, 1.0))
+def test_renoising_is_that_of_latents_in_units_of_sigma(level: float, share: float) -> None:
+    t, s = torch.tensor(level, dtype=torch.float64), torch.tensor(level * share, dtype=torch.float64)
+    x, noise = torch.randn(2, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    in_sigma = renoise(x / (1 - s), noise, t / (1 - t), s / (1 - s))
+    assert torch.allclose(flow_renoise(x, noise, t, s), (1 - t) * in_sigma, atol=1e-9)
+
+
+@pytest.mark.parametrize(("level", "lower"), [(0.9, 0.7), (0.5, 0.0), (1.0, 0.8)])
+def test_renoised_latents_have_the_mean_and_the_variance_of_their_level(level: float, lower: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean, count = 3.0, 200_000
+    first, second = torch.randn(2, count, generator=generator)
+    t, s = torch.tensor(level), torch.tensor(lower)
+    x = flow_renoise((1 - s) * clean + s * first, second, t, s)
+    assert float(x.mean()) == pytest.approx((1 - level) * clean, abs=4 * level / count**0.5)
+    assert float(x.var()) == pytest.approx(level**2, rel=4 * (2 / count) ** 0.5)
+
+
+def test_nothing_is_left_at_pure_noise() -> None:
+    noise = torch.randn(8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(flow_renoise(torch.full((8,), 5.0), noise, torch.tensor(1.0), torch.tensor(0.5)), noise)
