@@ -14,8 +14,8 @@ from cones2.diffusers_models.image_encoder import ImageEncoder, cutout_picture
 from cones2.evaluation.toyworld.detector import HEADS
 from cones2.evaluation.toyworld.world import SIZE
 
+from .adapter_scenes import any_look, cutouts
 from .detector import answers
-from .references import any_look, cutouts
 from .run import Options, Trainer, fill
 
 POOL = 6144  # training pictures

@@ -19,19 +19,19 @@ from cones2.training.adapter_data import read_labeled_pictures
 
 pytest.importorskip("transformers")
 
-from tools.toyworld import image_encoder, references
+from tools.toyworld import adapter_scenes, image_encoder
 from tools.toyworld.export import export_adapter
 from tools.toyworld.run import Options
 
 
 def test_scenes_are_read_as_labeled_pictures(tmp_path: Path) -> None:
-    references.write_scenes(tmp_path, 6, 0)
+    adapter_scenes.write_scenes(tmp_path, 6, 0)
     pictures = read_labeled_pictures(tmp_path)
     assert len(pictures) == 6 and {len(each.objects) for each in pictures} <= {1, 2, 3}
     for picture in pictures:
         width, height = open_photo(picture.path).size
         for thing in picture.objects:
-            assert thing.mask is not None and len(thing.references) == references.PER_OBJECT
+            assert thing.mask is not None and len(thing.references) == adapter_scenes.PER_OBJECT
             left, top, right, bottom = open_mask(thing.mask).getbbox()
             found = (left / width, top / height, (right - left) / width, (bottom - top) / height)
             assert thing.box == pytest.approx(found, abs=1e-4)
@@ -39,7 +39,7 @@ def test_scenes_are_read_as_labeled_pictures(tmp_path: Path) -> None:
 
 def test_no_custom_subject_is_learned_from() -> None:
     rng = random.Random(1)
-    looks = [references.any_look(rng) for _ in range(2000)]
+    looks = [adapter_scenes.any_look(rng) for _ in range(2000)]
     assert not HELD_OUT & set(looks)
     assert 0.3 < sum(look.badge is not None for look in looks) / len(looks) < 0.6
 
@@ -49,8 +49,8 @@ def test_the_encoder_is_trained_and_loads(tmp_path: Path, monkeypatch: pytest.Mo
 
     def drawn(encoder: ImageEncoder, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = random.Random(seed)
-        looks = [references.any_look(rng) for _ in range(4)]
-        seen = [encoder.pixels(image_encoder.cutout_picture(each)) for each in references.cutouts(rng, looks)]
+        looks = [adapter_scenes.any_look(rng) for _ in range(4)]
+        seen = [encoder.pixels(image_encoder.cutout_picture(each)) for each in adapter_scenes.cutouts(rng, looks)]
         return torch.cat(seen), torch.tensor([image_encoder.answers(look) for look in looks])
 
     image_encoder.train(Options(tmp_path, 1, 4, 1e-3))
