@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from cones2.cli import main
 from cones2.errors import ConfigError
 from cones2.evaluation.arms import parse_arm
 from cones2.evaluation.drawing import Material, draw, layout_of, residuals_of, scene_of
@@ -99,3 +102,16 @@ def test_each_twin_is_judged_where_it_belongs(mixed: bool) -> None:
     (verdict,) = verdicts(open_bench().detector, pictures, [case])
     assert verdict.all_in_place
     assert all(one.own for one in verdict.subjects) == (not mixed)
+
+
+def test_the_command_draws_and_reports_them(paths: AdapterPaths, tmp_path: Path) -> None:
+    asked = ["--n", "1", "--shapes", "twins", "--arms", "pictures,steps=1", "pictures,steps=1,placing=layout"]
+    adapter = ["--adapter", str(paths.weights), "--image-encoder", str(paths.image_encoder)]
+    assert main(["evaluate", "toyworld", *asked, *adapter, "--out", str(tmp_path), "--processes", "1"]) == 0
+    report = (tmp_path / "report.md").read_text()
+    assert "## 2_twins" in report and "| pictures,steps=1,placing=layout | 1 | 4 |" in report
+
+
+def test_adapter_and_encoder_belong_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "toyworld", "--adapter", "a.safetensors"]) == 1
+    assert "--adapter and --image-encoder belong together" in capsys.readouterr().err
