@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ConfigError
 from ..evaluation.choices import ARMS, DEFAULT_ARMS, LISTS, LOOKS, MOST_SUBJECTS, SHAPES
 from ..presets import PRESETS
 from ..ranges import PICTURES, SEED, Range
@@ -133,6 +134,10 @@ def _add_toyworld_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=file_path, metavar="DIR", help="another model of the toy world (default: the shipped one)"
     )
+    parser.add_argument(
+        "--adapter", type=file_path, metavar="FILE", help="image adapter of the toy model, for the arm pictures"
+    )
+    parser.add_argument("--image-encoder", type=file_path, metavar="DIR", help="that the adapter was made with")
     parser.add_argument("--device", help="(default: cuda where there is one, else cpu)")
     _add_processes_flag(parser)
 
@@ -147,9 +152,14 @@ def _add_processes_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
-    """The flags as typed values. Raises ConfigError for an arm that cannot be read."""
+    """The flags as typed values. Raises ConfigError for an arm that cannot be read, or what one lacks."""
     from ..evaluation.arms import parse_arms
+    from ..evaluation.toyworld.bench import AdapterPaths
     from .evaluation_run import EvaluateOptions
+
+    if (args.adapter is None) != (args.image_encoder is None):
+        raise ConfigError("--adapter and --image-encoder belong together: give both or none")
+    adapter = None if args.adapter is None else AdapterPaths(args.adapter, args.image_encoder)
 
     return EvaluateOptions(
         count=args.n,
@@ -164,4 +174,5 @@ def evaluate_options(args: argparse.Namespace) -> EvaluateOptions:
         processes=args.processes,
         looks=args.looks,
         seeds=args.seeds,
+        adapter=adapter,
     )

@@ -22,7 +22,7 @@ from ..evaluation.choices import Looks, Shape
 from ..evaluation.report import write_report
 from ..evaluation.results import Results, claim_folder
 from ..evaluation.runner import BATCH, Bench, Job, jobs, run, unfinished
-from ..evaluation.toyworld.bench import open_bench, weights_digest
+from ..evaluation.toyworld.bench import AdapterPaths, open_bench, weights_digest
 from ..evaluation.toyworld.suites import toy_suite
 from ..storage.files import shown_path
 from .claims import turns
@@ -41,6 +41,7 @@ class EvaluateOptions:
     residuals: folder; None: the model's own. device: None: cuda where there is one.
     processes: that share the pictures; None: as many as are useful here.
     looks: which custom subjects are in the scenes.
+    adapter: what arms that read pictures read them with; None: there is none.
     """
 
     count: int
@@ -55,21 +56,23 @@ class EvaluateOptions:
     processes: int | None = None
     looks: Looks = "sayable"
     seeds: int = 1
+    adapter: AdapterPaths | None = None
 
     def decides(self) -> dict[str, Any]:
         """What the pictures depend on, beside suite and arm."""
-        return {
+        settings = {
             "world": "toyworld",
             "n": self.count if self.seeds == 1 else f"{self.count} x {self.seeds} seeds",
             "seed": self.seed,
             "batch": BATCH,
-            "weights": weights_digest(self.residuals, self.model or TOYWORLD),
+            "weights": weights_digest(self.residuals, self.model or TOYWORLD, self.adapter),
             "model": "shipped" if self.model is None else str(self.model),
             "residuals": "the model's" if self.residuals is None else str(self.residuals),
             "device": own_device(self.device).type,
             "cones2": __version__,
             "torch": torch.__version__,
         }
+        return settings if self.adapter is None else settings | {"adapter": str(self.adapter.weights)}
 
     def suites(self) -> list[Suite]:
         """The scenes to draw."""
@@ -173,7 +176,9 @@ def _work(options: EvaluateOptions, me: Rank, on_look: Callable[[Results], objec
 
     everything = jobs(options.arms, options.suites())
     for job in turns(everything, me, lambda job: (options.out, "/".join(job.keys[0])), is_done, look):
-        bench = bench or open_bench(options.residuals, options.model or TOYWORLD, own_device(options.device))
+        if bench is None:
+            device = own_device(options.device)
+            bench = open_bench(options.residuals, options.model or TOYWORLD, device, options.adapter)
         run(bench, [job], results)
     look()
     return results

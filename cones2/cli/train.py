@@ -12,6 +12,7 @@ from ..messages import shown
 from ..ranges import PICTURE_SIDE, TRAINING_STEPS, Range
 from ..storage.names import check_file_name, file_name_for
 from ..training.config import DEFAULT_RECIPE, PARTNERS, RANGES, RECIPES, Precision, TrainingConfig, recipe_config
+from .adapter_train_flags import adapter_flags_of, adapter_options, adapter_recipe, add_adapter_flags
 from .arguments import file_path, model_path, number_in, whole_in
 from .delta_train_flags import add_delta_flags, delta_flags_of, delta_options, delta_recipe
 from .parser import Parser
@@ -20,6 +21,7 @@ from .train_options import TrainOptions
 _STEPS = "scenes and photos 200, with a description 100, paper 4000"
 _CROPS = Range(1, 64)  # as ViewSettings has it
 _LONGEST_PROBLEM = 200  # characters
+_FOLDERS = {"custom-diffusion": "custom_diffusion", "mip-adapter": "adapters"}
 _PRECISIONS: dict[str | None, Precision] = {
     "float32": "float32",
     "float16": "float16",
@@ -40,6 +42,7 @@ def add_train_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
     )
     add_train_flags(parser)
     add_delta_flags(parser.add_argument_group("Custom Diffusion (--method custom-diffusion)"))
+    add_adapter_flags(parser.add_argument_group("image adapters (--method mip-adapter)"))
     parser.set_defaults(run=_train, fail=parser.error)
     every = subparsers.add_parser(
         "train-all",
@@ -101,9 +104,10 @@ def _add_recipe_flags(group: Any) -> None:
     )
     group.add_argument(
         "--method",
-        choices=("direct", "paper", "custom-diffusion"),
+        choices=("direct", "paper", "custom-diffusion", "mip-adapter"),
         help="the older way to say it: direct is the recipe photos, paper the recipe paper; custom-diffusion learns a "
-        "delta of the model's cross-attention and a word of its own instead of a residual",
+        "delta of the model's cross-attention and a word of its own instead of a residual, mip-adapter an image "
+        "adapter from many pictures",
     )
     group.add_argument(
         "--describe",
@@ -185,7 +189,7 @@ def _add_run_flags(group: Any) -> None:
         dest="out",
         type=file_path,
         metavar="DIR",
-        help="(residuals; custom_diffusion for deltas)",
+        help="(residuals; custom_diffusion for deltas, adapters for image adapters)",
     )
     group.add_argument("--name", help="name of the files (default: the subject)")
     group.add_argument("--overwrite", action="store_true", help="replace a residual of this name")
@@ -229,15 +233,15 @@ def read_options(args: argparse.Namespace) -> TrainOptions:
     """The options that parsed flags stand for. Raises ConfigError for a value out of range or an unusable name."""
     if missing := missing_flags(args, ("images", "subject")):
         raise ConfigError(missing)
-    if args.method == "custom-diffusion":
-        raise ConfigError("train-all trains residuals: --method custom-diffusion is for train")
+    if args.method in _FOLDERS:
+        raise ConfigError(f"train-all trains residuals: --method {args.method} is for train")
     config = recipe_config(_recipe_of(args.recipe, args.method), args.subject, **given_numbers(args))
     return run_options(args, config)
 
 
 def missing_flags(args: argparse.Namespace, names: Sequence[str]) -> str:
     """A sentence that names the flags that are needed and were not given; empty when all were."""
-    missing = [f"--{name}" for name in names if getattr(args, name) is None]
+    missing = ["--" + name.replace("_", "-") for name in names if getattr(args, name) is None]
     return f"the following arguments are required: {', '.join(missing)}" if missing else ""
 
 
@@ -254,7 +258,7 @@ def run_options(args: argparse.Namespace, config: TrainingConfig) -> TrainOption
         images=args.images or Path(),
         name=check_file_name(args.name or file_name_for(config.subject), ConfigError),
         masks=args.masks,
-        out=args.out or Path("custom_diffusion" if config.method == "custom-diffusion" else "residuals"),
+        out=args.out or Path(_FOLDERS.get(config.method, "residuals")),
         resolution=args.resolution,
         buckets=args.buckets,
         crops=1 if args.center_crop else args.crops,
@@ -285,6 +289,10 @@ def _recipe_of(recipe: str | None, method: str | None) -> str:
 
 
 def _train(args: argparse.Namespace) -> int:
+    if used := adapter_flags_of(args) if args.method != "mip-adapter" else "":
+        raise ConfigError(f"{used} is for --method mip-adapter")
+    if args.method == "mip-adapter":
+        return _train_adapter(args)
     needed = () if args.method == "custom-diffusion" and args.concepts_list else ("images", "subject")
     if missing := missing_flags(args, needed):
         args.fail(missing)
@@ -298,6 +306,15 @@ def _train(args: argparse.Namespace) -> int:
     from .training_run import Models, train_one  # torch is loaded by the run, not for the help
 
     return train_one(read_options(args), Models()).status
+
+
+def _train_adapter(args: argparse.Namespace) -> int:
+    if missing := missing_flags(args, ("images", "image_encoder")):
+        args.fail(missing)
+    options = adapter_options(args, run_options(args, adapter_recipe(args, given_numbers(args))))
+    from .adapter_training import train_adapter
+
+    return train_adapter(options)
 
 
 def _train_all(args: argparse.Namespace) -> int:

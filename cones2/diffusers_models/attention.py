@@ -14,8 +14,7 @@ from ..errors import ModelError
 from ..guidance.cross_attention import guided_attention
 from ..guidance.heat_maps import Observer
 from ..guidance.regional import Projected, RegionalProjections, with_regions
-from ..guidance.terms import AttentionTerm, total_bias
-from .picture_pass import PicturePass
+from ..guidance.terms import AddedPart, AttentionTerm, total_bias
 
 
 @dataclass
@@ -35,7 +34,7 @@ class ForwardState:
     growth: float | Tensor = 0.0
     positive: slice = field(default_factory=lambda: slice(None))
     observer: Observer | None = None
-    pictures: PicturePass | None = None
+    pictures: AddedPart | None = None
     regional: Sequence[RegionalProjections] = ()
     taken: int = 0
 

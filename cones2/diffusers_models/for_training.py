@@ -84,7 +84,9 @@ class TrainingUNet:
         self._patch = None
         if attention is None:
             return self._model.predict(noisy, timesteps, conditioning, time_ids)
-        state = ForwardState(attention.terms, attention.growth, observer=attention.observer)
+        state = ForwardState(
+            attention.terms, attention.growth, observer=attention.observer, pictures=attention.pictures
+        )
         self._patch = GuidedLayers(self._model.unet, state)
         with self._patch.installed():
             output = self._model.predict(noisy, timesteps, conditioning, time_ids)

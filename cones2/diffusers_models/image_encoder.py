@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..concepts.cutout import CutOut
 from ..concepts.pictured import PicturedSubject, on_white
 from ..errors import AdapterError
 from ..messages import shown
@@ -104,7 +105,9 @@ def references_of(
     references = [
         Reference(
             subject.reference,
-            torch.cat([encoder.features(adapter, encoder.pixels(_picture(cutout))) for cutout in subject.cutouts]),
+            torch.cat(
+                [encoder.features(adapter, encoder.pixels(cutout_picture(cutout))) for cutout in subject.cutouts]
+            ),
             name_rows(model, subject.reference.phrase),
             subject.strength,
         )
@@ -121,6 +124,7 @@ def name_rows(model: DiffusersModel, name: str) -> Tensor:
     return encoded.conditioning.embeds[0, [token.index for token in encoded.tokens.tokens]]
 
 
-def _picture(cutout: Any) -> Image.Image:
+def cutout_picture(cutout: CutOut) -> Image.Image:
+    """A cut-out on a white square, as an image encoder is shown it."""
     pixels = (on_white(cutout).permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     return Image.fromarray(pixels)

@@ -15,11 +15,11 @@ from ..errors import ConfigError
 from ..guidance.weight_maps import OutsideMode
 from ..messages import shown
 from ..presets import PRESETS, Preset, find_preset
-from ..ranges import CFG, GUIDANCE_WEIGHT, OUTSIDE_WEIGHT, PHOTO_START, STEPS, Range
+from ..ranges import CFG, GUIDANCE_WEIGHT, OUTSIDE_WEIGHT, PHOTO_START, REFERENCE_SCALE, STEPS, Range
 from ..rules import DEFAULT_GUIDANCE, GuidanceSettings
 from ..sampling.settings import SamplingSettings
 
-Looks = Literal["words", "residuals", "described", "oracle"]
+Looks = Literal["words", "residuals", "described", "oracle", "pictures"]
 Placing = Literal["none", "layout", "area", "couple", "dense"]
 Start = Literal["noise", "photos", "collage"]
 
@@ -32,7 +32,8 @@ class Arm:
 
     name: as reports show it.
     looks: what says how a subject looks: nothing but its noun, its residual, adjectives, or adjectives and, where
-    words are not enough, what the model was trained with (an oracle: the most a residual could reach).
+    words are not enough, what the model was trained with (an oracle: the most a residual could reach), or its photos,
+    read by an image adapter (under a layout each subject's in its region).
     placing: what puts it in its place: nothing, the layout term, or a peer's way (see `peers`).
     start: noise, noise with the photos' cut-outs in it, or a noised collage.
     guidance_weight, outside_weight, outside_mode: of the layout term.
@@ -40,8 +41,10 @@ class Arm:
     recurrence: do guided steps twice.
     strength: how much of the cut-outs is in a start from photos (`photo_start` of the engine).
     flip: mirror the cut-outs of every second picture (those of odd seeds).
-    photos: of how many of each subject's photos one is drawn for a picture, from the first on.
+    photos: of how many of each subject's photos one is drawn for a picture, from the first on; an image adapter reads
+    them all.
     denoise: share of the steps that are left to a collage, 0–1.
+    scale: factor on what an image adapter adds.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Arm:
     flip: bool = False
     photos: int = MAX_CUTOUTS
     denoise: float = 2 / 3
+    scale: float = 0.75
 
     @property
     def guidance(self) -> GuidanceSettings:
@@ -111,6 +115,7 @@ NAMED = {
         Arm("oracle", looks="oracle", placing="layout"),
         Arm("photo", looks="residuals", placing="layout", start="photos"),
         Arm("collage", looks="residuals", placing="none", start="collage"),
+        Arm("pictures", looks="pictures"),
         Arm("area", looks="residuals", placing="area"),
         Arm("couple", looks="residuals", placing="couple"),
         Arm("dense", looks="residuals", placing="dense"),
@@ -153,6 +158,8 @@ def parse_arm(text: str) -> Arm:
             arm = replace(arm, **{field: read(value)})
         except ValueError as error:
             raise ConfigError(f'"{shown(text)}": {key} is "{shown(value)}": {error}') from error
+    if arm.looks == "pictures" and (arm.placing in PEERS or arm.start != "noise"):
+        raise ConfigError(f'"{shown(text)}": pictures go with placing=none and placing=layout, and start from noise')
     return arm
 
 
@@ -216,7 +223,7 @@ def _switch(text: str) -> bool:
 
 
 _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "looks": ("looks", _one_of("words", "residuals", "described", "oracle")),
+    "looks": ("looks", _one_of("words", "residuals", "described", "oracle", "pictures")),
     "placing": ("placing", _one_of("none", "layout", *PEERS)),
     "g": ("guidance_weight", _number(GUIDANCE_WEIGHT)),
     "outside": ("outside_weight", _number(OUTSIDE_WEIGHT)),
@@ -229,6 +236,7 @@ _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "flip": ("flip", _switch),
     "photos": ("photos", _whole(Range(1, MAX_CUTOUTS))),
     "denoise": ("denoise", _number(_SHARE)),
+    "scale": ("scale", _number(REFERENCE_SCALE)),
 }
 
 _GRID = [

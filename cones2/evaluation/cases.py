@@ -30,12 +30,19 @@ class Subject:
     word: its noun in the prompt. described: noun with adjectives that say its look.
     name: which specific subject it is; "" for any of its kind.
     place: where it belongs; None: anywhere.
+    occurrence: which of the prompt's same nouns it is, from 1; None where no other subject has its noun.
     """
 
     word: str
     name: str = ""
     described: str = ""
     place: Place | None = None
+    occurrence: int | None = None
+
+    @property
+    def phrase(self) -> str:
+        """As layouts name it: "mug", or "mug#2" beside another mug."""
+        return self.word if self.occurrence is None else f"{self.word}#{self.occurrence}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Shape = Literal["boxes", "swapped", "free"]
+Shape = Literal["boxes", "swapped", "free", "twins"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 MOST_SUBJECTS = 6
 
@@ -13,7 +13,8 @@ LOOKS: tuple[Looks, ...] = get_args(Looks)
 """The toy world's custom subjects whose looks captions can tell, those whose looks they cannot, and both."""
 
 ARMS = (
-    "nothing", "residual", "layout", "both", "description", "oracle", "photo", "collage", "area", "couple", "dense",
+    "nothing", "residual", "layout", "both", "description", "oracle", "photo", "collage", "pictures", "area", "couple",
+    "dense",
 )  # fmt: skip
 """The names of `arms.NAMED`."""
 

@@ -11,15 +11,19 @@ from torch import Tensor
 
 from ..concepts.collage import PhotoPlace, pasted
 from ..concepts.cutout import CutOut
+from ..concepts.pictured import PicturedSubject
 from ..concepts.residual import Residual
 from ..diffusers_models.latent_model import DiffusersModel
 from ..errors import ConfigError
 from ..layout.regions import Layout, layout_from_masks
+from ..picture_adapter.references import References
+from ..picture_adapter.shares import RegionShares, region_shares
+from ..prompt.claims import parse_phrase
 from ..sampling.start import Start
 from ..scene import Scene, compose
 from .arms import PEERS, Arm
 from .batch import joint_scene
-from .cases import Case
+from .cases import Case, Subject
 from .peers import sample_peer
 
 
@@ -31,6 +35,7 @@ class Material:
     something. cutouts: of a subject by name, out of each of its photos.
     background: the picture [3, H, W] in [0, 1] that a case's collage is pasted on: the photos are noised and
     sampled from there (SDEdit, arXiv 2108.01073), as a user would without any of this.
+    references: what an image adapter makes of subjects, at a scale and with their shares of the picture.
     """
 
     model: DiffusersModel
@@ -38,6 +43,7 @@ class Material:
     oracles: Mapping[str, Residual] = field(default_factory=dict)
     cutouts: Callable[[str], Sequence[CutOut]] | None = None
     background: Callable[[Case], Tensor] | None = None
+    references: Callable[[Sequence[PicturedSubject], float, RegionShares | None], References] | None = None
 
 
 @torch.inference_mode()
@@ -45,12 +51,17 @@ def draw(material: Material, arm: Arm, cases: Sequence[Case]) -> Tensor:
     """Pictures [B, 3, H, W] in [0, 1] of the cases, which have equally many subjects.
 
     The same cases in the same order give the same bits. Raises ConfigError for an arm that needs
-    residuals or photos that the material lacks.
+    residuals or photos that the material lacks, or cannot draw two subjects of one class.
     """
     model = material.model
+    if any(subject.occurrence for case in cases for subject in case.subjects) and arm.placing in PEERS:
+        raise ConfigError(f'the arm "{arm.name}" cannot draw two subjects of one class')
     settings = arm.settings(tuple(case.seed for case in cases), model.default_size)
     if arm.placing in PEERS:
         latents = sample_peer(model, arm, cases, [residuals_of(material, arm, case) for case in cases])
+    elif arm.looks == "pictures":  # each has references of its own
+        alone = ((scene_of(material, arm, case), arm.settings((case.seed,), model.default_size)) for case in cases)
+        latents = torch.cat([model.sample(scene, own) for scene, own in alone])
     else:
         scene = joint_scene([scene_of(material, arm, case) for case in cases])
         if arm.start == "collage":
@@ -66,25 +77,44 @@ def scene_of(material: Material, arm: Arm, case: Case) -> Scene:
     layout = layout_of(case) if arm.placing == "layout" else None
     concepts = list(residuals_of(material, arm, case).values())
     scene = compose(material.model, prompt, concepts, layout, guidance=arm.guidance)
+    if arm.looks == "pictures":
+        return replace(scene, references=_references(material, arm, case, layout))
     return replace(scene, photos=_photos(material, arm, case)) if arm.start == "photos" else scene
 
 
 def layout_of(case: Case) -> Layout:
     """The regions of a case whose subjects all have masks."""
     masks = [subject.place for subject in case.subjects]
-    return layout_from_masks([m for m in masks if isinstance(m, Tensor)], [subject.word for subject in case.subjects])
+    return layout_from_masks([m for m in masks if isinstance(m, Tensor)], [subject.phrase for subject in case.subjects])
 
 
 def residuals_of(material: Material, arm: Arm, case: Case) -> dict[str, Residual]:
-    """Word → residual, of the case's subjects, where the arm uses residuals."""
+    """Phrase → residual, of the case's subjects, where the arm uses residuals."""
     if arm.looks == "oracle":
-        return {s.word: material.oracles[s.name] for s in case.subjects if s.name in material.oracles}
+        return {s.phrase: _at(s, material.oracles[s.name]) for s in case.subjects if s.name in material.oracles}
     if arm.looks != "residuals":
         return {}
     missing = [subject.name for subject in case.subjects if subject.name not in material.residuals]
     if missing:
         raise ConfigError(f'the arm "{arm.name}" needs a residual of {", ".join(missing)}, and there is none')
-    return {subject.word: material.residuals[subject.name] for subject in case.subjects}
+    return {subject.phrase: _at(subject, material.residuals[subject.name]) for subject in case.subjects}
+
+
+def _at(subject: Subject, residual: Residual) -> Residual:
+    """The residual at this one of the prompt's same nouns."""
+    return residual if subject.occurrence is None else replace(residual, occurrence=subject.occurrence)
+
+
+def _references(material: Material, arm: Arm, case: Case, layout: Layout | None) -> References:
+    """The photos of a case's subjects as the image adapter reads them."""
+    if material.references is None or material.cutouts is None:
+        raise ConfigError(f'the arm "{arm.name}" needs an image adapter: give --adapter and --image-encoder')
+    subjects = [
+        PicturedSubject(parse_phrase(subject.phrase), tuple(material.cutouts(subject.name)[: arm.photos]))
+        for subject in case.subjects
+    ]
+    shares = None if layout is None else region_shares(layout, [subject.reference for subject in subjects])
+    return material.references(subjects, arm.scale, shares)
 
 
 def _photos(material: Material, arm: Arm, case: Case) -> tuple[PhotoPlace, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -46,14 +46,27 @@ def total_bias(
     return sum(biases[1:], biases[0]) if biases else None
 
 
+class AddedPart(Protocol):
+    """What something else than text adds to each cross-attention layer, such as subjects' pictures."""
+
+    def added(self, number: int, attn: Any, q: Tensor, h: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The part of layer `number`, in the order of the blocks down, up, middle: [B, N, C] in h's dtype.
+
+        attn: the layer. q: [B, heads, N, d]. h: its plain text attention with heads merged, [B, N, C].
+        grid: (height, width), N = height · width.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class AttentionPass:
     """What the cross-attention layers do in one forward pass whose batch entries are all positive.
 
     terms: what changes their scores. growth: of the noise levels, a number or [B].
-    observer: called by each layer.
+    observer: called by each layer. pictures: what subjects' pictures add to each layer.
     """
 
     terms: Sequence[AttentionTerm] = ()
     growth: float | Tensor = 0.0
     observer: Observer | None = None
+    pictures: AddedPart | None = None

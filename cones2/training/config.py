@@ -12,8 +12,8 @@ from ..messages import shown
 from ..ranges import BATCH_SIZE, LEARNING_RATE, MAX_TOKENS, SEED, TRAINING_STEPS, Range
 
 Precision = Literal["float32", "float16", "bfloat16"]
-MethodName = Literal["direct", "paper", "custom-diffusion"]
-RecipeName = Literal["scenes", "photos", "paper", "custom-diffusion"]
+MethodName = Literal["direct", "paper", "custom-diffusion", "mip-adapter"]
+RecipeName = Literal["scenes", "photos", "paper", "custom-diffusion", "mip-adapter"]
 TrainedAttention = Literal["keys and values", "all"]
 LearningRateSchedule = Literal["constant", "cosine"]
 
@@ -70,6 +70,9 @@ class TrainingConfig:
     attention: which cross-attention weights learn (custom-diffusion only).
     prior_weight: weight of the error on pictures of the class (custom-diffusion only).
     augment: whether photos are drawn smaller and larger, as published (custom-diffusion only).
+    drop: share of the samples without references, as large a one without caption, and one without both (mip-adapter
+    only).
+    learn_projection: whether the projection to image tokens learns too (mip-adapter only).
     """
 
     subject: str
@@ -111,6 +114,8 @@ class TrainingConfig:
     attention: TrainedAttention = "keys and values"
     prior_weight: float = 1.0
     augment: bool = True
+    drop: float = 0.05
+    learn_projection: bool = True
 
     def __post_init__(self) -> None:
         for name, allowed in RANGES.items():
@@ -143,8 +148,9 @@ class TrainingConfig:
         return tuple(name.strip() for name in self.tokens.split("+") if name.strip())
 
     def _check_recipe(self) -> None:
-        if self.method == "custom-diffusion" and (self.guided or self.description or self.basis or self.held_out):
-            raise ConfigError("the method custom-diffusion takes no layout term, description, basis or validation")
+        of_residuals = self.guided or self.description or self.basis or self.held_out
+        if self.method in ("custom-diffusion", "mip-adapter") and of_residuals:
+            raise ConfigError(f"the method {self.method} takes no layout term, description, basis or validation")
         if self.method == "paper" and (self.guided or self.description or self.basis):
             raise ConfigError("the paper method trains as published: it takes no layout term, description or basis")
         if self.scenes and not self.guided:
@@ -221,6 +227,14 @@ _DELTA: dict[str, Any] = {
     "held_out": 0,
     "checkpoint_every": 50,
 }
+_ADAPTER: dict[str, Any] = {
+    **_DELTA,
+    "steps": 12_000,
+    "learning_rate": 1e-4,
+    "batch_size": 4,
+    "accumulation": 8,
+    "checkpoint_every": 250,
+}
 _OF_METHOD: dict[str, RecipeName] = {"paper": "paper", "direct": "photos"}
 
 
@@ -253,8 +267,16 @@ def delta_config(subject: str, **changes: Any) -> TrainingConfig:
     return TrainingConfig(**{**_DELTA, **changes, "method": "custom-diffusion", "subject": subject})
 
 
+def adapter_config(name: str, **changes: Any) -> TrainingConfig:
+    """The published values of MIP-Adapter, with changes. Raises ConfigError as `recipe_config` does.
+
+    Eight processes took four samples each; one process takes eight times four. name: of the adapter.
+    """
+    return TrainingConfig(**{**_ADAPTER, **changes, "method": "mip-adapter", "subject": name})
+
+
 _CHOICES = (
-    ("method", ("direct", "paper", "custom-diffusion")),
+    ("method", ("direct", "paper", "custom-diffusion", "mip-adapter")),
     ("attention", ("keys and values", "all")),
     ("schedule", ("constant", "cosine")),
     ("precision", ("float32", "float16", "bfloat16")),
@@ -286,6 +308,7 @@ RANGES: dict[str, Range] = {
     "class_pictures": Range(1, 256),
     "basis": Range(0, 256),
     "prior_weight": _ANY_WEIGHT,
+    "drop": Range(0, 0.3),
 }
 """What each number of a TrainingConfig may be."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from .subjects import write_masks, write_subjects
 from .unet import SCHEDULE, snapshot
@@ -44,6 +44,16 @@ def export_judge(work: Path, assets: Path) -> None:
     half = {k: v.half() if v.is_floating_point() else v for k, v in judge.items()}
     save_file(half, assets / "detector.safetensors")
     (assets / "detector.safetensors").chmod(0o644)
+
+
+def export_adapter(work: Path, assets: Path) -> None:
+    """Write image encoder and adapter of `work` into `assets`, in half precision."""
+    encoder = CLIPVisionModelWithProjection.from_pretrained(work / "image_encoder", torch_dtype=torch.float16)
+    encoder.save_pretrained(assets / "image_encoder")
+    _without_paths(assets / "image_encoder" / "config.json")
+    shutil.copyfile(work / "adapter" / "mip_adapter.safetensors", assets / "adapter.safetensors")
+    for path in (assets / "adapter.safetensors", *(assets / "image_encoder").glob("*.safetensors")):
+        path.chmod(0o644)
 
 
 def export(work: Path, assets: Path) -> None:

@@ -13,8 +13,20 @@ from diffusers import AutoencoderKL
 
 from cones2.assets import TOYWORLD
 
-from . import detector, dit, pool, references, residuals, text, tokenizer, unet, vae
-from .export import export, export_judge
+from . import (
+    adapter_scenes,
+    detector,
+    dit,
+    image_encoder,
+    pool,
+    references,
+    residuals,
+    text,
+    tokenizer,
+    unet,
+    vae,
+)
+from .export import export, export_adapter, export_judge
 from .run import Options
 
 
@@ -43,6 +55,11 @@ def begin(options: Options) -> None:
             shutil.copytree(TOYWORLD / name, options.work / name)
 
 
+def make_adapter_scenes(options: Options) -> None:
+    """Write `steps` scenes with references into WORK/scenes, to train an image adapter on."""
+    adapter_scenes.write_scenes(options.work / "scenes", options.steps, options.seed)
+
+
 STAGES = {
     "begin": Stage(begin),
     "text": Stage(text.train, 600, 64, 1.5e-3),
@@ -54,10 +71,12 @@ STAGES = {
     "unet": Stage(unet.train, 12000, 64, 1e-3),
     "references": Stage(references.make_references, 12),
     "dit": Stage(dit.train, 30000, 32, 1e-3),
+    "image-encoder": Stage(image_encoder.train, 800, 64, 1e-3),
+    "adapter-scenes": Stage(make_adapter_scenes, 3000),
     "residuals": Stage(lambda options: residuals.train(options, TOYWORLD)),
 }
 
-EXPORTS = {"export": export, "export-judge": export_judge}
+EXPORTS = {"export": export, "export-judge": export_judge, "export-adapter": export_adapter}
 
 
 def main() -> None:
@@ -90,9 +109,7 @@ def main() -> None:
         choices=unet.PARTS,
         help="unet, dit: parts of the recipe left out, for a control",
     )
-    parser.add_argument(
-        "--to", type=Path, default=TOYWORLD, help="export, export-judge: target folder (default: what ships)"
-    )
+    parser.add_argument("--to", type=Path, default=TOYWORLD, help="exports: target folder (default: what ships)")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(given.threads)

@@ -5,7 +5,7 @@ It is trained on renderings alone and never sees the denoiser (tools/toyworld/de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,18 +122,26 @@ def without_fragments(owner: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def detect(detector: Detector, pictures: torch.Tensor) -> list[dict[str, Found]]:
-    """For every picture, the classes present and how each looks."""
+def detect(
+    detector: Detector, pictures: torch.Tensor, apart: Sequence[Mapping[str, Mapping[str, torch.Tensor]]] = ()
+) -> list[dict[str, Found]]:
+    """For every picture, the classes present and how each looks.
+
+    apart: of each picture, the classes that several subjects have, with each subject's name and the cells [32, 32]
+    where one of this class is its own; they are found under these names.
+    """
     logits = detector(pictures)
     owner = without_fragments(logits["kind"].argmax(1))
     results = []
     for row in range(len(pictures)):
         found = {}
         for kind, name in enumerate(CLASSES):
-            cells = owner[row] == kind + 1
-            if int(cells.sum()) >= SMALLEST:
-                y, x = ((cells.nonzero().float().mean(0) + 0.5) / GRID).tolist()
-                found[name] = Found(_look(kind, logits, row, cells), x, y, cells)
+            of_class = owner[row] == kind + 1
+            split = apart[row].get(name) if apart else None
+            for key, cells in {each: of_class & own for each, own in (split or {name: of_class}).items()}.items():
+                if int(cells.sum()) >= SMALLEST:
+                    y, x = ((cells.nonzero().float().mean(0) + 0.5) / GRID).tolist()
+                    found[key] = Found(_look(kind, logits, row, cells), x, y, cells)
         results.append(found)
     return results
 

@@ -12,7 +12,7 @@ from ...layout.regions import Box
 from ..cases import Case, Place, Subject
 from ..scores import Seen, Verdict
 from ..variety import silhouette
-from .detector import Detector, Found, detect
+from .detector import GRID, Detector, Found, detect
 from .world import BACKGROUNDS, CUSTOM, GROUND
 
 Sight = Mapping[str, Found]  # class → what the detector found of it in one picture
@@ -25,14 +25,36 @@ def verdicts(detector: Detector, pictures: Tensor, cases: Sequence[Case]) -> lis
     """The verdict about each picture [B, 3, 64, 64] in [0, 1] of its case."""
     return [
         verdict(found, case.subjects, background_of(picture, found) == case.background)
-        for found, picture, case in zip(detect(detector, pictures), pictures, cases, strict=True)
+        for found, picture, case in zip(
+            detect(detector, pictures, [_apart(case.subjects) for case in cases]), pictures, cases, strict=True
+        )
     ]
+
+
+def _apart(subjects: Sequence[Subject]) -> dict[str, dict[str, Tensor]]:
+    """Class → phrase → the cells [32, 32] nearest to its place, of the classes that several subjects have."""
+    twins = [subject for subject in subjects if subject.occurrence is not None and isinstance(subject.place, Tensor)]
+    centers = {subject.phrase: _center(subject.place) for subject in twins if isinstance(subject.place, Tensor)}
+    axis = (torch.arange(GRID) + 0.5) / GRID
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    found: dict[str, dict[str, Tensor]] = {}
+    for word in dict.fromkeys(subject.word for subject in twins):
+        own = [subject.phrase for subject in twins if subject.word == word]
+        distances = torch.stack([torch.hypot(y - centers[one][0], x - centers[one][1]) for one in own])
+        found[word] = {one: distances.argmin(0) == index for index, one in enumerate(own)}
+    return found
+
+
+def _center(place: Tensor) -> tuple[float, float]:
+    """The middle of a mask [H, W], (y, x) in fractions."""
+    middle = (place.nonzero().float().mean(0) + 0.5) / torch.tensor(place.shape)
+    return float(middle[0]), float(middle[1])
 
 
 def verdict(found: Sight, subjects: Sequence[Subject], background: bool | None = None) -> Verdict:
     """What was seen of the named subjects, and which classes are there unasked."""
-    named = {subject.word for subject in subjects}
-    seen = tuple(_seen(found.get(subject.word), subject, subjects) for subject in subjects)
+    named = {subject.phrase for subject in subjects}
+    seen = tuple(_seen(found.get(subject.phrase), subject, subjects) for subject in subjects)
     return Verdict(seen, tuple(sorted(set(found) - named)), background)
 
 

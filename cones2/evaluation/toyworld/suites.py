@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import cache
 
+from ...errors import ConfigError
 from ..cases import Case, Subject, Suite, moved_on, places, with_seeds
 from ..choices import Looks, Shape
 from .captions import PLACE, joined
@@ -23,8 +24,12 @@ def toy_suite(subjects: int, shape: Shape, count: int, seed: int, looks: Looks =
 
     seeds: pictures of each scene.
 
+    "twins" are two subjects of one class, each with a look of its own, whatever `looks` says.
+
     The first scenes of a longer suite are those of a shorter one.
     """
+    if shape == "twins" and subjects != 2:
+        raise ConfigError(f"twins are two subjects of one class, not {subjects}: ask for them alone, with 2 subjects")
     layouts: Shape = "boxes" if shape == "swapped" else shape
     kind = "" if looks == "sayable" else f"_{looks}"
     rng = random.Random(f"toy world, {subjects} {layouts}{kind}, {seed}")
@@ -40,13 +45,14 @@ def described(name: str) -> str:
 
 
 def _case(name: str, count: int, shape: Shape, rng: random.Random, looks: Mapping[str, Look]) -> Case:
-    chosen = _different_kinds(count, rng, looks)
+    chosen = _twins(rng) if shape == "twins" else _different_kinds(count, rng, looks)
     background, opening = rng.choice(BACKGROUNDS), rng.choice(OPENINGS)
     parts = [f"{rng.choice(DETERMINERS)} {{}}" for _ in chosen]
     listed = joined(parts) if rng.random() < 0.6 else " and ".join(parts)
     masks = places(shape, count, rng, SIZE)
     subjects = tuple(
-        Subject(looks[one].kind, one, described(one), mask) for one, mask in zip(chosen, masks, strict=True)
+        Subject(CUSTOM[one].kind, one, described(one), mask, number if shape == "twins" else None)
+        for number, (one, mask) in enumerate(zip(chosen, masks, strict=True), 1)
     )
     setting = PLACE[background]
     seed = rng.randrange(2**31)
@@ -59,3 +65,11 @@ def _different_kinds(count: int, rng: random.Random, looks: Mapping[str, Look]) 
     for name in rng.sample(list(looks), len(looks)):
         chosen.setdefault(looks[name].kind, name)
     return list(chosen.values())[:count]
+
+
+def _twins(rng: random.Random) -> Sequence[str]:
+    """Two subjects of one class, in random order."""
+    by_kind: dict[str, list[str]] = {}
+    for name, look in CUSTOM.items():
+        by_kind.setdefault(look.kind, []).append(name)
+    return rng.sample(rng.choice([names for names in by_kind.values() if len(names) > 1]), 2)
