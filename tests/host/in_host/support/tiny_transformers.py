@@ -120,6 +120,7 @@ def _sentence_pieces(**options: Any) -> Tensor:
         "a dog and a mug on the beach",
         "the red mug is near a corgi dog, the Dog’s hotdog",
         "a 狗 and 🐶 emoji",
+        "abcdefghijklmnopqrstuvwxyz-",
     ] * 8
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines), model_writer=written, vocab_size=96, model_type="unigram", minloglevel=2,
