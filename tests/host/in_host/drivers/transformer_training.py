@@ -14,12 +14,16 @@ from tiny_transformers import FAMILIES, parts
 
 
 def planted(name: str, steps: int) -> dict:
-    """How the loss falls, and how near what was learned is to the residual that the targets come from."""
+    """How the loss falls, and how near what was learned is to the residual that the targets come from, as far as the
+    model sees it."""
     family = FAMILIES[name]
     with training(name) as model:
         method, history, true = planted_run(model, family, steps)
         losses = [record["loss"] for record in history]
         learned = method.residual()
+    if name == "SD3.5":  # of 4096 columns the tiny model reads 128 mixtures: the rest cannot be known
+        seen = parts(name)[0].model.diffusion_model.context_embedder.weight.detach().T
+        learned, true = learned @ seen, true @ seen
     return {
         "first": sum(losses[:5]) / 5,
         "last": sum(losses[-5:]) / 5,
