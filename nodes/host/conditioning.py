@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -21,6 +22,7 @@ from ...cones2.rules import GuidanceSettings
 from .bound_layout import LAYOUT_KEY, PhotoStart, Window, bind_layout
 from .prompt_record import PROMPT_KEY, PromptRecord, check_in, check_known, occurs, prompt_record, read_prompt
 from .prompt_streams import Stream
+from .vision_rows import vision_rows
 
 if TYPE_CHECKING:
     from comfy.sd import CLIP
@@ -116,6 +118,9 @@ def _record(cond: Tensor, options: dict[str, Any], clip: CLIP | None, text: str)
             f"the text has {record.tokens.length} tokens with padding but the conditioning only {cond.shape[1]}: "
             "repeat the text it was encoded from"
         )
+    if record.family.key == "qwen_image":
+        pictures = vision_rows(clip, text, cond.shape[1], options.get("reference_latents") or ())
+        return replace(record, pictures=pictures)
     return record
 
 

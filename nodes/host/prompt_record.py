@@ -32,6 +32,7 @@ class PromptRecord:
     layer: text-encoder layer the conditioning comes from; -1 is the last.
     placed: its subjects at their tokens: residuals that were added to it, and those from pictures.
     clean: the conditioning [..., L, d] before the first of them; None while there are none.
+    pictures: the rows of each of its reference pictures, where they are encoded with the text.
     """
 
     streams: tuple[Stream, ...]
@@ -39,6 +40,7 @@ class PromptRecord:
     layer: int
     placed: tuple[PlacedResidual | PlacedPictures, ...] = ()
     clean: Tensor | None = None
+    pictures: tuple[range, ...] = ()
 
     @property
     def tokens(self) -> PromptTokens:

@@ -149,7 +149,10 @@ def place_of(model: BaseModel, x: Tensor, rows: int, extra: Mapping[str, Any]) -
         raise ModelError(f"layouts steer single pictures, and this run makes {x.shape[2]} frames")
     row = _TABLE[type(model).__name__]
     patch = cells_per_side(model)
-    references = tuple(math.prod(_grid(latents, patch)) for latents in extra.get("ref_latents") or ())
+    latents = extra.get("ref_latents") or ()
+    if extra.get("ref_latents_method", getattr(model.diffusion_model, "default_ref_method", "")) is None:
+        latents = ()  # Krea 2 takes no reference pictures unless it is told how
+    references = tuple(math.prod(_grid(each, patch)) for each in latents)
     return row.place(model.diffusion_model, _Sizes(_grid(x, patch), rows, references))
 
 
