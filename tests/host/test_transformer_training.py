@@ -68,6 +68,8 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=pytest.mark.slow if what in ("Anima", "without T5") else ()) for what in REFUSED]
+)
 def test_what_cannot_be_trained_is_refused_in_a_sentence(in_host: HostWorker, what: str) -> None:
     assert in_host.transformer_training.refused(what=what).startswith(REFUSED[what])
