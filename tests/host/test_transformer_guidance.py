@@ -139,7 +139,7 @@ def test_exchanged_pictures_are_read_in_each_others_regions(in_host: HostWorker,
      pytest.param([[333, 517], [640, 480], [512, 512]], False, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_a_pictures_rows_in_the_prompt_are_bound_with_it(in_host: HostWorker, sides: list, single: bool) -> None:
-    found = in_host.transformer_guidance.pictures_in_the_prompt(sides=sides, single=single)
+    found = in_host.transformer_pictures.pictures_in_the_prompt(sides=sides, single=single)
     assert found["rows"] == found["expected"] and len(found["rows"]) == len(sides)
     check_formula(found)
 
