@@ -84,6 +84,11 @@ def test_reference_pictures_leave_the_layout_in_its_place(in_host: HostWorker, n
     check_formula(found)
 
 
+@pytest.mark.slow
+def test_pictures_that_krea_2_does_not_take_are_not_counted(in_host: HostWorker) -> None:
+    check_formula(drive(in_host, "reference_latents", "Krea 2", method=None))
+
+
 @pytest.mark.parametrize(
     ("name", "mug", "method", "guided_steps"),
     [

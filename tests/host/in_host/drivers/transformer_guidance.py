@@ -161,13 +161,13 @@ def sizes(name: str, height: int, width: int) -> dict:
     return {"error": hostkit.relative_error(found, expected), "effect": hostkit.relative_error(found, plain)}
 
 
-def reference_latents(name: str) -> dict:
-    """Reference pictures stand behind the picture's cells: the layout keeps its place."""
+def reference_latents(name: str, method: str | None = "index") -> dict:
+    """Reference pictures stand behind the picture's cells: the layout keeps its place. method: None: not told."""
     model, clip, family = parts(name)
     positive, negative, start = scenes.encode(clip, PROMPT), scenes.encode(clip, "a beach"), noise(family)
     latents = noise(family, 1, 10, 13, seed=5)
     guided_model, guided = scenes.guide(model, positive, layout())
-    more = {"reference_latents": [latents], "reference_latents_method": "index"}
+    more: dict[str, Any] = {"reference_latents": [latents]} | ({"reference_latents_method": method} if method else {})
     add = lambda conds: [[cond, {**options, **more}] for cond, options in conds]  # noqa: E731
     found = sample(guided_model, add(guided), add(negative), start, 1)
     expected = sample(oracle_of(model, family, guided, start), add(positive), add(negative), start, 1)
