@@ -1,6 +1,6 @@
 """What layout guidance costs: plain attention, ours and the naive published form, in one interleaved run.
 
-    python benchmarks/guidance.py [--rounds 15] [--forwards 5] [--device cpu] [--threads 2]
+    python benchmarks/guidance.py [--rounds 15] [--forwards 5] [--device cpu] [--threads 2] [--only joint]
 
 Prints Markdown tables: medians of the ratio to plain attention taken round by round, and the peak
 of extra memory during the call; for cross-attention, and for text and picture in one sequence. Then
@@ -41,6 +41,7 @@ JOINT_SHAPES = {
     "Flux.1, 1024 px": (4, 64, 512, 128),
     "SD3.5, 1024 px": (4, 64, 333, 64),
     "Qwen-Image, 512 px": (24, 32, 512, 128),
+    "Qwen-Image, 1024 px": (4, 64, 64, 128),
 }
 
 
@@ -49,6 +50,15 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {_machine(args.device)}, {args.threads} threads, float32, medians\n")
+    extra_seconds = 0.0 if args.only == "joint" else _cross_attention(args)
+    if args.only != "cross":
+        _joint_attention(args)
+    if args.forwards and not args.only:
+        _measure_forward(args, extra_seconds)
+
+
+def _cross_attention(args: argparse.Namespace) -> float:
+    """A table; returns how much longer an SD1.5 UNet takes, in seconds."""
     print("| model | heads × positions × d_head | ours / plain | naive / plain | memory ours, naive (MiB) | share |")
     print("|---|---|---|---|---|---|")
     extra_seconds = 0.0
@@ -61,6 +71,11 @@ def main() -> None:
                 f"| {model} | {heads} × {side * side} × {width} | {row['ours']:.2f} | {row['naive']:.2f} "
                 f"| {memory} | {row['ours_memory'] / row['naive_memory']:.0%} |"
             )
+    return extra_seconds
+
+
+def _joint_attention(args: argparse.Namespace) -> None:
+    """A table."""
     print(
         "\n| model | heads × (cells + text) × d_head | features / plain | mask / plain | memory features, mask (MiB) |"
     )
@@ -71,14 +86,13 @@ def main() -> None:
             f"| {model} | {heads} × ({side * side} + {text}) × {width} | {row['ours']:.2f} | {row['naive']:.2f} "
             f"| {row['ours_memory']:.1f}, {row['naive_memory']:.1f} |"
         )
-    if args.forwards:
-        _measure_forward(args, extra_seconds)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=15, help="rounds per attention shape")
     parser.add_argument("--forwards", type=int, default=5, help="UNet forwards of each kind; 0 leaves them out")
+    parser.add_argument("--only", choices=("cross", "joint"), help="one of the two kinds of attention")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
+from ..cones2.guidance.settings import Closed
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ..cones2.layout.regions import Layout
 from ..cones2.presets import AS_SET
@@ -17,6 +19,7 @@ from .host.photo_start import photo_start_of
 from .host.sockets import CATEGORY
 from .inputs import (
     PLACING,
+    also_closed_input,
     check_numbers,
     chosen_preset,
     guidance_weight_input,
@@ -88,6 +91,7 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
                     force_input=True,
                     tooltip="Only for a conditioning from another text node: the text it was encoded from.",
                 ),
+                also_closed_input(),
             ],
             outputs=[
                 io.Model.Output(
@@ -120,13 +124,14 @@ class Cones2ApplyLayoutGuidance(io.ComfyNode):
         preset: str = AS_SET,
         clip: CLIP | None = None,
         text: str = "",
+        also_closed: Closed = "nothing",
     ) -> io.NodeOutput:
         check_numbers(guidance_weight=guidance_weight, outside_weight=outside_weight)
         check_numbers(start_percent=start_percent, end_percent=end_percent, photo_start=photo_start)
-        guidance = GuidanceSettings(guidance_weight, outside_weight, negative_mode)
+        guidance = GuidanceSettings(guidance_weight, outside_weight, negative_mode, also_closed)
         window = Window(start_percent, end_percent, None if guided_steps < 0 else guided_steps)
         if chosen := chosen_preset(preset):
-            guidance, window = chosen.guidance, Window(share=chosen.guided)
+            guidance, window = replace(chosen.guidance, closed=also_closed), Window(share=chosen.guided)
         photos = photo_start_of(photo_start, vae)
         conditioning = remembering(conditioning, clip, text)
         guided = guide_conditioning(conditioning, layout, guidance, window, photos)

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..cones2.errors import Cones2Error
 from ..cones2.guidance.cross_attention import DEFAULT_GUIDANCE_WEIGHT
+from ..cones2.guidance.settings import CLOSED
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT
 from ..cones2.layout.regions import DEFAULT_WEIGHT
 from ..cones2.presets import AS_SET, PRESETS, Preset, find_preset, preset_lines
@@ -124,6 +125,19 @@ def outside_weight_input() -> io.Float.Input:
         step=0.1,
         tooltip="Weight where a subject is kept out. The published -100000000 excludes it completely; small values "
         "only discourage it.",
+        extra_dict=ADVANCED,
+    )
+
+
+def also_closed_input() -> io.Combo.Input:
+    return io.Combo.Input(
+        "also_closed",
+        display_name="also keep from reading",
+        options=list(CLOSED),
+        default=CLOSED[0],
+        optional=True,
+        tooltip="For diffusion transformers, and not proven: what else does not read the picture outside its region: a "
+        "subject's words, reference pictures that belong to a region (nor each other), or both.",
         extra_dict=ADVANCED,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import comfy.samplers
@@ -9,6 +10,7 @@ from comfy_api.latest import io
 
 import nodes as host_nodes
 
+from ..cones2.guidance.settings import Closed
 from ..cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, OutsideMode
 from ..cones2.layout.regions import Layout
 from ..cones2.presets import AS_SET
@@ -22,6 +24,7 @@ from .host.recurrence import make_recurrent, recurrent
 from .host.sockets import CATEGORY
 from .inputs import (
     PLACING,
+    also_closed_input,
     check_numbers,
     chosen_preset,
     guidance_weight_input,
@@ -139,6 +142,7 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
                     tooltip="Show on the preview where each subject's word looks, in the colors of the regions. The "
                     "picture is the same; guided steps take longer.",
                 ),
+                also_closed_input(),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The denoised latents."),
@@ -176,13 +180,15 @@ class Cones2LayoutGuidedKSampler(io.ComfyNode):
         preset: str = AS_SET,
         show_attention: bool = False,
         layout: Layout | None = None,
+        also_closed: Closed = "nothing",
     ) -> io.NodeOutput:
         check_numbers(cfg=cfg, denoise=denoise, guidance_weight=guidance_weight, outside_weight=outside_weight)
         check_numbers(photo_start=photo_start)
-        guidance = GuidanceSettings(guidance_weight, outside_weight, negative_mode)
+        guidance = GuidanceSettings(guidance_weight, outside_weight, negative_mode, also_closed)
         window = Window(steps=None if guided_steps < 0 else guided_steps)
         if chosen := chosen_preset(preset):
-            guidance, window, recurrence = chosen.guidance, Window(share=chosen.guided), chosen.recurrence
+            guidance, recurrence = replace(chosen.guidance, closed=also_closed), chosen.recurrence
+            window = Window(share=chosen.guided)
         photos = photo_start_of(photo_start, vae)
         if layout is None:
             positive = guide_again(positive, guidance, window, photos)

@@ -67,7 +67,11 @@ class Cones2TrainResidual(io.ComfyNode):
 
 def _inputs() -> list[Any]:
     return [
-        io.Model.Input("model", tooltip="An SD 1.x, SD 2.x or SDXL model. It stays as it is."),
+        io.Model.Input(
+            "model",
+            tooltip="An SD 1.x, SD 2.x or SDXL model, or a diffusion transformer with the recipe photos. It stays as "
+            "it is.",
+        ),
         io.Clip.Input("clip", tooltip="Its text encoder. It stays as it is."),
         io.Vae.Input("vae", tooltip="Its VAE."),
         io.Image.Input(

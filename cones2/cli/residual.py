@@ -73,10 +73,10 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _row(path: Path, file: ResidualFile) -> tuple[str, ...]:
-    from ..families.family import family_of_width
+    from ..families.family import family_of_key
 
     residual = file.residual
-    family = family_of_width(residual.width)
+    family = family_of_key(residual.family)
     return (
         shown(path),
         residual.subject,

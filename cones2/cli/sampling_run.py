@@ -220,7 +220,7 @@ def _jobs(options: SampleOptions) -> list[Job]:
 
 def _with_overrides(job: Job, options: SampleOptions) -> Job:
     given = {"guidance_weight": options.guidance_weight, "outside_weight": options.outside_weight}
-    numbers = {name: value for name, value in given.items() if value is not None}
+    numbers: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     steps = job.guided_steps if options.guided_steps is None else options.guided_steps
     guidance = replace(job.guidance, **numbers, outside_mode=options.outside_mode)
     return replace(job, guidance=guidance, guided_steps=steps)

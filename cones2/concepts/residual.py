@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ResidualError
-from ..families.family import family_of_width, width_label
+from ..families.family import ModelFamily, TokenRows, family_of_rows, family_of_width, width_label
 from ..messages import shown
 from ..prompt.claims import Claim, PhraseRef, parse_phrase
 from ..prompt.tokens import Span
@@ -18,7 +18,9 @@ from ..ranges import MAX_TOKENS
 from .cutout import CutOut
 from .phrase import subject_phrase
 
-MAX_WIDTH = 8192
+MAX_WIDTH = 65536
+ENCODER_KEY, FAMILY_KEY = "encoder", "family"
+"""Keys of a residual's metadata: the text encoder that it was made for (see `TokenRows.encoder`), and the family."""
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -34,6 +36,7 @@ class Residual:
     occurrence: the one occurrence of the phrase it is for, from 1, where it was selected apart from the phrase.
     named_by_file: whether the subject is the name of its file, since nobody named it.
     cutouts: the subject out of its photos, 0 to 6 of them, for starts from the photos.
+    encoder: the text encoder whose rows it changes, as `TokenRows` names it, or "" when unknown.
     """
 
     subject: str
@@ -44,6 +47,7 @@ class Residual:
     occurrence: int | None = None
     named_by_file: bool = False
     cutouts: tuple[CutOut, ...] = ()
+    encoder: str = ""
 
     @property
     def reference(self) -> PhraseRef:
@@ -81,19 +85,22 @@ class Residual:
         """The same vectors with other cut-outs."""
         return replace(self, cutouts=tuple(cutouts))
 
-    def at(self, claim: Claim) -> PlacedResidual:
-        """The residual at the tokens that its phrase owns in a prompt."""
-        return PlacedResidual(self, claim.spans)
+    def at(self, claim: Claim, width: int | None = None) -> PlacedResidual:
+        """The residual at the tokens that its phrase owns in a prompt; width: as in `PlacedResidual`."""
+        return PlacedResidual(self, claim.spans, width)
 
 
 class PlacedResidual(NamedTuple):
     """A residual at the tokens of a prompt.
 
     spans: row i of the residual goes to the i-th token of each.
+    width: columns of its text encoder's rows, which zeros may fill up to the conditioning's; None: the conditioning
+        is of Stable Diffusion's kin, whose width tells the encoder.
     """
 
     residual: Residual
     spans: Sequence[Span]
+    width: int | None = None
 
     @property
     def concept(self) -> Residual:
@@ -112,24 +119,31 @@ class PlacedResidual(NamedTuple):
         lies outside the conditioning.
         """
         residual = self.residual
-        check_width(residual, rows.shape[-1])
+        check_width(residual, rows.shape[-1] if self.width is None else self.width)
+        if self.width is None and (family := family_of_width(residual.width)) is not None:
+            rows_for(residual, family, family.token_rows, residual.width)
         for span in self.spans:
             _check_span(residual, span, rows.shape[-2])
         vectors = (residual.tensor * residual.strength).to(rows.device)
         for span in self.spans:
             for vector, index in zip(vectors, span, strict=False):
-                rows[..., index, :] += vector
+                rows[..., index, : residual.width] += vector
 
 
 def make_residual(subject: str, tensor: Tensor, metadata: Mapping[str, str] | None = None) -> Residual:
     """A residual from a tensor [token_num, d] or [d] of any float type, checked.
 
+    Its metadata says the text encoder that it is for; without it the width does, for Stable Diffusion and its kin.
     Raises ResidualError for a subject that is not a phrase (see `subject_phrase`), another rank or type,
     too many tokens, or values that are not finite.
     """
     vectors, phrase = plain_vectors(tensor), subject_phrase(subject, ResidualError)
-    family = family_of_width(vectors.shape[1])
-    return Residual(phrase, vectors, family.key if family else "", dict(metadata or {}))
+    facts = dict(metadata or {})
+    encoder, width = facts.get(ENCODER_KEY, ""), vectors.shape[1]
+    family = family_of_rows(TokenRows(encoder, width), facts.get(FAMILY_KEY, "")) if encoder else family_of_width(width)
+    if family is not None and not encoder:
+        encoder = family.token_rows[0].encoder
+    return Residual(phrase, vectors, family.key if family else "", facts, encoder=encoder)
 
 
 def plain_vectors(tensor: Tensor) -> Tensor:
@@ -158,6 +172,37 @@ def check_width(residual: Residual, width: int) -> None:
             f'the residual "{residual.subject}" is {width_label(residual.width)} '
             f"but this model's text conditioning is {width_label(width)}"
         )
+
+
+def rows_for(residual: Residual, family: ModelFamily, rows: Sequence[TokenRows], width: int) -> TokenRows:
+    """Which rows of a prompt's conditioning, `width` wide, a residual is for.
+
+    rows: those of the family that the conditioning has. Raises ResidualError where it has none of the residual's text
+    encoder, or of another width.
+    """
+    if family.is_told_by_width:
+        check_width(residual, width)
+        if not residual.encoder:
+            return rows[0]
+    encoders = " and ".join(each.encoder for each in rows)
+    if not rows:
+        raise ResidualError(
+            f"residuals are added to what a text encoder gives, and {family.label} makes rows of its own from it: use "
+            "a layout without residuals"
+        )
+    if not residual.encoder:
+        raise ResidualError(
+            f'the residual "{residual.subject}" does not say which text encoder it was made for, and its '
+            f"{residual.width} columns do not tell: this prompt was encoded by {encoders} ({family.label})"
+        )
+    fitting = [each for each in rows if each.encoder == residual.encoder]
+    if not fitting:
+        raise ResidualError(
+            f'the residual "{residual.subject}" was made for the text encoder {shown(residual.encoder, 80)}, but this '
+            f"prompt was encoded by {encoders} ({family.label})"
+        )
+    check_width(residual, fitting[0].width if fitting[0].width < family.width else width)
+    return fitting[0]
 
 
 def _check_span(residual: Residual, span: Span, length: int) -> None:

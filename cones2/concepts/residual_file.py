@@ -19,13 +19,13 @@ from ..storage.files import read_limited, shown_path, write_atomically
 from ..storage.tensors import TensorFile, parse_tensors
 from .cutout import CutOut
 from .cutout_text import CUTOUTS_KEY, read_cutouts, write_cutouts
-from .residual import Residual, make_residual, plain_vectors
+from .residual import ENCODER_KEY, FAMILY_KEY, Residual, make_residual, plain_vectors
 
 log = logging.getLogger(__name__)
 
 FORMAT = "cones2-residual-1"
 TENSOR_KEY = "residual"
-MAX_FILE_BYTES = 4 << 20  # 75 rows of the widest encoder fit several times
+MAX_FILE_BYTES = 16 << 20  # 75 rows of the widest encoder fit
 SUFFIXES = (".safetensors", ".pt", ".bin")
 _MAX_METADATA_BYTES = 8 << 10
 _TEXTUAL_INVERSION_KEYS = {"clip_l", "clip_g", "emb_params", "string_to_param"}
@@ -77,7 +77,7 @@ def parse_residual_file(content: bytes, path: Path, subject: str | None = None) 
     except Cones2Error as error:
         raise ResidualError(f"{shown_path(path)}: {error}") from error
     residual = residual.with_cutouts(_cutouts(cutouts, path))
-    claimed = metadata.get("family")
+    claimed = metadata.get(FAMILY_KEY)
     if claimed and residual.family and claimed != residual.family:
         log.warning('%s says it is for "%s" but is %s', shown_path(path), shown(claimed), width_label(residual.width))
     return ResidualFile(residual, file.container, tensor.dtype)
@@ -86,7 +86,7 @@ def parse_residual_file(content: bytes, path: Path, subject: str | None = None) 
 def save_residual(residual: Residual, path: Path | str, overwrite: bool = False) -> Path:
     """Write a .safetensors file with metadata; the suffix is added where it is missing.
 
-    Metadata: format, subject, family, width, token_num, pack_version, then the residual's own and its
+    Metadata: format, subject, family, encoder, width, token_num, pack_version, then the residual's own and its
     cut-outs; the strength is multiplied into the vectors. Raises ResidualError when the path names no file,
     the file exists (unless `overwrite`), the metadata is too long, or the disk refuses.
     """
@@ -98,7 +98,8 @@ def save_residual(residual: Residual, path: Path | str, overwrite: bool = False)
     facts = {
         "format": FORMAT,
         "subject": residual.label,
-        "family": residual.family,
+        FAMILY_KEY: residual.family,
+        ENCODER_KEY: residual.encoder,
         "width": str(residual.width),
         "token_num": str(residual.token_num),
         "pack_version": __version__,

@@ -15,7 +15,7 @@ from ..guidance.heat_maps import Observer
 from ..prompt.conditioning import Conditioning, EncodedPrompt, PromptFormat
 from ..prompt.tokens import Tokenize
 from ..sampling.euler import Callback, SeededNoise, sample_euler
-from ..sampling.noise import Noise
+from ..sampling.noise import DiffusionNoise
 from ..sampling.settings import SamplingSettings
 from ..sampling.start import Start
 from ..scene import Scene, start_of
@@ -39,7 +39,7 @@ class DiffusersModel:
     text: ClipText
     unet: Any
     vae: Any
-    noise: Noise
+    noise: DiffusionNoise
 
     @property
     def device(self) -> torch.device:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..messages import listed, shown
-from ..sampling.noise import Noise, Prediction, make_noise
+from ..sampling.noise import DiffusionNoise, Prediction, make_noise
 from ..storage.files import shown_path
 from .latent_model import DiffusersModel
 from .single_file import load_single_file
@@ -98,7 +98,7 @@ def _load_folder(path: Path, tokenizer: Path) -> DiffusersModel:
         raise ModelError(f"{shown_path(path)} cannot be loaded: {_first_line(error)}") from error
 
 
-def _load_noise(path: Path) -> Noise:
+def _load_noise(path: Path) -> DiffusionNoise:
     from diffusers import DDIMScheduler
 
     scheduler: Any = DDIMScheduler.from_pretrained(path / "scheduler", local_files_only=True)

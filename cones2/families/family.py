@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..sampling.noise import Prediction
 
@@ -52,6 +52,23 @@ class TextEncoder:
         """Columns that it has in the conditioning."""
         return self.width * self.layers if self.rows == "beside" else 0
 
+    @property
+    def label(self) -> str:
+        """The encoder and what of it is read: "t5xxl", "h:-2", "qwen3_4b:-10x3" for three layers."""
+        layer = f":{self.layer}" if self.layer != -1 else ""
+        return f"{self.key}{layer}x{self.layers}" if self.layers > 1 else f"{self.key}{layer}"
+
+
+class TokenRows(NamedTuple):
+    """Rows of a conditioning, one for each token of a prompt.
+
+    encoder: what they come from, as residual files name it: a text encoder's label, or those of encoders side by side
+    ("l:-2+g:-2"). width: their columns; a conditioning that other rows make wider is filled with zeros.
+    """
+
+    encoder: str
+    width: int
+
 
 @dataclass(frozen=True)
 class ModelFamily:
@@ -78,9 +95,24 @@ class ModelFamily:
         return max([sum(encoder.columns for encoder in self.encoders), *behind])
 
     @property
-    def takes_residuals(self) -> bool:
-        """Whether residuals can be added to its prompts, so far those of Stable Diffusion and its kin alone."""
+    def is_told_by_width(self) -> bool:
+        """Whether the width of a residual alone names it, as among Stable Diffusion and its kin."""
         return "flow" not in self.predictions
+
+    @property
+    def token_rows(self) -> tuple[TokenRows, ...]:
+        """The rows that residuals can be added to; none where the model makes rows of its own from the conditioning."""
+        rows = (self.rows_of(encoder) for encoder in self.named_encoders)
+        return tuple(each for each in rows if each is not None)
+
+    def rows_of(self, encoder: TextEncoder) -> TokenRows | None:
+        """The rows of one of its `named_encoders`; None for those that the model makes itself."""
+        if encoder.rows == "adapted":
+            return None
+        if encoder.rows == "behind":
+            return TokenRows(encoder.label, encoder.width)
+        beside = [part for part in self.encoders if part.rows == "beside"]
+        return TokenRows("+".join(part.label for part in beside), sum(part.columns for part in beside))
 
     @property
     def named_encoders(self) -> tuple[TextEncoder, ...]:
@@ -135,8 +167,19 @@ FAMILIES = (
 
 
 def family_of_width(width: int) -> ModelFamily | None:
-    """The family whose residuals are `width` wide; None for any other width."""
-    return next((family for family in FAMILIES if family.takes_residuals and family.width == width), None)
+    """The family of Stable Diffusion's kin whose residuals are `width` wide; None for any other width."""
+    return next((family for family in FAMILIES if family.is_told_by_width and family.width == width), None)
+
+
+def family_of_key(key: str) -> ModelFamily | None:
+    """The family that files name so; None for an unknown name."""
+    return next((family for family in FAMILIES if family.key == key), None)
+
+
+def family_of_rows(rows: TokenRows, key: str = "") -> ModelFamily | None:
+    """The family with such rows; of several with the same text encoder the one of this key, else the first."""
+    found = [family for family in FAMILIES if rows in family.token_rows]
+    return next((family for family in found if family.key == key), found[0] if found else None)
 
 
 def family_of_encoders(widths: Mapping[str, int], columns: int | None = None) -> ModelFamily | None:

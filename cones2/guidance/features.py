@@ -54,6 +54,20 @@ class Placed(NamedTuple):
     token: int
 
 
+class Closing(NamedTuple):
+    """The other direction: tokens do not read cells on which gains take something away.
+
+    gains: of cells on the tokens; what is above 0 counts for nothing here. batch, cell, token: as in `Placed`.
+    apart: the groups of tokens do not read each other either.
+    """
+
+    gains: Gains
+    batch: slice
+    cell: int
+    token: int
+    apart: bool = False
+
+
 class Extended(NamedTuple):
     """Queries, keys and values [B, heads, T, d + F] with features; the values' are 0 and are cut off afterwards."""
 
@@ -62,13 +76,15 @@ class Extended(NamedTuple):
     v: Tensor
 
 
-def with_features(q: Tensor, k: Tensor, v: Tensor, placed: Sequence[Placed]) -> Extended:
-    """Queries, keys and values [B, heads, T, d] with the gains as features.
+def with_features(
+    q: Tensor, k: Tensor, v: Tensor, placed: Sequence[Placed], closings: Sequence[Closing] = ()
+) -> Extended:
+    """Queries, keys and values [B, heads, T, d] with the gains as features, and with what is closed as further ones.
 
     Attention over them must scale scores by d^-½ of the original d. Gains of the same batch entries use columns of
     their own. Values are padded too: fast attention kernels want one width.
     """
-    width = _feature_width(placed)
+    width = _feature_width([*placed, *closings])
     queries, keys = q.new_zeros(len(q), 1, q.shape[2], width), k.new_zeros(len(k), 1, k.shape[2], width)
     used: dict[tuple[int | None, int | None], int] = {}
     for gains, batch, cell, token in placed:
@@ -78,6 +94,16 @@ def with_features(q: Tensor, k: Tensor, v: Tensor, placed: Sequence[Placed]) -> 
         for column, group in enumerate(gains.tokens):
             for run in runs(group, token):
                 keys[batch, 0, run, first + column] = 1
+    for gains, batch, cell, token, apart in closings:
+        first = used.get((batch.start, batch.stop), 0)
+        used[batch.start, batch.stop] = last = first + gains.cells.shape[-1]
+        keys[batch, 0, cell : cell + gains.cells.shape[1], first:last] = gains.cells.clamp(max=0).to(k)
+        for column, group in enumerate(gains.tokens):
+            for run in runs(group, token):
+                queries[batch, 0, run, first + column] = 1
+                if apart:
+                    keys[batch, 0, run, first:last] = -SCORE_LIMIT
+                    keys[batch, 0, run, first + column] = 0
     return Extended(_beside(q, queries), _beside(k, keys), F.pad(v, (0, width)))
 
 
@@ -94,11 +120,11 @@ def runs(indices: Sequence[int], offset: int = 0) -> list[slice]:
     return found
 
 
-def _feature_width(placed: Sequence[Placed]) -> int:
+def _feature_width(changes: Sequence[Placed | Closing]) -> int:
     columns: dict[tuple[int | None, int | None], int] = {}
-    for gains, batch, _, _ in placed:
-        key = (batch.start, batch.stop)
-        columns[key] = columns.get(key, 0) + gains.cells.shape[-1]
+    for change in changes:
+        key = (change.batch.start, change.batch.stop)
+        columns[key] = columns.get(key, 0) + change.gains.cells.shape[-1]
     return -(-max(columns.values(), default=0) // FEATURE_MULTIPLE) * FEATURE_MULTIPLE
 
 

@@ -15,7 +15,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from .schedule import Schedule, linear_schedule
+from .schedule import Schedule, linear_schedule, schedule_over
 
 Prediction = Literal["epsilon", "v_prediction"]
 
@@ -63,46 +63,33 @@ def flow_renoise(x: Tensor, noise: Tensor, level: Tensor, level_next: Tensor) ->
     return kept * x + (level**2 - (kept * level_next) ** 2).clamp_min(0).sqrt() * noise
 
 
-@dataclass(frozen=True, eq=False)
 class Noise(ABC):
-    """The noise of a diffusion model.
-
-    alphas_cumprod: ᾱ of the training schedule, float32 [T].
-    """
-
-    alphas_cumprod: Tensor
+    """The noise of a model: what its training mixed with latents at each of its timesteps, and what it predicts."""
 
     @property
     @abstractmethod
-    def prediction(self) -> Prediction:
-        """What the network predicts, in diffusers' words."""
-
-    @property
     def train_steps(self) -> int:
         """T, the number of training timesteps."""
-        return len(self.alphas_cumprod)
 
+    @abstractmethod
     def schedule(self, steps: int) -> Schedule:
         """The noise levels of a sampling run of so many steps. Raises Cones2Error for fewer than one."""
-        return linear_schedule(self.alphas_cumprod, steps)
 
+    @abstractmethod
     def sigmas(self, timesteps: Tensor) -> Tensor:
-        """The noise levels of training timesteps: σ = √((1 − ᾱ) / ᾱ), float32 [B] from int64 [B]."""
-        alphas = self.alphas_cumprod.to(timesteps.device, torch.float32)[timesteps]
-        return ((1 - alphas) / alphas).sqrt()
+        """The noise levels σ of training timesteps: float32 [B] from int64 [B]."""
 
     def growth(self, sigma: float | Tensor) -> float | Tensor:
         """How much layout guidance counts at noise level σ."""
         return log_growth(sigma)
 
+    @abstractmethod
     def noisy(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the network saw in training: √ᾱ · latents + √(1 − ᾱ) · noise. timesteps: int64 [B]."""
-        signal, spread = self._scales(timesteps, latents)
-        return signal * latents + spread * noise
+        """What the network saw in training. timesteps: int64 [B]."""
 
+    @abstractmethod
     def network_input(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Latents at noise level σ scaled to what the network saw in training."""
-        return x / (sigma**2 + 1) ** 0.5
 
     def renoise(self, x: Tensor, noise: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
         """Latents at σ_next taken back to the higher σ with fresh unit noise."""
@@ -116,12 +103,47 @@ class Noise(ABC):
     def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
         """Clean latents from the network's output at noise level σ."""
 
+
+@dataclass(frozen=True, eq=False)
+class DiffusionNoise(Noise):
+    """The noise of a diffusion model: its training states have unit variance.
+
+    alphas_cumprod: ᾱ of the training schedule, float32 [T].
+    """
+
+    alphas_cumprod: Tensor
+
+    @property
+    @abstractmethod
+    def prediction(self) -> Prediction:
+        """What the network predicts, in diffusers' words."""
+
+    @property
+    def train_steps(self) -> int:
+        return len(self.alphas_cumprod)
+
+    def schedule(self, steps: int) -> Schedule:
+        return linear_schedule(self.alphas_cumprod, steps)
+
+    def sigmas(self, timesteps: Tensor) -> Tensor:
+        """σ = √((1 − ᾱ) / ᾱ)."""
+        alphas = self.alphas_cumprod.to(timesteps.device, torch.float32)[timesteps]
+        return ((1 - alphas) / alphas).sqrt()
+
+    def noisy(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """√ᾱ · latents + √(1 − ᾱ) · noise."""
+        signal, spread = self._scales(timesteps, latents)
+        return signal * latents + spread * noise
+
+    def network_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return x / (sigma**2 + 1) ** 0.5
+
     def _scales(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         alphas = self.alphas_cumprod.to(like.device, torch.float32)[timesteps].view(-1, 1, 1, 1)
         return alphas.sqrt(), (1 - alphas).sqrt()
 
 
-class EpsilonNoise(Noise):
+class EpsilonNoise(DiffusionNoise):
     """The network predicts the noise."""
 
     @property
@@ -135,7 +157,7 @@ class EpsilonNoise(Noise):
         return x - sigma * output
 
 
-class VelocityNoise(Noise):
+class VelocityNoise(DiffusionNoise):
     """The network predicts the velocity √ᾱ · noise − √(1 − ᾱ) · latents (arXiv 2202.00512)."""
 
     @property
@@ -150,6 +172,51 @@ class VelocityNoise(Noise):
         return output * (-sigma / (sigma**2 + 1) ** 0.5) + x / (sigma**2 + 1)
 
 
-def make_noise(prediction: str, alphas_cumprod: Tensor) -> Noise:
+@dataclass(frozen=True, eq=False)
+class FlowNoise(Noise):
+    """Flow matching: latents (1 − t) · latents + t · noise, of which the network predicts the velocity noise − latents.
+
+    Lipman et al. 2023, arXiv 2210.02747, equation 23 with time reversed. A training timestep is an index into the
+    model's own schedule, so timesteps drawn evenly are noise levels as that schedule has them, with its shift.
+    levels: t of that schedule, 0–1, rising, float32 [T].
+    """
+
+    levels: Tensor
+
+    @property
+    def train_steps(self) -> int:
+        return len(self.levels)
+
+    def schedule(self, steps: int) -> Schedule:
+        """At t = 1 σ is endless: it starts at t = 0.999."""
+        levels = self.levels.double().cpu().clamp(max=0.999)
+        return schedule_over(levels / (1 - levels), steps)
+
+    def level(self, timesteps: Tensor) -> Tensor:
+        """t of training timesteps, which may lie between two of the schedule: float32 [B]."""
+        levels, places = self.levels.to(timesteps.device, torch.float32), timesteps.double()
+        below = places.floor().long().clamp(0, len(levels) - 1)
+        above = (below + 1).clamp(max=len(levels) - 1)
+        return torch.lerp(levels[below], levels[above], (places - below).clamp(0, 1).float())
+
+    def sigmas(self, timesteps: Tensor) -> Tensor:
+        """See `flow_sigma`."""
+        return flow_sigma(self.level(timesteps))
+
+    def noisy(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        level = self.level(timesteps).to(latents).view(-1, 1, 1, 1)
+        return (1 - level) * latents + level * noise
+
+    def network_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return x / (1 + sigma)
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        return noise - latents
+
+    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
+        return (x - sigma * output) / (1 + sigma)
+
+
+def make_noise(prediction: str, alphas_cumprod: Tensor) -> DiffusionNoise:
     """The noise of a model that predicts "epsilon" or "v_prediction"; raises KeyError for anything else."""
     return {"epsilon": EpsilonNoise, "v_prediction": VelocityNoise}[prediction](alphas_cumprod)

@@ -53,9 +53,14 @@ def linear_schedule(alphas_cumprod: Tensor, steps: int) -> Schedule:
 
     alphas_cumprod: ᾱ [training steps]. Raises Cones2Error for fewer than one step.
     """
+    return schedule_over(((1 - alphas_cumprod) / alphas_cumprod) ** 0.5, steps)
+
+
+def schedule_over(trained_sigmas: Tensor, steps: int) -> Schedule:
+    """As `linear_schedule`, of the σ of all training timesteps, float32 [training steps], rising."""
     if steps < 1:
         raise Cones2Error(f"{steps} sampling steps: at least 1 is needed")
-    trained = (((1 - alphas_cumprod) / alphas_cumprod) ** 0.5).double().numpy()
+    trained = trained_sigmas.double().numpy()
     last = len(trained) - 1
     timesteps = np.linspace(0, last, steps)[::-1].copy() if steps > 1 else np.array([float(last)])
     sigmas = np.append(np.interp(timesteps, np.arange(len(trained)), trained), 0.0).astype(np.float32)

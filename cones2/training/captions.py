@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError, PromptError
 from ..messages import shown
-from ..prompt.tokens import CHUNK_CONTENT, CHUNK_LENGTH, PromptTokens, Span, Tokenize, bare_phrase
+from ..prompt.tokens import CHUNK_CONTENT, PromptTokens, Span, Tokenize, bare_phrase
 
 PromptTokensOf = Callable[[str], PromptTokens]
 
@@ -152,10 +152,11 @@ def place_subject(template: str, subject: str, prompt_tokens: PromptTokensOf, to
     pieces = tokenize(phrase) if phrase else []
     if not pieces:
         raise PromptError(f'the subject "{subject}" has no words: name the kind of thing in the photos, such as dog')
-    lead = template.partition("{}")[0].strip()
-    before = len(tokenize(lead)) if lead else 0
+    lead = template.partition("{}")[0].lstrip()
     prompt = prompt_tokens(template.replace("{}", phrase))
-    if prompt.length > CHUNK_LENGTH:
+    # where text is spelled a space is a token: the one before the subject, and one that some encoders put in front
+    before = (len(tokenize(lead)) if lead else 0) + sum(token.piece.text == b" " for token in prompt.tokens[:1])
+    if len(dict.fromkeys(token.index for token in prompt.tokens)) > CHUNK_CONTENT:
         raise PromptError(
             f'the subject "{shown(subject, 80)}" has {len(pieces)} tokens: with the caption around it that is more '
             f"than the {CHUNK_CONTENT} of one prompt"
@@ -163,4 +164,4 @@ def place_subject(template: str, subject: str, prompt_tokens: PromptTokensOf, to
     found = prompt.tokens[before : before + len(pieces)]
     if [token.piece.id for token in found] != [piece.id for piece in pieces]:
         raise PromptError(f'the subject "{subject}" is tokenized differently inside "{prompt.prompt}"')
-    return Caption(prompt.prompt, tuple(token.index for token in found))
+    return Caption(prompt.prompt, prompt.span(range(before, before + len(pieces))))

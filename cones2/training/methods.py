@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, ModelError
-from ..prompt.conditioning import Conditioning
+from ..prompt.conditioning import Conditioning, together
 from .captions import Caption, CaptionBook, caption_book, place_subject
 from .config import TrainingConfig
 from .model import TrainingModel
@@ -54,13 +54,14 @@ class ResidualMethod(LearningMethod):
             )
         self.register_buffer("frozen_rows", frozen.embeds.float())
         self.register_buffer("frozen_pooled", frozen.pooled)
+        self._lengths = frozen.lengths
         places = torch.tensor([caption.span for caption in self.captions], device=frozen.embeds.device)
         self.register_buffer("places", places)
 
     @property
     def frozen(self) -> Conditioning:
         """The captions' conditioning by the untuned encoder: embeds [captions, L, d]."""
-        return Conditioning(cast(Tensor, self.frozen_rows), cast("Tensor | None", self.frozen_pooled))
+        return Conditioning(cast(Tensor, self.frozen_rows), cast("Tensor | None", self.frozen_pooled), self._lengths)
 
     @property
     def token_num(self) -> int:
@@ -73,7 +74,7 @@ class ResidualMethod(LearningMethod):
         places = cast(Tensor, self.places)[list(captions)]  # [B, token_num]
         batch = torch.arange(len(captions), device=places.device)[:, None]
         added = residual.to(chosen.embeds)[None].expand(len(captions), -1, -1)
-        return Conditioning(chosen.embeds.index_put((batch, places), added, accumulate=True), chosen.pooled)
+        return chosen._replace(embeds=chosen.embeds.index_put((batch, places), added, accumulate=True))
 
     @abstractmethod
     def residual(self) -> Tensor:
@@ -249,6 +250,4 @@ def _shortened(caption: Caption, config: TrainingConfig) -> Caption:
 
 def _encode_each(model: TrainingModel, prompts: Sequence[str]) -> Conditioning:
     """Prompts encoded one by one, so that the peak memory does not grow with their number."""
-    parts = [model.encode_text([prompt]) for prompt in prompts]
-    pooled = [part.pooled for part in parts if part.pooled is not None]
-    return Conditioning(torch.cat([part.embeds for part in parts]), torch.cat(pooled) if pooled else None)
+    return together([model.encode_text([prompt]) for prompt in prompts])

@@ -58,6 +58,7 @@ class TrainingModel:
     decode_latents: latents [B, C, h, w] → pixels [B, 3, H, W], about −1 … 1; None: the model makes no pictures.
     noise: what the network was trained to predict.
     width: columns d of the conditioning.
+    encoder_facts: what residuals say of its text encoder in their metadata; none: their width tells it.
     text_weights: the tunable text encoders' parameters by name.
     attention_weights: the tunable cross-attention parameters by diffusers name, for the method custom-diffusion.
     token_rows: the tunable rows [n, d] of the words of one's own, one tensor per text encoder.
@@ -78,4 +79,5 @@ class TrainingModel:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     vae_scale_factor: int = 8
     size_multiple: int = 64
+    encoder_facts: Mapping[str, str] = field(default_factory=dict)
     decode_latents: Callable[[Tensor], Tensor] | None = None

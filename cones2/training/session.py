@@ -84,8 +84,8 @@ def result_residual(
     """The trained residual with the facts of its training as metadata; `facts` adds to them.
 
     photos: what it was learned from; of those with masks it gets the best cut-outs.
-    base_model: file or folder name of the model. The metadata's encoder fingerprint identifies the text encoder
-    it was trained with. A finished run says in the log what it was worth.
+    base_model: file or folder name of the model. The metadata identifies the text encoder it was trained with.
+    A finished run says in the log what it was worth.
     """
     config = trainer.config
     comparison = compare(trainer, result.residual) if result.reason in ("finished", "converged") else None
@@ -98,7 +98,7 @@ def result_residual(
         "method": config.method,
         "recipe": config.recipe,
         "base_model": shown(base_model),
-        FINGERPRINT_KEY: encoder_fingerprint(trainer.method.frozen.embeds),
+        **(trainer.method.model.encoder_facts or {FINGERPRINT_KEY: encoder_fingerprint(trainer.method.frozen.embeds)}),
         "steps": str(result.steps),
         "learning_rate": f"{config.learning_rate:g}",
         "batch_size": str(config.batch_size * config.accumulation),

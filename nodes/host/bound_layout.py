@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor
 
 from ...cones2.guidance.references import picture_maps
+from ...cones2.guidance.settings import Closed
 from ...cones2.guidance.weight_maps import WeightMaps, weight_maps
 from ...cones2.layout.regions import Layout
 from ...cones2.prompt.claims import parse_phrase
@@ -80,6 +81,8 @@ class BoundLayout:
     spans: the tokens of each region in this prompt; none for a subject that it does not name.
     photos: how a run with it starts; None for plain noise.
     pictures: weights of the reference pictures that its regions are bound to; None without any.
+    closed: what does not read cells outside its region.
+    picture_rows: the rows of each of the prompt's reference pictures, where it holds them.
     """
 
     layout: Layout
@@ -90,6 +93,8 @@ class BoundLayout:
     spans: Sequence[Sequence[Span]] = ()
     photos: PhotoStart | None = None
     pictures: WeightMaps | None = None
+    closed: Closed = "nothing"
+    picture_rows: Sequence[range] = ()
 
     def active(self, sigma: float, run_sigmas: Tensor | None, model_sampling: ModelSamplingDiscrete) -> bool:
         """Whether it guides a model call at noise level `sigma`; see `Window.contains`."""
@@ -113,7 +118,10 @@ def bind_layout(
         return None
     spans = [claim.spans if claim else () for claim in claims]
     maps = weight_maps(layout, spans, guidance.outside_weight, guidance.outside_mode)
-    return BoundLayout(layout, maps, guidance.guidance_weight, window, record.own, spans, photos, pictures)
+    return BoundLayout(
+        layout, maps, guidance.guidance_weight, window, record.own, spans, photos, pictures, guidance.closed,
+        record.pictures,
+    )  # fmt: skip
 
 
 def guided_steps(bound: Sequence[BoundLayout], sigmas: Tensor, model_sampling: ModelSamplingDiscrete) -> range:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from ...cones2.concepts.concept import changed_rows
-from ...cones2.concepts.fingerprint import from_other_encoder
-from ...cones2.concepts.pictured import PicturedSubject
-from ...cones2.concepts.residual import Residual, check_width
-from ...cones2.errors import LayoutError, PromptError, ResidualError
+from ...cones2.concepts.fingerprint import FINGERPRINT_KEY, from_other_encoder
+from ...cones2.concepts.pictured import PicturedSubject, PlacedPictures
+from ...cones2.concepts.residual import PlacedResidual, Residual, rows_for
+from ...cones2.errors import LayoutError, PromptError
 from ...cones2.layout.regions import Layout
 from ...cones2.messages import shown
-from ...cones2.prompt.claims import locate_subjects, parse_phrase
+from ...cones2.prompt.claims import Claim, locate_subjects, parse_phrase
 from ...cones2.rules import GuidanceSettings
 from .bound_layout import LAYOUT_KEY, PhotoStart, Window, bind_layout
-from .prompt_record import PROMPT_KEY, PromptRecord, check_known, occurs, prompt_record, read_prompt
+from .prompt_record import PROMPT_KEY, PromptRecord, check_in, check_known, occurs, prompt_record, read_prompt
+from .prompt_streams import Stream
+from .vision_rows import vision_rows
 
 if TYPE_CHECKING:
     from comfy.sd import CLIP
@@ -92,18 +95,17 @@ def place_residuals(
 
     clip, text: what a conditioning that does not remember its prompt was encoded from.
     Raises PromptError for a phrase that occurs in none of the combined prompts, ResidualError for a residual of
-    another width.
+    another text encoder or width.
     """
     records = [_record(cond, options, clip, text) for cond, options in conditioning]
-    for record in records if trained(residuals) else ():
-        _check_takes_residuals(record)
-    for cond, _ in conditioning:  # of two mistakes the one that no other phrase mends is said
-        for residual in trained(residuals):
-            check_width(residual, cond.shape[-1])
-    check_known(records, [residual.reference for residual in residuals])
+    # of two mistakes the one that no other phrase mends is said: all residuals fit before their phrases are sought
+    homes = [[_home(subject, cond, record) for subject in residuals]
+             for (cond, _), record in zip(conditioning, records, strict=True)]  # fmt: skip
+    for number, subject in enumerate(residuals):
+        check_in([home[number] for home in homes], subject.reference)
     return [
-        _place(cond, options, record, [residual for residual in residuals if occurs(record, residual.reference)])
-        for (cond, options), record in zip(conditioning, records, strict=True)
+        _place(cond, options, record, [s for s, home in zip(residuals, own, strict=True) if occurs(home, s.reference)])
+        for (cond, options), record, own in zip(conditioning, records, homes, strict=True)
     ]
 
 
@@ -116,29 +118,47 @@ def _record(cond: Tensor, options: dict[str, Any], clip: CLIP | None, text: str)
             f"the text has {record.tokens.length} tokens with padding but the conditioning only {cond.shape[1]}: "
             "repeat the text it was encoded from"
         )
+    if record.family.key == "qwen_image":
+        pictures = vision_rows(clip, text, cond.shape[1], options.get("reference_latents") or ())
+        return replace(record, pictures=pictures)
     return record
 
 
-def _check_takes_residuals(record: PromptRecord) -> None:
-    family = record.family
-    if not family.takes_residuals:
-        encoders = " and ".join(encoder.key for encoder in family.encoders)
-        raise ResidualError(
-            f"residuals are learned with the text encoders of SD 1.x, SD 2.x and SDXL, and this prompt was encoded by "
-            f"{encoders} ({family.label}): use a layout without residuals"
-        )
+def _home(subject: Subject, cond: Tensor, record: PromptRecord) -> Stream:
+    """The stream whose tokens a subject stands at: that of its text encoder, or the first."""
+    if not isinstance(subject, Residual):
+        return record.streams[0]
+    return record.stream_of(rows_for(subject, record.family, record.rows, cond.shape[-1]))
 
 
 def _place(cond: Tensor, options: dict[str, Any], record: PromptRecord, residuals: Sequence[Subject]) -> Entry:
     """The entry with all its residuals, earlier and new, as if they had been added together."""
-    for residual in trained(residuals):
-        _warn_of_other_encoder(residual, cond, record)
     together = [placed.concept for placed in record.placed] + list(residuals)
-    claims = locate_subjects(record.tokens, [residual.reference for residual in together], record.tokenize)
-    placed = [residual.at(claim) for residual, claim in zip(together, claims, strict=True)]
+    placed = _placed(together, cond, record)
+    for each in placed[len(record.placed) :]:
+        if isinstance(each, PlacedResidual):
+            _warn_of_other_encoder(each, cond, record)
     clean = cond if record.clean is None else record.clean
     changed = _moved(cond, changed_rows(clean, record.placed), changed_rows(clean, placed))
     return _entry(changed, options, PROMPT_KEY, record.with_placed(placed, clean))
+
+
+def _placed(together: Sequence[Subject], cond: Tensor, record: PromptRecord) -> list[PlacedResidual | PlacedPictures]:
+    """All subjects of a prompt at the tokens that each owns in its stream, beside the others."""
+    homes = [_home(subject, cond, record) for subject in together]
+    claims: dict[int, Claim] = {}
+    for home in {id(home): home for home in homes}.values():
+        there = [n for n, own in enumerate(homes) if own is home or occurs(home, together[n].reference)]
+        found = locate_subjects(home.tokens, [together[n].reference for n in there], home.tokenize)
+        claims |= {n: claim for n, claim in zip(there, found, strict=True) if homes[n] is home}
+    return [_at(subject, claims[n], cond, record) for n, subject in enumerate(together)]
+
+
+def _at(subject: Subject, claim: Claim, cond: Tensor, record: PromptRecord) -> PlacedResidual | PlacedPictures:
+    if not isinstance(subject, Residual):
+        return subject.at(claim)
+    rows = rows_for(subject, record.family, record.rows, cond.shape[-1])
+    return subject.at(claim, rows.width if rows.width < record.family.width else cond.shape[-1])
 
 
 def trained(subjects: Sequence[Subject]) -> list[Residual]:
@@ -161,8 +181,11 @@ def _entry(cond: Tensor, options: dict[str, Any], key: str, value: object) -> En
     return cast(Entry, [cond, {**options, key: value}])  # lists are what the host writes
 
 
-def _warn_of_other_encoder(residual: Residual, cond: Tensor, record: PromptRecord) -> None:
-    other = from_other_encoder(residual, cond)
+def _warn_of_other_encoder(placed: PlacedResidual, cond: Tensor, record: PromptRecord) -> None:
+    residual = placed.residual
+    if FINGERPRINT_KEY not in residual.metadata and not record.family.is_told_by_width:
+        return
+    other = from_other_encoder(residual, cond[..., : placed.width])
     if other:
         log.warning(
             'the residual "%s" was trained with another text encoder or CLIP skip than this conditioning (its base '

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
-from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.attention import SpatialTransformer, attention_pytorch
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.ops import cast_bias_weight, uncast_bias_weight
 from torch import Tensor, nn
 from torch.nn import functional, grad
 from torch.utils.checkpoint import checkpoint
 
-_LAYERS = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
+_LAYERS = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 @contextmanager
@@ -30,11 +30,31 @@ def differentiable(network: nn.Module, checkpointing: bool) -> Iterator[None]:
         for part in network.modules():
             _alias(part._parameters, undo)
             _alias(part._buffers, undo)
-            if isinstance(part, _LAYERS) and _is_cast(part):
+            if isinstance(part, _LAYERS) and part.weight is not None and _is_cast(part):
                 _replace(part, _cast_again, undo)
             if checkpointing and isinstance(part, ResBlock | SpatialTransformer):
                 _replace(part, _recomputed, undo)
+        for block in _transformer_blocks(network) if checkpointing else ():
+            _replace(block, _recomputed_block, undo)
         yield
+
+
+def own_attention() -> dict[str, Any]:
+    """transformer_options with PyTorch's own attention: some of those a host can be started with have no gradient."""
+    return {"optimized_attention_override": _attention}
+
+
+def _attention(_: Any, *args: Any, **options: Any) -> Tensor:
+    out: Tensor = attention_pytorch(*args, **options)
+    return out
+
+
+def _transformer_blocks(network: nn.Module) -> Iterator[nn.Module]:
+    """The blocks of a diffusion transformer: what its own lists hold, one after the other. UNets have theirs nested."""
+    if not any(isinstance(part, SpatialTransformer) for part in network.modules()):
+        lists = [part for part in network.modules() if isinstance(part, nn.ModuleList)]
+        nested = {id(inner) for outer in lists for block in outer for inner in block.modules()}
+        yield from (block for outer in lists if id(outer) not in nested for block in outer)
 
 
 def cast_copy(layer: Any, like: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -56,7 +76,7 @@ class _CastLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: nn.Module, call: Callable[[Tensor], Tensor]) -> Tensor:
         ctx.layer, ctx.shape = layer, x.shape
-        if isinstance(layer, nn.GroupNorm | nn.LayerNorm):
+        if isinstance(layer, nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
             ctx.save_for_backward(x)
         return call(x)
 
@@ -73,6 +93,8 @@ class _CastLayer(torch.autograd.Function):
             x = ctx.saved_tensors[0].detach().requires_grad_(True)
             if isinstance(layer, nn.GroupNorm):
                 y = functional.group_norm(x, layer.num_groups, weight, bias, layer.eps)
+            elif isinstance(layer, nn.RMSNorm):
+                y = functional.rms_norm(x, tuple(layer.normalized_shape), weight, layer.eps)
             else:
                 y = functional.layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
             return torch.autograd.grad(y, x, gradient)[0], None, None
@@ -90,6 +112,37 @@ def _recomputed(_: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]
         return checkpoint(forward, *own, use_reentrant=False, **named)
 
     return call
+
+
+def _recomputed_block(_: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """As `_recomputed`, of a transformer's block, which may add in place to what it is given and to what it has saved.
+
+    Computed again it is an ordinary forward pass, in which autograd's own rules for tensors that change hold.
+    """
+
+    def call(*args: Any, **options: Any) -> Any:
+        given = {**dict(enumerate(args)), **options}
+        moving = [name for name, value in given.items() if torch.is_tensor(value) and value.requires_grad]
+        if not moving:
+            return forward(*args, **options)
+        still = {name: _own(value) for name, value in given.items() if name not in moving}
+
+        def compute(*tensors: Tensor) -> Any:
+            found = {name: _own(value) for name, value in still.items()}
+            found |= {name: tensor.clone() for name, tensor in zip(moving, tensors, strict=True)}
+            placed = [found.pop(place) for place in range(len(args))]
+            return forward(*placed, **cast(dict[str, Any], found))
+
+        return checkpoint(compute, *(given[name] for name in moving), use_reentrant=True)
+
+    return call
+
+
+def _own(value: Any) -> Any:
+    """A value that nobody else changes."""
+    if torch.is_tensor(value):
+        return value.clone()
+    return dict(value) if type(value) is dict else value
 
 
 def _replace(part: Any, wrap: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]], undo: ExitStack) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...cones2.concepts.pictured import PlacedPictures
 from ...cones2.concepts.residual import PlacedResidual
 from ...cones2.errors import PromptError
-from ...cones2.families.family import ModelFamily, family_of_encoders
+from ...cones2.families.family import ModelFamily, TextEncoder, TokenRows, family_of_encoders
 from ...cones2.prompt.claims import Claim, PhraseRef, locate_present, locate_subjects
 from ...cones2.prompt.tokens import PromptTokens, Tokenize
 from .prompt_streams import Stream, family_of, streams_of
@@ -32,6 +32,7 @@ class PromptRecord:
     layer: text-encoder layer the conditioning comes from; -1 is the last.
     placed: its subjects at their tokens: residuals that were added to it, and those from pictures.
     clean: the conditioning [..., L, d] before the first of them; None while there are none.
+    pictures: the rows of each of its reference pictures, where they are encoded with the text.
     """
 
     streams: tuple[Stream, ...]
@@ -39,6 +40,7 @@ class PromptRecord:
     layer: int
     placed: tuple[PlacedResidual | PlacedPictures, ...] = ()
     clean: Tensor | None = None
+    pictures: tuple[range, ...] = ()
 
     @property
     def tokens(self) -> PromptTokens:
@@ -54,6 +56,20 @@ class PromptRecord:
     def own(self) -> tuple[int, ...]:
         """The indices of the prompt's tokens, in all streams."""
         return tuple(index for stream in self.streams for index in stream.own)
+
+    @property
+    def rows(self) -> tuple[TokenRows, ...]:
+        """The rows of its streams that residuals can be added to."""
+        encoders = [encoder for encoder in self.family.named_encoders if self._has(encoder)]
+        return tuple(rows for encoder in encoders if (rows := self.family.rows_of(encoder)) is not None)
+
+    def stream_of(self, rows: TokenRows) -> Stream:
+        """The stream with these rows of `rows`."""
+        encoder = next(part for part in self.family.named_encoders if self.family.rows_of(part) == rows)
+        return next(stream for stream in self.streams if stream.key == encoder.key)
+
+    def _has(self, encoder: TextEncoder) -> bool:
+        return any(stream.key == encoder.key for stream in self.streams)
 
     def with_placed(self, placed: Sequence[PlacedResidual | PlacedPictures], clean: Tensor) -> PromptRecord:
         """The record after residuals were added to `clean`."""
@@ -112,16 +128,21 @@ def prompt_record(options: dict[str, Any]) -> PromptRecord:
     return record
 
 
-def occurs(record: PromptRecord, subject: PhraseRef) -> bool:
+def occurs(stream: Stream, subject: PhraseRef) -> bool:
     """Whether the prompt has the phrase, and as often as its number says."""
-    return locate_present(record.tokens, [subject], record.tokenize) != [None]
+    return locate_present(stream.tokens, [subject], stream.tokenize) != [None]
 
 
 def check_known(records: Sequence[PromptRecord], subjects: Sequence[PhraseRef]) -> None:
     """Raise PromptError for a subject that occurs in none of several combined prompts."""
     for subject in subjects:
-        if not any(occurs(record, subject) for record in records):
-            locate_subjects(records[0].tokens, [subject], records[0].tokenize)
+        check_in([record.streams[0] for record in records], subject)
+
+
+def check_in(streams: Sequence[Stream], subject: PhraseRef) -> None:
+    """As `check_known`, of one subject, in one stream of each prompt."""
+    if not any(occurs(stream, subject) for stream in streams):
+        locate_subjects(streams[0].tokens, [subject], streams[0].tokenize)
 
 
 def _without_word_ids(encoders: Mapping[str, Any]) -> dict[str, Any]:

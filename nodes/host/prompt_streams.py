@@ -28,11 +28,13 @@ Encoders = Mapping[str, Sequence[Sequence[Any]]]
 class Stream:
     """A prompt as one text encoder reads it.
 
+    key: the encoder's among those of a CLIP.
     tokens: where its words are. A negative index counts from the end of the conditioning (see `anchored`).
     tokenize: phrase → pieces of such a stream.
     own: the indices of the prompt's tokens, without template and pads; CLIP's with its start and its end.
     """
 
+    key: str
     tokens: PromptTokens
     tokenize: Tokenize
     own: tuple[int, ...]
@@ -105,7 +107,7 @@ def streams_of(clip: CLIP, text: str, encoders: Encoders, family: ModelFamily) -
     streams: list[Stream] = []
     for encoder in family.named_encoders:
         if encoder.spelling == "clip" and any(_is_loaded(clip, key) for key in _alike(family)):
-            streams.append(_clip_stream(text, encoders, family, clip.tokenizer))
+            streams.append(_clip_stream(text, encoders, encoder.key, family, clip.tokenizer))
         elif encoder.spelling != "clip" and _is_loaded(clip, encoder.key):
             streams.append(_spelled_stream(text, encoders[encoder.key], encoder, clip.tokenizer))
     return tuple(streams)
@@ -121,7 +123,7 @@ def _alike(family: ModelFamily) -> list[str]:
     return [part.key for part in family.encoders if part.rows == "beside" and part.spelling == "clip"]
 
 
-def _clip_stream(text: str, encoders: Encoders, family: ModelFamily, tokenizer: SD1Tokenizer) -> Stream:
+def _clip_stream(text: str, encoders: Encoders, key: str, family: ModelFamily, tokenizer: SD1Tokenizer) -> Stream:
     tokenize = LiveTokenizer(tokenizer)
     alike = [key for key in encoders if key in _alike(family)]
     streams = [_real_tokens(encoders[key], tokenize, _width(tokenizer, key)) for key in alike]
@@ -129,7 +131,7 @@ def _clip_stream(text: str, encoders: Encoders, family: ModelFamily, tokenizer: 
     length = sum(len(chunk) for chunk in encoders[_leading(encoders)])
     words = [token.index for token in streams[0]]
     own = tuple(range(min(max(words, default=0) + 2, length)))  # with the start token and the end token
-    return Stream(PromptTokens(text, tuple(streams[0]), length), tokenize, own)
+    return Stream(key, PromptTokens(text, tuple(streams[0]), length), tokenize, own)
 
 
 def _spelled_stream(
@@ -146,7 +148,7 @@ def _spelled_stream(
     before, brace, after = getattr(tokenizer, "llama_template", "").partition("{}")
     around = (before.encode(), after.encode()) if brace else (b"", b"")
     stream = PromptTokens(text, spelled_tokens(spellings, *around), len(tokens))
-    return Stream(stream, spelled_phrase, tuple(dict.fromkeys(token.index for token in stream.tokens)))
+    return Stream(encoder.key, stream, spelled_phrase, tuple(dict.fromkeys(token.index for token in stream.tokens)))
 
 
 def _text(id: Any, part: SDTokenizer, encoder: TextEncoder) -> bytes | None:

@@ -19,7 +19,7 @@ from ...cones2.concepts.cutout_text import cutout_png
 from ...cones2.concepts.residual import Residual
 from ...cones2.concepts.residual_file import MAX_FILE_BYTES, load_residual, parse_residual_file
 from ...cones2.errors import Cones2Error, ResidualError
-from ...cones2.families.family import family_of_width
+from ...cones2.families.family import family_of_key
 from ...cones2.messages import shown
 from ...cones2.storage.files import read_limited, write_atomically
 from .folders import RESIDUAL_EXTENSIONS, find_residual, missing_residual, residual_path
@@ -88,7 +88,7 @@ def residual_facts(file: object) -> Answer:
     if path is None:
         raise _AbsentError(missing_residual(file))
     residual = load_residual(path)
-    family = family_of_width(residual.width)
+    family = family_of_key(residual.family)
     return {
         "subject": "" if residual.named_by_file else residual.label,
         "family": family.label if family else "",

@@ -26,6 +26,7 @@ from .images import check_images, check_mask
 from .photo_folders import folder_photos
 from .training_model import base_model_name, own_side, picture_grid, precision_of, trainable_model
 from .training_runs import RUN_KEY, Run, find_run, save_once
+from .training_transformer import check_transformer, is_transformer
 from .training_view import training_view
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def learn(
         if part is None:
             raise ModelError(f"the {name} input is empty: connect all three outputs of a checkpoint loader")
     path = residual_path(save_name) if save_name.strip() else None
+    if is_transformer(model):
+        check_transformer(model, clip, settings["method"], settings.get("recipe", DEFAULT_RECIPE))
     multiple = picture_grid(model, clip, vae)[1]
     config = settings_of(precision_of(model), **settings)
     side = resolution or own_side(model, clip)

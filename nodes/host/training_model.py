@@ -10,27 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import torch
-from comfy.ldm.modules.attention import attention_pytorch
 from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
 from torch import Tensor
 
 from ...cones2.errors import ModelError
+from ...cones2.families.family import NoisePrediction
 from ...cones2.guidance.terms import AttentionPass, total_bias
 from ...cones2.prompt.conditioning import Conditioning
-from ...cones2.sampling.noise import Prediction, make_noise
+from ...cones2.sampling.noise import make_noise
 from ...cones2.training.config import MethodName
 from ...cones2.training.model import Posterior, TrainingModel
 from .attention.unet import Attention, attend, grid_of, layer_keys, split_heads, with_attention
-from .differentiable import differentiable
+from .differentiable import differentiable, own_attention
 from .prompt_record import read_prompt
 from .prompt_streams import LiveTokenizer
+from .training_transformer import is_transformer, trainable_transformer, transformer_grid
 from .tunable_text import TunableText, frozen_text, own_casting
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from comfy.sd import CLIP, VAE
 
-_SUPPORTED = "training needs an SD 1.x, SD 2.x or SDXL model"
+_SUPPORTED = "training needs an SD 1.x, SD 2.x or SDXL model, or a diffusion transformer that layouts steer"
 
 
 @contextmanager
@@ -41,6 +42,10 @@ def trainable_model(
 
     The paper method tunes a float32 copy of the text encoder. Raises ModelError for another architecture.
     """
+    if is_transformer(model):
+        with trainable_transformer(model, clip, vae, checkpointing) as transformer:
+            yield transformer
+        return
     vae_scale_factor, size_multiple = picture_grid(model, clip, vae)
     record, _ = read_prompt(clip, "")
     model = own_casting(model)
@@ -106,6 +111,8 @@ def picture_grid(model: ModelPatcher, clip: CLIP, vae: VAE) -> tuple[int, int]:
 
     Raises ModelError for a model that cannot be trained with.
     """
+    if is_transformer(model):
+        return transformer_grid(model, vae)
     prediction_of(model)
     _check_unet(model, read_prompt(clip, "")[0].family.key)
     vae_scale_factor = int(vae.spacial_compression_encode())
@@ -117,9 +124,11 @@ def own_side(model: ModelPatcher, clip: CLIP) -> int:
     return read_prompt(clip, "")[0].family.side(prediction_of(model))
 
 
-def prediction_of(model: ModelPatcher) -> Prediction:
-    """What the UNet predicts. Raises ModelError for a model that predicts neither at all discrete steps."""
+def prediction_of(model: ModelPatcher) -> NoisePrediction:
+    """What the model predicts. Raises ModelError for a UNet that predicts neither at all discrete steps."""
     sampling = model.get_model_object("model_sampling")
+    if is_transformer(model):
+        return "flow"
     if isinstance(sampling, ModelSamplingDiscrete):
         if len(sampling.sigmas) < sampling.num_timesteps:
             raise ModelError("this model's noise schedule is shortened (LCM): connect the model without it")
@@ -164,7 +173,7 @@ class _UNet:
         if not self._loaded:
             self._load()
         dtype, device = _compute_dtype(self._model), self._model.load_device
-        options: dict[str, Any] = {"optimized_attention_override": _attention}
+        options = own_attention()
         layers = None if attention is None else _Layers(attention, conditioning.embeds.shape[1], len(noisy))
         if layers is not None:
             options = with_attention(options, layer_keys(self._model.model.diffusion_model), layers)
@@ -228,12 +237,6 @@ class _Layers:
             self._attention.observer(*split, bias, grid)
         guided = attend(q, k, v, extra, bias)
         return guided if previous is None else guided + previous(q, k, v, extra) - attend(q, k, v, extra)
-
-
-def _attention(_: Any, *args: Any, **options: Any) -> Tensor:
-    """PyTorch's own attention: some of those a host can be started with have no gradient."""
-    out: Tensor = attention_pytorch(*args, **options)
-    return out
 
 
 def _compute_dtype(model: ModelPatcher) -> torch.dtype:

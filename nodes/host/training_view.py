@@ -15,6 +15,7 @@ from ...cones2.training.loop import Trainer
 from ...cones2.training.loss_plot import loss_curve
 from ...cones2.training.preview import preview_latents
 from .previews import previewer_of
+from .training_transformer import with_frames
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -45,7 +46,7 @@ def training_view(
         is_sampled = plain is not None and step % every == 0
         if previewer and plain is not None and is_sampled:
             latents = preview_latents(trainer.method, plain, time_ids, shape)
-            sample = previewer.decode_latent_to_preview(model.model.process_latent_out(latents))
+            sample = previewer.decode_latent_to_preview(model.model.process_latent_out(with_frames(model, latents)))
         if is_sampled or (plain is not None and step % curve_every == 0):
             curve = loss_curve(trainer.history, f"step {step} of {steps}")
             view = ("JPEG", _view(curve, sample), None)

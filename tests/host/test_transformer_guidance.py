@@ -84,6 +84,11 @@ def test_reference_pictures_leave_the_layout_in_its_place(in_host: HostWorker, n
     check_formula(found)
 
 
+@pytest.mark.slow
+def test_pictures_that_krea_2_does_not_take_are_not_counted(in_host: HostWorker) -> None:
+    check_formula(drive(in_host, "reference_latents", "Krea 2", method=None))
+
+
 @pytest.mark.parametrize(
     ("name", "mug", "method", "guided_steps"),
     [
@@ -102,6 +107,46 @@ def test_reference_pictures_are_bound_to_their_regions(
     found = drive(in_host, "bound_references", name, mug=mug, method=method, guided_steps=guided_steps)
     check_formula(found)
     assert found["off"]
+
+
+CLOSED = ["words", "references", "words and references"]
+
+
+@pytest.mark.parametrize(
+    ("name", "also_closed"),
+    [
+        pytest.param(name, closed, marks=() if (name, closed) == ("Qwen-Image", CLOSED[2]) else pytest.mark.slow)
+        for name in WITH_REFERENCES
+        for closed in CLOSED
+    ],
+)
+def test_words_and_pictures_can_be_kept_from_reading_outside_their_regions(
+    in_host: HostWorker, name: str, also_closed: str
+) -> None:
+    found = drive(in_host, "bound_references", name, mug="mug", method="index", also_closed=also_closed)
+    check_formula(found)
+    assert found["open"] > 10 * found["error"] and found["off"]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "Qwen-Image" else pytest.mark.slow) for name in WITH_REFERENCES]
+)
+def test_exchanged_pictures_are_read_in_each_others_regions(in_host: HostWorker, name: str) -> None:
+    found = drive(in_host, "exchanged_references", name)
+    assert found["straight"][0] > 0.999 and found["straight"][1] < 0.001
+    assert found["exchanged"][0] < 0.001 and found["exchanged"][1] > 0.999
+
+
+@pytest.mark.parametrize(
+    ("sides", "single"),
+    [([[320, 320], [240, 400]], False), pytest.param([[300, 500]], False, marks=pytest.mark.slow),
+     pytest.param([[512, 512]], True, marks=pytest.mark.slow),
+     pytest.param([[333, 517], [640, 480], [512, 512]], False, marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_a_pictures_rows_in_the_prompt_are_bound_with_it(in_host: HostWorker, sides: list, single: bool) -> None:
+    found = in_host.transformer_pictures.pictures_in_the_prompt(sides=sides, single=single)
+    assert found["rows"] == found["expected"] and len(found["rows"]) == len(sides)
+    check_formula(found)
 
 
 def test_the_models_own_attention_mask_stays_in_force(in_host: HostWorker) -> None:

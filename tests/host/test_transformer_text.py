@@ -81,4 +81,26 @@ def test_mistakes_are_said_in_a_sentence(in_host: HostWorker) -> None:
     found = in_host.transformer_text.mistakes(name="Qwen-Image")
     assert found["absent"] == ""
     assert found["cat"].startswith('"dog" is not in the prompt; its words are: a, cat')
+    assert "was made for the text encoder umt5xxl" in found["residual"]
     assert "encoded by qwen25_7b (Qwen-Image)" in found["residual"]
+
+
+RESIDUALS = [
+    ("Qwen-Image", "qwen25_7b", None), ("SD3.5", "t5xxl", 4096), ("SD3.5", "l:-2+g:-2", 2048),
+    *(pytest.param(*case, None, marks=pytest.mark.slow) for case in (
+        ("Flux.1", "t5xxl"), ("Flux.2", "mistral3_24b:-11x3"), ("Chroma", "t5xxl"), ("Lumina 2", "gemma2_2b:-2"),
+        ("Krea 2", "qwen3vl_4b:-2x12"), ("Wan", "umt5xxl"), ("Cosmos", "t5xxl"), ("Z-Image", "qwen3_4b:-10x3"),
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "encoder", "width"), RESIDUALS)
+def test_a_residual_changes_the_rows_of_its_words_and_no_others(
+    in_host: HostWorker, name: str, encoder: str, width: int | None
+) -> None:
+    found = in_host.transformer_text.residuals(name=name, encoder=encoder, width=width)
+    assert found["exact"] and found["scene"] and len(found["spans"]) == 2
+    assert found["rows"] == sorted(row for span in found["spans"] for row in span)
+    assert found["loaded"][0] == encoder
+    if encoder == "t5xxl" and name == "SD3.5":
+        assert min(found["rows"]) >= 77

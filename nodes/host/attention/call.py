@@ -12,6 +12,7 @@ from torch import Tensor
 from ....cones2.guidance.cross_attention import LayoutBias
 from ....cones2.guidance.heat_maps import Observer
 from ....cones2.guidance.references import ReferenceBias
+from ....cones2.guidance.settings import Closed
 from ....cones2.guidance.terms import LowRankTerm
 from ....cones2.guidance.weight_maps import WeightMaps
 from ....cones2.guidance.windows import select_cells
@@ -113,7 +114,8 @@ class Guided:
     own: the indices of those of the prompt itself, without template and pads.
     offset: how many tokens the host put before it.
     whole: its layout, where the call shows the whole picture; None for a part.
-    pictures: what binds reference pictures to regions.
+    pictures: what binds reference pictures to regions. picture_rows: the rows of each picture in the prompt, if any.
+    closed: what does not read cells outside its region.
     """
 
     terms: Sequence[LowRankTerm]
@@ -122,6 +124,8 @@ class Guided:
     offset: int = 0
     whole: BoundLayout | None = None
     pictures: ReferenceBias | None = None
+    closed: Closed = "nothing"
+    picture_rows: Sequence[range] = ()
 
 
 @dataclass(frozen=True, eq=False)

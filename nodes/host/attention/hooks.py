@@ -142,7 +142,9 @@ def record_guided(
             if active or pictures is not None:
                 known = _guided(run.terms_of(*part) if active else (), layout, owner, model)
                 whole = layout if active and not (window or area) else None
-                guided[index, cond["uuid"]] = replace(known, pictures=pictures, whole=whole)
+                guided[index, cond["uuid"]] = replace(
+                    known, pictures=pictures, whole=whole, closed=layout.closed, picture_rows=layout.picture_rows
+                )
     if guided or CALL_KEY in options:
         model_options = {**model_options, "transformer_options": {**options, CALL_KEY: Call(guided)}}
     return executor(model, conds, x, timestep, model_options)

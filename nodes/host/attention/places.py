@@ -94,25 +94,27 @@ class _Row:
 
     network: the class of its diffusion model. patch: its attribute with the latents per cell and side.
     pads_left: whether the host puts what a prompt lacks in length before it.
+    learns: keys of the families whose residuals can be learned with it; none where its attention has no gradient.
     """
 
     network: str
     place: Callable[[Any, _Sizes], Place]
     patch: str = "patch_size"
     pads_left: bool = False
+    learns: tuple[str, ...] = ()
 
 
 _TABLE = {
-    "Flux": _Row("Flux", _text_first),
-    "Flux2": _Row("Flux", _text_first, pads_left=True),
-    "Chroma": _Row("Chroma", _text_first),
-    "QwenImage": _Row("QwenImageTransformer2DModel", _text_first),
-    "Krea2": _Row("SingleStreamDiT", _text_first, patch="patch"),
-    "Lumina2": _Row("NextDiT", _padded),
-    "SD3": _Row("OpenAISignatureMMDITWrapper", _registers_first),
+    "Flux": _Row("Flux", _text_first, learns=("flux1",)),
+    "Flux2": _Row("Flux", _text_first, pads_left=True, learns=("flux2", "klein4b", "klein9b")),
+    "Chroma": _Row("Chroma", _text_first, learns=("chroma",)),
+    "QwenImage": _Row("QwenImageTransformer2DModel", _text_first, learns=("qwen_image",)),
+    "Krea2": _Row("SingleStreamDiT", _text_first, patch="patch", learns=("krea2",)),
+    "Lumina2": _Row("NextDiT", _padded, learns=("lumina2", "z_image")),
+    "SD3": _Row("OpenAISignatureMMDITWrapper", _registers_first, learns=("sd3",)),
     "Anima": _Row("Anima", _cross, patch="patch_spatial"),
     "CosmosPredict2": _Row("MiniTrainDIT", _cross, patch="patch_spatial"),
-    "WAN21": _Row("WanModel", _cross),
+    "WAN21": _Row("WanModel", _cross, learns=("wan",)),
 }
 
 
@@ -127,6 +129,16 @@ def pads_left(model: BaseModel) -> bool:
     return is_known(model) and _TABLE[type(model).__name__].pads_left
 
 
+def families_of(model: BaseModel) -> tuple[str, ...]:
+    """Keys of the families whose residuals can be learned with a known model."""
+    return _TABLE[type(model).__name__].learns
+
+
+def cells_per_side(model: BaseModel) -> int:
+    """Latents per cell and side of a known model."""
+    return _side(getattr(model.diffusion_model, _TABLE[type(model).__name__].patch))
+
+
 def place_of(model: BaseModel, x: Tensor, rows: int, extra: Mapping[str, Any]) -> Place:
     """The place of the prompt in a forward pass of a known model.
 
@@ -136,8 +148,11 @@ def place_of(model: BaseModel, x: Tensor, rows: int, extra: Mapping[str, Any]) -
     if x.ndim == 5 and x.shape[2] > 1:
         raise ModelError(f"layouts steer single pictures, and this run makes {x.shape[2]} frames")
     row = _TABLE[type(model).__name__]
-    patch = _side(getattr(model.diffusion_model, row.patch))
-    references = tuple(math.prod(_grid(latents, patch)) for latents in extra.get("ref_latents") or ())
+    patch = cells_per_side(model)
+    latents = extra.get("ref_latents") or ()
+    if extra.get("ref_latents_method", getattr(model.diffusion_model, "default_ref_method", "")) is None:
+        latents = ()  # Krea 2 takes no reference pictures unless it is told how
+    references = tuple(math.prod(_grid(each, patch)) for each in latents)
     return row.place(model.diffusion_model, _Sizes(_grid(x, patch), rows, references))
 
 

@@ -7,7 +7,7 @@ other nodes have put there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ....cones2.errors import ModelError
-from ....cones2.guidance.features import Placed, runs, with_features
+from ....cones2.guidance.features import Closing, Placed, runs, with_features
 from .call import Guided, Watch
 from .places import Place
 from .probe import Attend, Trust, name_of
@@ -85,13 +85,13 @@ class Steering:
             return attend(*args, **kwargs)
         self.calls += 1
         call = _read(*args, **kwargs)
-        placed = list(self._placed(call.q, call.k))
+        placed, closings = self._changes(call.q, call.k)
         if self.watch is not None:
             self._show(self.watch, call, placed)
         if not placed:
             return attend(*args, **kwargs)
         attend = self.trust.choose(attend, name_of(self.previous or function), call.q, self.place.joint)
-        return self._joint(attend, call, placed) if self.place.joint else self._cross(attend, call, placed)
+        return self._joint(attend, call, placed, closings) if self.place.joint else self._cross(attend, call, placed)
 
     def check_used(self) -> None:
         """Raise ModelError when no call had the place: the picture would have been made without its layout."""
@@ -105,8 +105,11 @@ class Steering:
         lengths = (q.shape[-2], k.shape[-2])
         return len(q) == len(self.growth) and lengths == (self.place.queries, self.place.keys)
 
-    def _placed(self, q: Tensor, k: Tensor) -> Iterator[Placed]:
-        """The gains of each guided chunk. Its deviation is over the picture's cells and the prompt's own tokens."""
+    def _changes(self, q: Tensor, k: Tensor) -> tuple[list[Placed], list[Closing]]:
+        """The gains of each guided chunk, and what of it is closed. A deviation is over the picture's cells and the
+        prompt's own tokens, or the bound pictures'."""
+        placed: list[Placed] = []
+        closings: list[Closing] = []
         size = len(q) // len(self.chunks)
         cells = slice(self.place.cell, self.place.cell + self.place.grid[0] * self.place.grid[1])
         for number, chunk in enumerate(self.chunks):
@@ -116,17 +119,24 @@ class Steering:
             own = torch.cat([k[batch, :, run] for run in runs(chunk.own, first)], 2)
             for term in chunk.terms:
                 gains = term.gains(q[batch, :, cells], own, self.place.grid, self.growth[batch])
-                yield Placed(gains, batch, self.place.cell, first)
+                placed.append(Placed(gains, batch, self.place.cell, first))
+                if "words" in chunk.closed:
+                    closings.append(Closing(*placed[-1]))
             if chunk.pictures is not None:
-                tokens = [self.place.references[number - 1] for number in chunk.pictures.pictures]
-                bound = torch.cat([k[batch, :, part.start : part.stop] for part in tokens], 2)
+                parts = [self.place.references[number - 1] for number in chunk.pictures.pictures]
+                bound = torch.cat([k[batch, :, part.start : part.stop] for part in parts], 2)
+                rows = [chunk.picture_rows[number - 1 : number] for number in chunk.pictures.pictures]
+                tokens = [_with_rows(part, row, first) for part, row in zip(parts, rows, strict=True)]
                 gains = chunk.pictures.gains(q[batch, :, cells], bound, self.place.grid, tokens)
-                yield Placed(gains, batch, self.place.cell, 0)
+                placed.append(Placed(gains, batch, self.place.cell, 0))
+                if "references" in chunk.closed:
+                    closings.append(Closing(*placed[-1], apart=True))
+        return placed, closings
 
-    def _joint(self, attend: Attend, call: _Call, placed: Sequence[Placed]) -> Tensor:
+    def _joint(self, attend: Attend, call: _Call, placed: Sequence[Placed], closings: Sequence[Closing]) -> Tensor:
         width = call.q.shape[-1]
         options = {"scale": width**-0.5, **call.options}
-        extended = with_features(call.q, call.k, call.v, placed)
+        extended = with_features(call.q, call.k, call.v, placed, closings)
         out = attend(*extended, call.q.shape[1], skip_reshape=True, skip_output_reshape=True, **options)[..., :width]
         return out if call.keeps_heads else out.transpose(1, 2).flatten(2)
 
@@ -161,13 +171,19 @@ class Steering:
         watch.observe(q[part, :, cells] * scale, k, None if bias is None else bias[part], self.place.grid)
 
 
+def _with_rows(tokens: range, rows: Sequence[range], first: int) -> Sequence[int]:
+    """A picture's tokens, after its rows in the prompt, which starts at `first`."""
+    return [*(first + row for part in rows for row in part), *tokens] if rows else tokens
+
+
 def check_pictures(chunks: Sequence[Guided | None], references: Sequence[range]) -> None:
     """Raise ModelError when a layout binds a reference picture that the run does not have."""
     numbers = [number for chunk in chunks if chunk and chunk.pictures for number in chunk.pictures.pictures]
     if max(numbers, default=0) > len(references):
         raise ModelError(
             f"the layout binds reference picture {max(numbers)}, but this run has {len(references)}: give an edit "
-            "model (Flux.1 Kontext, Flux.2, Qwen-Image-Edit, Krea 2) its pictures with Reference Latent"
+            "model (Flux.1 Kontext, Flux.2, Qwen-Image-Edit) its pictures with Reference Latent, and Krea 2 also a "
+            "method with Edit Model Reference Method"
         )
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cones2.concepts.concept import changed_rows
-from cones2.concepts.residual import PlacedResidual, check_width, make_residual
+from cones2.concepts.residual import PlacedResidual, check_width, make_residual, rows_for
 from cones2.errors import ResidualError
+from cones2.families.family import FAMILIES
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,77 @@ def test_rows_that_do_not_fit() -> None:
         changed_rows(torch.zeros(1, 77, 8), [PlacedResidual(dog, [(76, 77)])])
     with pytest.raises(ResidualError, match=r"tokens \[-1, 0\]"):
         changed_rows(torch.zeros(1, 77, 8), [PlacedResidual(dog, [(-1, 0)])])
+
+
+BY_KEY = {family.key: family for family in FAMILIES}
+
+
+@pytest.mark.parametrize(
+    ("width", "metadata", "family", "encoder"),
+    [
+        (768, {}, "sd1", "l"),
+        (2048, {}, "sdxl", "l:-2+g:-2"),
+        (4096, {}, "", ""),
+        (4096, {"encoder": "t5xxl"}, "flux1", "t5xxl"),
+        (4096, {"encoder": "t5xxl", "family": "chroma"}, "chroma", "t5xxl"),
+        (1024, {"encoder": "t5xxl"}, "cosmos", "t5xxl"),
+        (30720, {"encoder": "qwen3vl_4b:-2x12"}, "krea2", "qwen3vl_4b:-2x12"),
+        (16, {"encoder": "someones"}, "", "someones"),
+    ],
+)
+def test_a_residual_knows_its_text_encoder(width: int, metadata: dict[str, str], family: str, encoder: str) -> None:
+    residual = make_residual("dog", torch.ones(1, width), metadata)
+    assert (residual.family, residual.encoder) == (family, encoder)
+
+
+@pytest.mark.parametrize(
+    ("family", "width", "metadata", "encoder"),
+    [
+        ("sd3", 2048, {}, "l:-2+g:-2"),  # one of SDXL
+        ("sd3", 4096, {"encoder": "t5xxl", "family": "flux1"}, "t5xxl"),
+        ("cosmos", 1024, {"encoder": "t5xxl"}, "t5xxl"),
+    ],
+)
+def test_the_rows_of_a_residual_are_those_of_its_encoder(
+    family: str, width: int, metadata: dict[str, str], encoder: str
+) -> None:
+    residual, own = make_residual("dog", torch.ones(1, width), metadata), BY_KEY[family]
+    assert rows_for(residual, own, own.token_rows, own.width).encoder == encoder
+
+
+@pytest.mark.parametrize(
+    ("family", "width", "metadata", "message"),
+    [
+        ("flux1", 4096, {}, "does not say which text encoder it was made for, and its 4096 columns do not tell"),
+        (
+            "flux1",
+            4096,
+            {"encoder": "umt5xxl"},
+            "was made for the text encoder umt5xxl, but this prompt was encoded by",
+        ),
+        ("cosmos", 1024, {}, "encoder h:-2, but this prompt was encoded by t5xxl (Cosmos-Predict2)"),
+        ("z_image", 7680, {"encoder": "qwen3_4b:-10x3"}, "was encoded by qwen3_4b:-2 (Z-Image)"),
+        ("cosmos", 4096, {"encoder": "t5xxl"}, "but this model's text conditioning is 1024 wide"),
+        ("sd2", 1024, {"encoder": "t5xxl"}, "made for the text encoder t5xxl, but this prompt was encoded by h:-2"),
+        ("anima", 1024, {"encoder": "t5xxl"}, "Anima makes rows of its own from it"),
+    ],
+)
+def test_a_residual_of_another_encoder_is_refused(
+    family: str, width: int, metadata: dict[str, str], message: str
+) -> None:
+    residual, own = make_residual("dog", torch.ones(1, width), metadata), BY_KEY[family]
+    with pytest.raises(ResidualError) as caught:
+        rows_for(residual, own, own.token_rows, own.width)
+    assert message in str(caught.value)
+
+
+def test_a_prompt_of_stable_diffusion_takes_no_residual_of_another_encoder_of_its_width() -> None:
+    residual = make_residual("dog", torch.ones(1, 1024), {"encoder": "t5xxl"})
+    with pytest.raises(ResidualError, match="was made for the text encoder t5xxl"):
+        changed_rows(torch.zeros(1, 77, 1024), [PlacedResidual(residual, [(3,)])])
+
+
+def test_narrower_rows_are_changed_in_their_own_columns() -> None:
+    dog = make_residual("dog", torch.ones(1, 2048))
+    changed = changed_rows(torch.zeros(1, 5, 4096), [PlacedResidual(dog, [(3,)], 2048)])
+    assert changed[0].nonzero().tolist() == [[3, column] for column in range(2048)]

@@ -40,6 +40,7 @@ def loaded_facts(residual: Residual) -> dict[str, str]:
         "format": "cones2-residual-1",
         "subject": residual.subject,
         "family": residual.family,
+        "encoder": residual.encoder,
         "width": str(residual.width),
         "token_num": str(residual.token_num),
         "pack_version": cones2.__version__,

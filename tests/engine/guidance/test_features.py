@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cones2.guidance.cross_attention import LayoutBias, score_std
-from cones2.guidance.features import SCORE_LIMIT, Gains, Placed, runs, with_features
+from cones2.guidance.features import SCORE_LIMIT, Closing, Gains, Placed, runs, with_features
 from cones2.guidance.weight_maps import weight_maps
 from cones2.layout.regions import Box, layout_from_boxes
 from cones2.sampling.noise import log_growth
@@ -145,3 +145,22 @@ def test_runs_hold_the_indices_in_as_few_slices_as_there_are_gaps(indices: set[i
     found = runs(ordered, offset)
     assert [place for run in found for place in range(run.start, run.stop)] == [index + offset for index in ordered]
     assert len(found) == sum(index - 1 not in indices for index in ordered)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99), st.sampled_from([-1e8, -2.0, 0.0]), st.booleans())
+def test_closed_tokens_do_not_read_cells_outside_their_region(seed: int, outside: float, apart: bool) -> None:
+    q, k, v = sequence(seed, 2)
+    (part,) = placed(layout_bias(outside), q, k)
+    extended = with_features(q, k, v, [part], [Closing(*part, apart)])
+    found = F.scaled_dot_product_attention(*extended, scale=q.shape[-1] ** -0.5)[..., : q.shape[-1]]
+    bias = torch.zeros(2, 1, TEXT + CELLS, TEXT + CELLS, dtype=torch.float64)
+    for column, group in enumerate(part.gains.tokens):
+        cells = part.gains.cells[:, None, :, column].double()
+        for index in group:
+            bias[:, :, TEXT:, index] = cells
+            bias[:, :, index, TEXT:] = cells.clamp(max=0)
+            for other in part.gains.tokens[1 - column] if apart else ():
+                bias[:, :, index, other] = -SCORE_LIMIT
+    scores = (q.double() @ k.double().mT + bias) * q.shape[-1] ** -0.5
+    torch.testing.assert_close(found.double(), scores.softmax(-1) @ v.double(), atol=2e-5, rtol=1e-4)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cones2.sampling.noise import LARGEST_SIGMA, flow_renoise, flow_sigma, renoise
+from cones2.sampling.noise import LARGEST_SIGMA, FlowNoise, flow_renoise, flow_sigma, renoise
 
 
 def test_noise_levels_are_ratios_of_noise_to_signal() -> None:
@@ -44,3 +44,37 @@ def test_renoised_latents_have_the_mean_and_the_variance_of_their_level(level: f
 def test_nothing_is_left_at_pure_noise() -> None:
     noise = torch.randn(8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(flow_renoise(torch.full((8,), 5.0), noise, torch.tensor(1.0), torch.tensor(0.5)), noise)
+
+
+LEVELS = torch.linspace(0.001, 1.0, 1000)
+
+
+def test_training_states_and_targets_of_flow_matching_by_hand() -> None:
+    noise = FlowNoise(torch.tensor([0.25, 1.0]))
+    latents, drawn = torch.full((2, 1, 1, 1), 2.0), torch.full((2, 1, 1, 1), 6.0)
+    mixed = noise.noisy(latents, drawn, torch.tensor([0, 1])).flatten()
+    assert mixed.tolist() == [3.0, 6.0]
+    assert noise.target(latents, drawn, torch.tensor([0, 1])).flatten().tolist() == [4.0, 4.0]
+    assert noise.sigmas(torch.tensor([0, 1])).tolist() == pytest.approx([1 / 3, LARGEST_SIGMA])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 998))
+def test_a_perfect_velocity_gives_back_the_clean_latents(timestep: int) -> None:
+    noise, generator = FlowNoise(LEVELS), torch.Generator().manual_seed(0)
+    clean, drawn = torch.randn(2, 1, 4, 3, 5, generator=generator)
+    timesteps = torch.tensor([timestep])
+    level = noise.level(timesteps)
+    sigma = level / (1 - level)
+    x = clean + sigma * drawn
+    assert torch.allclose(noise.network_input(x, sigma), noise.noisy(clean, drawn, timesteps), atol=1e-4)
+    assert torch.allclose(noise.denoised(x, sigma, noise.target(clean, drawn, timesteps)), clean, atol=2e-3)
+
+
+def test_a_schedule_of_flow_matching_starts_in_noise_and_falls_to_nothing() -> None:
+    noise = FlowNoise(LEVELS)
+    schedule = noise.schedule(4)
+    assert float(schedule.sigmas[0]) == pytest.approx(999, rel=1e-3) and float(schedule.sigmas[-1]) == 0.0
+    assert (schedule.sigmas.diff() < 0).all()
+    between = torch.tensor([schedule.timestep(float(schedule.sigmas[1]))])
+    assert float(noise.level(between)) == pytest.approx(float(schedule.sigmas[1] / (1 + schedule.sigmas[1])), rel=1e-3)

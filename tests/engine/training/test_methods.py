@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from cones2.errors import ConfigError, ModelError, PromptError
-from cones2.prompt.tokens import Piece
+from cones2.prompt.spelled import Spelling, spelled_phrase, spelled_tokens
+from cones2.prompt.tokens import Piece, PromptTokens
 from cones2.training.batches import LatentBatches
 from cones2.training.captions import CAPTION_TEMPLATES, place_subject, subject_captions
 from cones2.training.config import default_config
@@ -285,3 +286,18 @@ def test_a_preview_of_a_perfect_network_ends_at_its_clean_latents(prediction_typ
 def test_batch_type_has_one_caption_per_sample():
     batch = whole_batch(tiny_model())
     assert isinstance(batch, Batch) and len(batch.captions) == len(batch.latents) == 3
+
+
+@pytest.mark.parametrize("front", [b"", b" "])
+def test_a_subject_is_found_in_captions_that_are_spelled(front: bytes) -> None:
+    """With one token for each word, which holds the space before it."""
+
+    def spelled(prompt: str) -> PromptTokens:
+        words = prompt.split(" ")
+        spellings = [Spelling(n, (front if n == 0 else b" ") + word.encode()) for n, word in enumerate(words)]
+        return PromptTokens(prompt, spelled_tokens(spellings), 256)
+
+    found = [
+        place_subject(text, "small dog", spelled, spelled_phrase) for text in ("a photo of the small {}", "{} here")
+    ]
+    assert [caption.span for caption in found] == [(5, 6), (0, 1)]

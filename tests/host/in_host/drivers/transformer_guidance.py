@@ -161,13 +161,13 @@ def sizes(name: str, height: int, width: int) -> dict:
     return {"error": hostkit.relative_error(found, expected), "effect": hostkit.relative_error(found, plain)}
 
 
-def reference_latents(name: str) -> dict:
-    """Reference pictures stand behind the picture's cells: the layout keeps its place."""
+def reference_latents(name: str, method: str | None = "index") -> dict:
+    """Reference pictures stand behind the picture's cells: the layout keeps its place. method: None: not told."""
     model, clip, family = parts(name)
     positive, negative, start = scenes.encode(clip, PROMPT), scenes.encode(clip, "a beach"), noise(family)
     latents = noise(family, 1, 10, 13, seed=5)
     guided_model, guided = scenes.guide(model, positive, layout())
-    more = {"reference_latents": [latents], "reference_latents_method": "index"}
+    more: dict[str, Any] = {"reference_latents": [latents]} | ({"reference_latents_method": method} if method else {})
     add = lambda conds: [[cond, {**options, **more}] for cond, options in conds]  # noqa: E731
     found = sample(guided_model, add(guided), add(negative), start, 1)
     expected = sample(oracle_of(model, family, guided, start), add(positive), add(negative), start, 1)
@@ -181,10 +181,11 @@ TABLE = "255,0,0 = dog + picture 3\n255,192,0 = {mug}picture 1"
 """Two of three reference pictures are bound."""
 
 
-def bound_references(name: str, mug: str, method: str, guided_steps: int = -1) -> dict:
+def bound_references(name: str, mug: str, method: str, guided_steps: int = -1, also_closed: str = "nothing") -> dict:
     """Reference pictures bound to regions against the formula; of unequal sizes, which no patch divides.
 
     mug: what the second region names beside its picture. guided_steps: of the words; pictures are bound in all steps.
+    "open": how far the picture is from one with nothing closed.
     """
     model, clip, family = parts(name)
     positive, negative, start = scenes.encode(clip, PROMPT), scenes.encode(clip, NEGATIVE), noise(family)
@@ -194,8 +195,10 @@ def bound_references(name: str, mug: str, method: str, guided_steps: int = -1) -
     picture = scenes.box_image({(255, 0, 0): (0, 0, 1, 0.4), (255, 192, 0): (0.2, 0.5, 0.9, 0.9)}, 128, 192)
     table = TABLE.format(mug=mug + " + " if mug else "+ ")
     regions = hostkit.run_node("Cones2ColorLayoutToMasks", image=picture, colors=table)[0]
-    guided_model, guided = scenes.guide(model, add(positive), regions, guided_steps=guided_steps)
+    options = dict(guided_steps=guided_steps, also_closed=also_closed)
+    guided_model, guided = scenes.guide(model, add(positive), regions, **options)
     found = sample(guided_model, guided, add(negative), start)
+    as_usual = sample(*scenes.guide(model, add(positive), regions, guided_steps=guided_steps), add(negative), start)
     oracle = oracle_of(model, family, guided, start)
     counts = [math.prod(grid_of(family, latents)) for latents in pictures]
     first = running_rows(family, positive[0][0])[0] + math.prod(grid_of(family, start))
@@ -209,7 +212,33 @@ def bound_references(name: str, mug: str, method: str, guided_steps: int = -1) -
         "error": hostkit.relative_error(found, sample(oracle, add(positive), add(negative), start)),
         "effect": hostkit.relative_error(found, plain),
         "off": hostkit.identical(sample(*off, add(negative), start), plain),
+        "open": hostkit.relative_error(found, as_usual),
     }
+
+
+def exchanged_references(name: str) -> dict:
+    """Where cells read each of two pictures, as a layout names them and the other way round."""
+    model, clip, family = parts(name)
+    positive, negative, start = scenes.encode(clip, PROMPT), scenes.encode(clip, NEGATIVE), noise(family)
+    pictures = [noise(family, 1, 8, 8, seed=5 + n) for n in range(2)]
+    more = {"reference_latents": pictures, "reference_latents_method": "index"}
+    picture = scenes.box_image({(255, 0, 0): (0, 0, 1, 0.4), (255, 192, 0): (0.2, 0.5, 0.9, 0.9)}, 128, 192)
+
+    def shares(first: int, second: int) -> list[list[float]]:
+        """How much of each picture's attention by cells is in the left and in the right region."""
+        table = f"255,0,0 = + picture {first}\n255,192,0 = + picture {second}"
+        regions = hostkit.run_node("Cones2ColorLayoutToMasks", image=picture, colors=table)[0]
+        given = lambda conds: [[cond, {**options, **more}] for cond, options in conds]  # noqa: E731
+        guided_model, guided = scenes.guide(model, given(positive), regions)
+        rows = running_rows(family, positive[0][0])[0]
+        first_token = rows + math.prod(grid_of(family, start))
+        count = math.prod(grid_of(family, pictures[0]))
+        groups = [tuple(range(first_token + n * count, first_token + (n + 1) * count)) for n in range(2)]
+        watcher = Watcher(family, grid_of(family, start), rows, groups)
+        sample(with_override(guided_model, watcher), guided, given(negative), start, steps=1, cfg=1.0)
+        return [sum(watcher.left[0, number]) / len(watcher.left[0, number]) for number in (0, 1)]
+
+    return {"straight": shares(1, 2), "exchanged": shares(2, 1)}
 
 
 def own_mask(name: str) -> dict:

@@ -57,7 +57,9 @@ def mistakes(name: str) -> dict:
     conditioning = scenes.encode(clip, PROMPT)
     model, check_known = FAMILIES[name], scenes.module("nodes.host.prompt_record").check_known
     dog = scenes.module("cones2.prompt.claims").parse_phrase("dog")
-    residual = scenes.module("cones2.concepts.residual").make_residual("dog", torch.ones(1, model.columns))
+    residual = scenes.module("cones2.concepts.residual").make_residual(
+        "dog", torch.ones(1, model.columns), {"encoder": "umt5xxl"}
+    )
     return {
         "absent": _message(lambda: scenes.module("nodes.host.conditioning").guide_conditioning(
             conditioning, scenes.layout(), scenes.module("cones2.rules").DEFAULT_GUIDANCE,
@@ -68,6 +70,44 @@ def mistakes(name: str) -> dict:
             "Cones2ApplyResidualToConditioning", conditioning=conditioning, residuals={"residual0": (residual,)},
         )),
     }  # fmt: skip
+
+
+def residuals(name: str, encoder: str, width: int | None = None) -> dict:
+    """Where a residual of two words changes the conditioning of Apply Residual to Conditioning, and that of Scene with
+    the same residual, saved and loaded, in a region."""
+    clip, prompt = FAMILIES[name].clip(), "a red corgi on a mug, no corgi"
+    conditioning = scenes.encode(clip, prompt)
+    before, record = conditioning[0][0], conditioning[0][1]["cones2_prompt"]
+    rows = next((rows for rows in record.rows if rows.encoder == encoder), record.rows[0])
+    stream = record.stream_of(rows)
+    parse = scenes.module("cones2.prompt.claims").parse_phrase
+    (claim,) = scenes.module("cones2.prompt.claims").locate_subjects(stream.tokens, [parse("corgi")], stream.tokenize)
+    count = len(claim.spans[0])
+    vectors = torch.randn(count, width or before.shape[-1], generator=torch.Generator().manual_seed(0))
+    make = scenes.module("cones2.concepts.residual").make_residual
+    residual = make("corgi", vectors, {"encoder": encoder, "family": record.family.key})
+    changed = hostkit.run_node(
+        "Cones2ApplyResidualToConditioning", conditioning=conditioning, residuals={"residual0": (residual,)}
+    )[0][0][0]
+    expected = before.clone()
+    for span in claim.spans:
+        for vector, row in zip(vectors, span, strict=True):
+            expected[0, row, : len(vector)] += vector
+    hostkit.run_node("Cones2SaveResidual", residual=(residual,), name="of_transformer", overwrite=True)
+    loaded = hostkit.run_node(
+        "Cones2LoadResidual", file="of_transformer.safetensors", subject="", strength=1.0
+    )[0]  # fmt: skip
+    positive = hostkit.run_node(
+        "Cones2Scene", clip=clip, prompt=prompt, negative_prompt="", width=128, height=64, batch_size=1,
+        layout_document="", residuals={"residual0": loaded},
+    )[0]  # fmt: skip
+    return {
+        "spans": [list(span) for span in claim.spans],
+        "exact": hostkit.identical(changed, expected),
+        "scene": hostkit.identical(positive[0][0], expected),
+        "rows": sorted({int(row) for row in (changed != before).nonzero()[:, 1]}),
+        "loaded": [loaded[0].encoder, loaded[0].family],
+    }
 
 
 def scene(name: str) -> dict:

@@ -55,6 +55,7 @@ class Oracle:
     ) -> None:
         self.family, self.layouts, self.grid, self.rows, self.before = family, layouts, grid, rows, before
         self.flow, self.references, self.words = flow, references, True
+        self.picture_rows: tuple[range, ...] = ()
 
     def __call__(self, function: Any, *args: Any, **given: Any) -> Tensor:
         call = arguments(args, given)
@@ -90,8 +91,12 @@ class Oracle:
                 std = (q[entry][:, cells].double() @ own.mT).std()
                 term = (std * torch.log1p(sigma**2) * bound.guidance_weight * weights).clamp(-(2.0**14), 2.0**14)
                 bias[entry, 0, cells, columns] = term * q.shape[-1] ** -0.5 * self.words
+                if "words" in bound.closed:
+                    bias[entry, 0, columns, cells] = term.T.clamp(max=0) * q.shape[-1] ** -0.5 * self.words
                 if bound.pictures is not None:
                     self.bind(bias[entry, 0, cells], q[entry][:, cells].double(), k[entry].double(), bound.pictures)
+                    if "references" in bound.closed:
+                        self.close(bias[entry, 0], cells, bound.pictures.token_indices, q.shape[-1] ** -0.5)
         return bias.to(q.dtype)
 
     def bind(self, bias: Tensor, q: Tensor, k: Tensor, maps: Any) -> None:
@@ -102,6 +107,17 @@ class Oracle:
         for column, place in enumerate(places):
             term = (0.3 * std * weights[:, column]).clamp(-(2.0**14), 2.0**14)
             bias[:, place] = term[:, None] * q.shape[-1] ** -0.5
+            for rows in self.picture_rows[maps.token_indices[column] - 1 : maps.token_indices[column]]:
+                bias[:, rows] = term[:, None] * q.shape[-1] ** -0.5
+
+    def close(self, bias: Tensor, cells: slice, pictures: tuple[int, ...], scale: float) -> None:
+        """Adds to a mask [T, T] that bound pictures read neither cells outside their region nor each other."""
+        places = [self.references[number - 1] for number in pictures]
+        for place in places:
+            bias[place, cells] = bias[cells, place].T.clamp(max=0)
+            for other in places:
+                if other is not place:
+                    bias[place.start : place.stop, other.start : other.stop] = -(2.0**14) * scale
 
 
 class Watcher:

@@ -102,7 +102,7 @@ class Vectors:
         return out if self.layers else out[:, 0], torch.ones(1, self.width), *extra
 
 
-def _encoder(cls: type, **parts: Any) -> Any:
+def tiny_encoder(cls: type, **parts: Any) -> Any:
     """A text-encoder class of the host around `parts`."""
     model = cls.__new__(cls)
     nn.Module.__init__(model)
@@ -120,6 +120,7 @@ def _sentence_pieces(**options: Any) -> Tensor:
         "a dog and a mug on the beach",
         "the red mug is near a corgi dog, the Dog’s hotdog",
         "a 狗 and 🐶 emoji",
+        "abcdefghijklmnopqrstuvwxyz-",
     ] * 8
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines), model_writer=written, vocab_size=96, model_type="unigram", minloglevel=2,
@@ -143,42 +144,43 @@ def _tekken() -> Tensor:
 
 def _flux1_clip() -> Clip:
     return Clip(
-        flux.FluxTokenizer(), _encoder(flux.FluxClipModel, t5xxl=Vectors(more=False), clip_l=Vectors(24, more=False))
+        flux.FluxTokenizer(),
+        tiny_encoder(flux.FluxClipModel, t5xxl=Vectors(more=False), clip_l=Vectors(24, more=False)),
     )
 
 
 def _t5_clip() -> Clip:
-    return Clip(pixart_t5.PixArtTokenizer(), _encoder(pixart_t5.PixArtT5XXL, t5xxl=Vectors()))
+    return Clip(pixart_t5.PixArtTokenizer(), tiny_encoder(pixart_t5.PixArtT5XXL, t5xxl=Vectors()))
 
 
 def _flux2_clip() -> Clip:
     tokenizer = flux.Flux2Tokenizer(tokenizer_data={"tekken_model": _tekken()})
-    return Clip(tokenizer, _encoder(flux.Flux2TEModel, mistral3_24b=Vectors(layers=3)))
+    return Clip(tokenizer, tiny_encoder(flux.Flux2TEModel, mistral3_24b=Vectors(layers=3)))
 
 
 def klein_clip() -> Clip:
-    return Clip(flux.KleinTokenizer(), _encoder(flux.Flux2TEModel, qwen3_4b=Vectors(layers=3)))
+    return Clip(flux.KleinTokenizer(), tiny_encoder(flux.Flux2TEModel, qwen3_4b=Vectors(layers=3)))
 
 
 def _qwen_clip() -> Clip:
-    return Clip(qwen_image.QwenImageTokenizer(), _encoder(qwen_image.QwenImageTEModel, qwen25_7b=Vectors()))
+    return Clip(qwen_image.QwenImageTokenizer(), tiny_encoder(qwen_image.QwenImageTEModel, qwen25_7b=Vectors()))
 
 
 def _z_image_clip() -> Clip:
-    return Clip(z_image.ZImageTokenizer(), _encoder(z_image.ZImageTEModel, qwen3_4b=Vectors()))
+    return Clip(z_image.ZImageTokenizer(), tiny_encoder(z_image.ZImageTEModel, qwen3_4b=Vectors()))
 
 
 def _lumina_clip() -> Clip:
     pieces = _sentence_pieces(bos_id=2, eos_id=1, pad_id=0, unk_id=3)
     return Clip(
         lumina2.LuminaTokenizer(tokenizer_data={"spiece_model": pieces}),
-        _encoder(lumina2.LuminaModel, gemma2_2b=Vectors()),
+        tiny_encoder(lumina2.LuminaModel, gemma2_2b=Vectors()),
     )
 
 
 def sd3_clip_of(**parts: Any) -> Clip:
     """parts: those of its encoders that are loaded."""
-    encoder = _encoder(sd3_clip.SD3ClipModel, **{"clip_l": None, "clip_g": None, "t5xxl": None, **parts})
+    encoder = tiny_encoder(sd3_clip.SD3ClipModel, **{"clip_l": None, "clip_g": None, "t5xxl": None, **parts})
     encoder.t5_attention_mask = False
     return Clip(sd3_clip.SD3Tokenizer(), encoder)
 
@@ -189,22 +191,22 @@ def _sd3_clip() -> Clip:
 
 
 def _krea_clip() -> Clip:
-    return Clip(krea2.Krea2Tokenizer(), _encoder(krea2.Krea2TEModel, qwen3vl_4b=Vectors(20, layers=2)))
+    return Clip(krea2.Krea2Tokenizer(), tiny_encoder(krea2.Krea2TEModel, qwen3vl_4b=Vectors(20, layers=2)))
 
 
 def _anima_clip() -> Clip:
-    return Clip(anima.AnimaTokenizer(), _encoder(anima.AnimaTEModel, qwen3_06b=Vectors(1024)))
+    return Clip(anima.AnimaTokenizer(), tiny_encoder(anima.AnimaTEModel, qwen3_06b=Vectors(1024)))
 
 
 def _wan_clip() -> Clip:
     pieces = _sentence_pieces(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
     return Clip(
-        wan.WanT5Tokenizer(tokenizer_data={"spiece_model": pieces}), _encoder(wan.WanT5Model, umt5xxl=Vectors())
+        wan.WanT5Tokenizer(tokenizer_data={"spiece_model": pieces}), tiny_encoder(wan.WanT5Model, umt5xxl=Vectors())
     )
 
 
 def _cosmos_clip() -> Clip:
-    return Clip(cosmos.CosmosT5Tokenizer(), _encoder(cosmos.CosmosT5XXL, t5xxl=Vectors()))
+    return Clip(cosmos.CosmosT5Tokenizer(), tiny_encoder(cosmos.CosmosT5XXL, t5xxl=Vectors()))
 
 
 _FLUX = dict(
