@@ -31,9 +31,9 @@ def differentiable(network: nn.Module, checkpointing: bool) -> Iterator[None]:
             _alias(part._parameters, undo)
             _alias(part._buffers, undo)
             if isinstance(part, _LAYERS) and _is_cast(part):
-                _replace(part, _cast_again, undo)
+                replace_forward(part, _cast_again, undo)
             if checkpointing and isinstance(part, ResBlock | SpatialTransformer):
-                _replace(part, _recomputed, undo)
+                replace_forward(part, _recomputed, undo)
         yield
 
 
@@ -92,7 +92,9 @@ def _recomputed(_: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]
     return call
 
 
-def _replace(part: Any, wrap: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]], undo: ExitStack) -> None:
+def replace_forward(
+    part: Any, wrap: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]], undo: ExitStack
+) -> None:
     """Give one module another forward function, until `undo` is closed."""
     own = part.__dict__.get("forward")  # another pack's, perhaps
     part.forward = wrap(part, part.forward)
