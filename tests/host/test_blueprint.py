@@ -46,10 +46,12 @@ def test_the_blueprint_makes_a_picture(browser: Browser, host_server: HostServer
     page = opened(browser, host_server, vue)
     assert BLUEPRINT in browser.call("blueprints")
     browser.call("empty")
-    browser.act(
-        ["dblclick", 700, 450], ["wait", 800], ["type", "Subjects in their places"], ["wait", 1500], ["key", "Enter"]
-    )
-    browser.act(["wait", 500], ["click", 300, 700])  # it follows the pointer until it is put down
+    assert browser.call("openSearch")
+    browser.act(["type", BLUEPRINT.partition(" (")[0]])
+    assert browser.call("searchFound", BLUEPRINT)
+    browser.act(["wait", 500], ["key", "Enter"])
+    assert browser.call("nodeFollows")
+    browser.act(["move", 300, 700], ["click", 300, 700])
     found = browser.call("onlyNode")
     assert found["title"] == BLUEPRINT
     assert (found["inputs"], found["outputs"]) == (["model", "clip", "vae", "subject"], ["picture"])

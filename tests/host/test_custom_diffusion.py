@@ -36,6 +36,7 @@ def test_deltas_merge_and_compress_in_the_graph(in_host: HostWorker) -> None:
     assert found["stored"] == "low rank" and found["again"] == found["of"]
 
 
+@pytest.mark.slow
 def test_a_merge_reads_the_deltas_own_words_on_a_clip_that_knows_others(in_host: HostWorker) -> None:
     assert in_host.deltas.merged_on_a_clip_that_knows(needs=(SD1,), name=SD1)
 

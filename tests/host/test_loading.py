@@ -34,19 +34,17 @@ def test_pack_offers_the_new_entry_point_only(in_host: HostWorker) -> None:
     assert in_host.started["warnings"] == []
 
 
-def test_loading_is_quick_and_brings_no_heavy_library(host: Host, checkpoints: Checkpoints, tmp_path: Path) -> None:
+def test_loading_brings_no_heavy_library(host: Host, checkpoints: Checkpoints, tmp_path: Path) -> None:
     base = make_workspace(tmp_path, checkpoints.folder)
     done = subprocess.run(
         [host.python, INSIDE / "loading.py", base / "custom_nodes" / PACK_FOLDER],
         env=host.environment(CONES2_BASE=str(base)), stdout=subprocess.PIPE, text=True, timeout=120, check=True,
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
-    print(f"loading took {found['wall']:.3f} s, of the processor {found['processor']:.3f} s")
     assert found["loaded"]
     assert [
         name for name in found["modules"] if name.partition(".")[0] in ("diffusers", "transformers", "accelerate")
     ] == []
-    assert found["processor"] < 0.3
 
 
 def test_quick_test_shows_no_warning(host: Host, checkpoints: Checkpoints, tmp_path: Path) -> None:

@@ -246,6 +246,7 @@ def test_fingers_draw_on_a_dense_screen(browser: Browser, host_server: HostServe
     browser.act(["touch", [page.at(place) for place in ((0.1, 0.95), (0.3, 0.92), (0.5, 0.95))]])
     [stroke] = page.shapes()["mug"]
     assert len(stroke["stroke"]) >= 2 and "erase" not in stroke
+    page.call("rest")
     drawn, scale, middle = page.shapes(), page.call("scaleOf"), page.at((0.5, 0.5))
     near, far = [page.at((0.45, 0.5)), page.at((0.55, 0.5))], [page.at((0.3, 0.5)), page.at((0.7, 0.5))]
     browser.act(["pinch", near, far])

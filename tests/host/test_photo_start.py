@@ -15,13 +15,16 @@ def test_the_noise_holds_the_photo_in_its_region_and_nothing_elsewhere(in_host: 
     assert found["warnings"] == ["photo_start: no cut-out of mug, which starts from noise"]
 
 
-def test_it_works_with_every_kind_of_sampler_and_both_nodes(in_host: HostWorker) -> None:
-    samplers = ["euler", "dpmpp_2m_sde", "uni_pc"]  # one of each kind: plain, stochastic, with a history
-    found = in_host.photo_start.samplers(needs=(SD1,), name=SD1, sampler_names=samplers)
-    for name, one in found.items():
-        assert one["same"] and one["off"] and one["finite"], name
-        assert one["moved"] > 1e-3, name
-        assert name == "uni_pc" or one["custom"] < TOLERANCE, name  # KSampler gives uni_pc other noise levels
+# One of each kind: plain, stochastic, with a history.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("euler", marks=pytest.mark.slow), "dpmpp_2m_sde", pytest.param("uni_pc", marks=pytest.mark.slow)],
+)
+def test_it_works_with_every_kind_of_sampler_and_both_nodes(in_host: HostWorker, name: str) -> None:
+    found = in_host.photo_start.samplers(needs=(SD1,), name=SD1, sampler_names=[name])[name]
+    assert found["same"] and found["off"] and found["finite"]
+    assert found["moved"] > 1e-3
+    assert name == "uni_pc" or found["custom"] < TOLERANCE  # KSampler gives uni_pc other noise levels
 
 
 def test_photos_and_presets_count_for_a_layout_that_the_prompt_carries(in_host: HostWorker) -> None:

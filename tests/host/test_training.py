@@ -82,7 +82,7 @@ def test_a_residual_knows_its_text_encoder(in_host: HostWorker) -> None:
     assert "was trained with another text encoder" in other[0] and "sd15_short.safetensors" in other[0]
 
 
-@pytest.mark.parametrize("method", ["direct", "paper"])
+@pytest.mark.parametrize("method", ["direct", pytest.param("paper", marks=pytest.mark.slow)])
 def test_an_interrupt_keeps_the_run_and_the_same_inputs_continue_it(in_host: HostWorker, method: str) -> None:
     found = in_host.training_runs.interrupted(needs=("sd15_short",), method=method)
     assert found == {
@@ -95,7 +95,7 @@ def test_an_interrupt_that_was_taken_back_meanwhile_still_ends_the_run(in_host: 
     assert found == {"ended": "interrupted", "waiting": ["checkpoint.pt"], "steps": [3, 4]}
 
 
-@pytest.mark.parametrize("method", ["direct", "paper"])
+@pytest.mark.parametrize("method", ["direct", pytest.param("paper", marks=pytest.mark.slow)])
 def test_memory_that_ends_is_reported_and_the_run_goes_on_with_gradient_checkpointing(
     in_host: HostWorker, method: str
 ) -> None:
@@ -118,6 +118,7 @@ def test_the_same_inputs_are_trained_once(in_host: HostWorker) -> None:
     assert found["same"] and found["files"] == ["rex.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_restarted_host_does_not_train_again(host: Host, checkpoints: Checkpoints, tmp_path: Path) -> None:
     base = make_workspace(tmp_path, checkpoints.folder)
     steps = []
@@ -179,6 +180,7 @@ def test_patches_of_the_text_encoder_are_in_its_copy(in_host: HostWorker) -> Non
     assert found["error"] < 1e-4 < 1e-2 < found["patch"]
 
 
+@pytest.mark.slow
 def test_number_formats(in_host: HostWorker) -> None:
     found = in_host.training.number_formats(needs=("sd15_short",))
     full = found.pop("float32")

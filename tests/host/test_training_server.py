@@ -43,6 +43,7 @@ def residuals(server: HostServer) -> list[str]:
     return sorted(path.name for path in (server.base / "models" / "residuals").glob("served*"))
 
 
+@pytest.mark.slow
 def test_a_folder_of_photos_is_learned_once(host_server: HostServer, prompt: dict[str, Any]) -> None:
     first = host_server.run(prompt)
     assert (first.status, first.error) == ("success", "")

@@ -117,7 +117,9 @@ def test_overrides_of_other_nodes_stay_in_force_and_unfit_ones_are_bypassed(in_h
     assert len(found["warnings"]) == 1 and found["kept"] == 0.0 and found["finite"]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "Qwen-Image" else pytest.mark.slow) for name in ALL]
+)
 def test_a_compiled_model_gives_the_same_picture(in_host: HostWorker, name: str) -> None:
     assert drive(in_host, "compiled", name)["error"] < TOLERANCE
 

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 
 from cones2.assets import TOYWORLD
 
-from . import detector, pool, residuals, text, tokenizer, unet, vae
+from . import detector, dit, pool, references, residuals, text, tokenizer, unet, vae
 from .export import export, export_judge
 from .run import Options
 
@@ -52,6 +52,8 @@ STAGES = {
     "pool": Stage(make_pool, 40),
     "detector": Stage(detector.train, 3200, 32, 3e-3),
     "unet": Stage(unet.train, 12000, 64, 1e-3),
+    "references": Stage(references.make_references, 12),
+    "dit": Stage(dit.train, 30000, 32, 1e-3),
     "residuals": Stage(lambda options: residuals.train(options, TOYWORLD)),
 }
 
@@ -63,22 +65,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=["tokenizer", *STAGES, *EXPORTS])
     parser.add_argument("--work", type=Path, required=True, help="checkpoints, logs and results of all stages")
-    parser.add_argument("--steps", type=int, help="training steps in all (pool: shards of 1024 scenes)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="training steps in all (pool: shards of 1024 scenes; references: pictures of each look)",
+    )
     parser.add_argument("--batch", type=int)
     parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--init", type=Path, help="text, unet: weights to start from; vae: latent space to keep")
+    parser.add_argument("--init", type=Path, help="text, unet, dit: weights to start from; vae: latent space to keep")
     parser.add_argument(
         "--fast",
         action="store_true",
         help="unet, decoder, encoder: compiled, bfloat16 over float32 weights (for a GPU, or a CPU with AMX)",
     )
-    parser.add_argument("--bfloat16", action="store_true", help="the same, but not compiled (a CPU with AVX512_BF16)")
+    parser.add_argument("--bfloat16", action="store_true", help="also dit: the same, but not compiled (AVX512_BF16)")
     parser.add_argument("--clip-tokenizer", type=Path, help="tokenizer: folder with CLIP's vocab.json and merges.txt")
     parser.add_argument(
-        "--without", nargs="*", default=(), choices=unet.PARTS, help="unet: parts of the recipe left out, for a control"
+        "--without",
+        nargs="*",
+        default=(),
+        choices=unet.PARTS,
+        help="unet, dit: parts of the recipe left out, for a control",
     )
     parser.add_argument(
         "--to", type=Path, default=TOYWORLD, help="export, export-judge: target folder (default: what ships)"

@@ -244,6 +244,13 @@ def _painted(picture: torch.Tensor, things: Sequence[Thing]) -> tuple[torch.Tens
     return _with_badges(picture, things, torch.hypot(u, v), outline[:, 0]), outline[:, 0] > 0.5
 
 
+def render_alone(things: Sequence[Thing], colors: Sequence[tuple[int, int, int]]) -> torch.Tensor:
+    """Each object on a plain background of its color (RGB, 0-255): [B, 3, 64, 64] in [0, 1]."""
+    size = SIZE * OVERSAMPLE
+    plain = _rgb(colors).expand(-1, -1, size, size)
+    return F.avg_pool2d(_painted(plain, things)[0].clamp(0, 1), OVERSAMPLE)
+
+
 def render(scenes: Sequence[Scene]) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures [B, 3, 64, 64] in [0, 1] and owners [B, 64, 64]: 0, or 1 + the object's index."""
     pictures = _backgrounds(scenes)

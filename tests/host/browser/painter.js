@@ -54,17 +54,20 @@ Object.assign(window.cones2Tests, (() => {
     return where()
   }
 
-  // The picture of the painter on the page, in pixels, once it has come to rest: it follows the graph frames later.
-  async function where () {
-    const place = () => painter().canvas.getBoundingClientRect()
-    let box = place()
-    for (let still = 0, tries = 0; still < 3 && tries < 120; tries++) {
-      await new Promise(requestAnimationFrame)
-      const next = place()
-      still = ['x', 'y', 'width', 'height'].every((key) => next[key] === box[key]) ? still + 1 : 0
-      box = next
-    }
+  // The picture of the painter on the page, in pixels.
+  function where () {
+    const box = painter().canvas.getBoundingClientRect()
     return { x: box.left, y: box.top, width: box.width, height: box.height, pixels: [painter().canvas.width, painter().canvas.height] }
+  }
+
+  // Wait until the painter keeps its place: it looks at its node once a second, and a tool's own row makes the node grow.
+  async function rest () {
+    for (let tries = 0, still = 0, before = ''; still < 15 && tries < 200; tries++) {
+      await wait(100)
+      const now = JSON.stringify(where())
+      still = now === before ? still + 1 : 0
+      before = now
+    }
   }
 
   const layout = () => JSON.parse(widget().value || '{"subjects": []}').subjects
@@ -168,5 +171,5 @@ Object.assign(window.cones2Tests, (() => {
   const scaleOf = () => app.canvas.ds.scale
   const canUndo = () => painter().state.past.length
 
-  return { openPainter, empty, where, layout, documentText, chips, setText, history, reopen, copyNode, intoSubgraph, promote, sent, copyHost, drawInPanel, foreign, drop, pointOf, background, scaleOf, canUndo }
+  return { openPainter, empty, where, rest, layout, documentText, chips, setText, history, reopen, copyNode, intoSubgraph, promote, sent, copyHost, drawInPanel, foreign, drop, pointOf, background, scaleOf, canUndo }
 })())

@@ -71,6 +71,14 @@ Object.assign(window.cones2Tests, (() => {
     return items().map((item) => item.querySelector('[data-testid="builder-widget-label"]').innerText)
   }
 
+  // Open the node search; wait for an entry in it, and for the chosen node to follow the pointer.
+  async function openSearch () {
+    await app.extensionManager.command.execute('Workspace.SearchBox.Toggle')
+    return until(() => document.activeElement.matches('input[placeholder*="node"]'))
+  }
+  const searchFound = (text) => until(() => [...document.querySelectorAll('[data-testid=result-item]')].some((each) => each.innerText.includes(text)))
+  const nodeFollows = () => until(() => app.canvas.state.ghostNodeId != null)
+
   // The blueprints that the server gives to the node search, and the one node of a graph, with its widgets.
   const blueprints = async () => Object.values(await (await window.comfyAPI.api.api.fetchApi('/global_subgraphs')).json()).map((each) => each.name)
   async function onlyNode () {
@@ -103,14 +111,13 @@ Object.assign(window.cones2Tests, (() => {
   async function showPainter () {
     const { ds } = app.canvas
     ds.scale = 0.7
-    for (let tries = 0; tries < 5; tries++) {
-      const { x, y } = await window.cones2Tests.where()
-      if (Math.hypot(x - 420, y - 360) < 1) return
+    for (let before = '', now = null; before !== now; [before, now] = [now, JSON.stringify(window.cones2Tests.where())]) {
+      const { x, y } = window.cones2Tests.where()
       ds.offset = [ds.offset[0] + (420 - x) / ds.scale, ds.offset[1] + (360 - y) / ds.scale]
       app.canvas.setDirty(true, true)
-      await wait(300)
+      await wait(1200)
     }
   }
 
-  return { graphs, boxes, find, shownCards, opened, picturesShown, appFields, blueprints, onlyNode, completeBlueprint }
+  return { graphs, boxes, find, shownCards, opened, picturesShown, appFields, blueprints, openSearch, searchFound, nodeFollows, onlyNode, completeBlueprint }
 })())
