@@ -124,7 +124,7 @@ def prompts_of(tokens: Sequence[ModifierToken]) -> str:
 
 
 def _check_takes_deltas(family: ModelFamily) -> None:
-    if not family.takes_residuals:
+    if "flow" in family.predictions:
         raise DeltaError(
             f"this CLIP is of {family.label}: Custom Diffusion is for the text encoders of SD 1.x, SD 2.x and SDXL"
         )

@@ -82,6 +82,7 @@ def learn_delta(
     """
     check_connected(model, clip, vae)
     path = delta_path(save_name) if save_name.strip() else None
+    layers_per_block(model)  # of a transformer it says that there is none
     picture_grid(model, clip, vae)
     config = settings_of(precision_of(model), **settings)
     word = config.subject
