@@ -72,7 +72,7 @@ class Cones2TrainCustomDiffusion(io.ComfyNode):
         pictures = all_photos(connected_images(images, photos), masks, folder[0] if folder else NO_FOLDER)
         delta, history = learn_delta(pictures, **values)
         tokens, losses = prompts_of(delta.tokens), [record["loss"] for record in history]
-        curve = to_image([loss_curve(history, f"{tokens}, Custom Diffusion")])
+        curve = to_image([loss_curve(history, f"{tokens or values['class_word']}, Custom Diffusion")])
         return io.NodeOutput(delta, tokens, {"loss": losses}, curve)
 
 
