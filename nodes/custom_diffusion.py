@@ -10,14 +10,15 @@ from ..cones2.custom_diffusion.compress import DEFAULT_RATIO, compress
 from ..cones2.custom_diffusion.delta import Delta
 from ..cones2.custom_diffusion.files import load_delta, save_delta
 from ..cones2.errors import DeltaError
+from ..cones2.layout.regions import Layout
 from ..cones2.ranges import DELTA_STRENGTH
 from .host.delta_clip import prompts_of, with_tokens
 from .host.delta_folder import delta_files, delta_path, find_delta, missing_delta
 from .host.delta_merge import merged
-from .host.delta_model import base_weights, with_delta
+from .host.delta_model import base_weights, with_delta, with_delta_in_regions
 from .host.folders import file_stamp
 from .host.sockets import CATEGORY, DeltaSocket
-from .inputs import check_numbers
+from .inputs import check_numbers, layout_input
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -122,6 +123,9 @@ class Cones2ApplyCustomDiffusion(io.ComfyNode):
                 DeltaSocket.Input("delta", tooltip="The concept."),
                 _strength_input("strength", "How much the model's weights change. 1 is as trained, 0 not at all."),
                 _strength_input("token_strength", "Factor on the concept's word in the text encoder. 1 is as trained."),
+                layout_input(
+                    'The concept\'s keys and values then act in its region alone, that of "<new1> cat".', optional=True
+                ),
             ],
             outputs=[
                 io.Model.Output("patched_model", display_name="model", tooltip="The model with the concept."),
@@ -136,11 +140,21 @@ class Cones2ApplyCustomDiffusion(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: ModelPatcher, clip: CLIP, delta: Delta, strength: float, token_strength: float
+        cls,
+        model: ModelPatcher,
+        clip: CLIP,
+        delta: Delta,
+        strength: float,
+        token_strength: float,
+        layout: Layout | None = None,
     ) -> io.NodeOutput:
         check_numbers(strength=strength, token_strength=token_strength)
         patched_clip, named = with_tokens(clip, delta, token_strength)
-        return io.NodeOutput(with_delta(model, delta, strength), patched_clip, prompts_of(named.tokens))
+        if layout is None:
+            patched = with_delta(model, named, strength)
+        else:
+            patched = with_delta_in_regions(model, named, strength, layout)
+        return io.NodeOutput(patched, patched_clip, prompts_of(named.tokens))
 
 
 class Cones2MergeCustomDiffusion(io.ComfyNode):

@@ -8,6 +8,7 @@ from . import (
     attention,
     config,
     custom_diffusion,
+    delta_training,
     demo,
     guidance,
     layouts,
@@ -53,4 +54,5 @@ class Cones2Extension(ComfyExtension):
             *training.NODES,
             *pictures.NODES,
             *custom_diffusion.NODES,
+            *delta_training.NODES,
         ]

@@ -7,14 +7,14 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cones2.ranges import BATCH_SIZE, LEARNING_RATE, SEED, TRAINING_STEPS
 from ..cones2.training.config import DEFAULT_RECIPE, RECIPES
 from ..cones2.training.loss_plot import loss_curve
 from .host.images import to_image
-from .host.photo_folders import NO_FOLDER, folder_stamps, photo_folders, wrong_folder
+from .host.photo_folders import NO_FOLDER, folder_stamps, wrong_folder
 from .host.sockets import CATEGORY, ResidualSocket
 from .host.train import all_photos, learn
 from .inputs import ADVANCED
+from .training_inputs import connected_images, model_inputs, number_inputs, photo_inputs, run_inputs
 
 
 class Cones2TrainResidual(io.ComfyNode):
@@ -57,9 +57,9 @@ class Cones2TrainResidual(io.ComfyNode):
         folder: list[str] | None = None,
         **inputs: list[Any],
     ) -> io.NodeOutput:
-        connected = [*(images or []), *(image for group in (photos or {}).values() for image in group)]
         values = {name: value[0] for name, value in inputs.items()}
-        residual, history = learn(all_photos(connected, masks, folder[0] if folder else NO_FOLDER), **values)
+        pictures = all_photos(connected_images(images, photos), masks, folder[0] if folder else NO_FOLDER)
+        residual, history = learn(pictures, **values)
         losses = [record["loss"] for record in history]
         title = f"{residual.subject}, {values['method']}"
         return io.NodeOutput((residual,), {"loss": losses}, to_image([loss_curve(history, title)]))
@@ -67,16 +67,7 @@ class Cones2TrainResidual(io.ComfyNode):
 
 def _inputs() -> list[Any]:
     return [
-        io.Model.Input(
-            "model",
-            tooltip="An SD 1.x, SD 2.x or SDXL model, or a diffusion transformer with the recipe photos. It stays as "
-            "it is.",
-        ),
-        io.Clip.Input("clip", tooltip="Its text encoder. It stays as it is."),
-        io.Vae.Input("vae", tooltip="Its VAE."),
-        io.Image.Input(
-            "images", optional=True, tooltip="3-6 photos of the subject: a batch, or the list of a dataset loader."
-        ),
+        *model_inputs("An SD 1.x, SD 2.x or SDXL model, or a diffusion transformer with the recipe photos"),
         io.String.Input(
             "subject",
             default="dog",
@@ -90,79 +81,8 @@ def _inputs() -> list[Any]:
             "paper: tune a copy of the text encoder as published (slow).",
             extra_dict=ADVANCED,
         ),
-        io.Int.Input(
-            "steps",
-            display_name="steps, 0 = automatic",
-            default=0,
-            min=0,
-            max=int(TRAINING_STEPS.high),
-            tooltip="Updates at most; direct stops when it is done. 0: as many as the method's own recipe has.",
-            extra_dict=ADVANCED,
-        ),
-        io.Float.Input(
-            "learning_rate",
-            display_name="learning rate, 0 = automatic",
-            default=0.0,
-            min=0.0,
-            max=LEARNING_RATE.high,
-            step=1e-7,
-            round=1e-7,
-            tooltip="0: the one of the method's own recipe.",
-            extra_dict=ADVANCED,
-        ),
-        io.Int.Input(
-            "resolution",
-            display_name="resolution, 0 = automatic",
-            default=0,
-            min=0,
-            max=2048,
-            step=64,
-            tooltip="Side of the training pictures in pixels. 0: the size that the model was made for.",
-            extra_dict=ADVANCED,
-        ),
-        io.Int.Input(
-            "batch_size",
-            default=1,
-            min=int(BATCH_SIZE.low),
-            max=int(BATCH_SIZE.high),
-            tooltip="Photos per forward pass; more need more memory.",
-            extra_dict=ADVANCED,
-        ),
-        io.Int.Input(
-            "accumulation",
-            display_name="accumulation, 0 = automatic",
-            default=0,
-            min=0,
-            max=int(BATCH_SIZE.high),
-            tooltip="Forward passes per update. 0: as many as the method's own recipe needs at this batch size.",
-            extra_dict=ADVANCED,
-        ),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=int(SEED.high),
-            control_after_generate=io.ControlAfterGenerate.fixed,
-            tooltip="Decides everything random. Another seed is another training.",
-        ),
-        io.String.Input(
-            "save_name",
-            default="",
-            tooltip="File name in models/residuals; numbered where another residual has it. Empty: not saved.",
-        ),
-        io.Boolean.Input(
-            "gradient_checkpointing", default=False, tooltip="Much less memory, slower.", extra_dict=ADVANCED
-        ),
-        io.Int.Input(
-            "preview_every",
-            display_name="preview every, 0 = off",
-            default=50,
-            min=0,
-            max=100000,
-            tooltip="Show the loss in the node, and a quick sample every so many steps; 0: neither.",
-            extra_dict=ADVANCED,
-        ),
-        io.Mask.Input("masks", optional=True, tooltip="White where the subject is: one mask, or one per photo."),
+        *number_inputs("Updates at most; direct stops when it is done. 0: as many as the method's own recipe has."),
+        *run_inputs("residuals", "residual"),
         io.Combo.Input(
             "recipe",
             options=list(RECIPES),
@@ -179,26 +99,7 @@ def _inputs() -> list[Any]:
             tooltip='Start from words: how the subject looks, such as "purple and yellow mug". Empty: start from its '
             "kind alone.",
         ),
-        io.Autogrow.Input(
-            "photos",
-            template=io.Autogrow.TemplatePrefix(
-                io.Image.Input("photo", tooltip="A photo of the subject, such as Load Image's."),
-                prefix="photo",
-                min=0,
-                max=16,
-            ),
-            optional=True,
-            tooltip="Photos of the subject, one after the other; they join those of images.",
-        ),
-        io.Combo.Input(
-            "folder",
-            display_name="folder of photos",
-            options=photo_folders(),
-            default=NO_FOLDER,
-            optional=True,
-            tooltip="A folder of photos inside ComfyUI's input folder. Press R after adding one. Photos that are "
-            "connected join them.",
-        ),
+        *photo_inputs(),
     ]
 
 

@@ -13,6 +13,9 @@ DEMO = "demo"
 
 DEMO_RESIDUALS = TOYWORLD / "residuals"
 
+DEMO_DELTAS = Path(__file__).parent / "deltas"
+"""Two of the toy world's custom subjects as deltas of Custom Diffusion, compressed."""
+
 _COLORED = re.compile("[a-z]+_(?!with)[a-z]+_[a-z]+")  # such as blue_white_dog; not dog_with_badge
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from ..custom_diffusion.delta import Delta
 from ..custom_diffusion.files import save_delta
 from ..diffusers_models.deltas import DeltaUse, with_deltas
-from ..diffusers_models.for_delta_training import START_PIECES, delta_training_model, start_rows
+from ..diffusers_models.for_delta_training import delta_training_model, start_rows
 from ..diffusers_models.latent_model import DiffusersModel, to_images
 from ..errors import ConfigError, DeltaError
 from ..sampling.settings import SamplingSettings
@@ -19,7 +19,7 @@ from ..scene import compose
 from ..storage.files import check_folder, remove, shown_path
 from ..training.class_photos import make_class_photos
 from ..training.class_pictures import remove_pictures
-from ..training.concepts import ConceptPaths, TrainingConcept, load_concept, read_concepts_list
+from ..training.concepts import START_PIECES, ConceptPaths, TrainingConcept, load_concept, read_concepts_list
 from ..training.delta_session import DeltaRun, prepare_delta_run
 from ..training.history import Record
 from ..training.loop import TrainingResult

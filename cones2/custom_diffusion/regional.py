@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from ..errors import LayoutError
 from ..guidance.regional import OwnProjections
-from .delta import Delta
+from ..layout.regions import Layout, Region
+from ..messages import listed
+from ..prompt.tokens import bare_phrase
+from .delta import Delta, ModifierToken
 from .fit import check_fits
 from .layers import is_key_or_value, layer_of, part_of
 
@@ -30,4 +34,23 @@ def own_projections(delta: Delta, base: Mapping[str, Tensor], strength: float = 
             moved = strength * change.difference(base[name])
             own = found.get(layer_of(name), OwnProjections())
             found[layer_of(name)] = own._replace(**{"keys" if part_of(name) == "to_k" else "values": moved})
+    return found
+
+
+def regions_of(layout: Layout, tokens: Sequence[ModifierToken]) -> list[Region]:
+    """The regions whose phrases name one of the tokens, such as "<new1> cat"; none of negative weight.
+
+    Raises LayoutError when there is none.
+    """
+    if not tokens:
+        raise LayoutError("this concept has no token, so no region of a layout can be its own: leave the layout out")
+    names = {bare_phrase(token.name).lower() for token in tokens}
+    found = [
+        region
+        for region in layout.regions
+        if region.weight >= 0 and names & {bare_phrase(word).lower() for word in region.subject.split()}
+    ]
+    if not found:
+        words = listed([f"{token.name} {token.class_word}".strip() for token in tokens])
+        raise LayoutError(f"the layout has no region for {words}; it has: {listed(layout.subjects)}")
     return found

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from ..custom_diffusion.base import attention_weights
 from ..custom_diffusion.layers import is_key_or_value
-from ..errors import ConfigError
-from ..messages import shown
+from ..training.concepts import START_PIECES, start_ids
 from ..training.config import TrainedAttention
 from ..training.model import TrainingModel
 from .deltas import with_token_rows
@@ -20,9 +19,6 @@ from .latent_model import DiffusersModel
 from .modifier_tokens import table_of
 from .path_copies import with_module
 from .text import ClipText
-
-START_PIECES = ("ktn", "pll", "ucd")
-"""Rare pieces of the vocabulary whose rows the words start from, in turn, as published: without end-of-word mark."""
 
 
 class TrainedLinear(nn.Linear):
@@ -71,31 +67,14 @@ def delta_training_model(
 def start_rows(text: ClipText, tokens: Sequence[str], starts: Sequence[str] = START_PIECES) -> list[nn.Parameter]:
     """The first values [n, d] of the words' rows, for each text encoder.
 
-    A piece is looked up in the vocabulary as it is: tokenizing it would cut it or add an end of word. A vocabulary
-    without the usual pieces gives its last ones. Raises ConfigError for another piece that it lacks, or for a token
-    that is a word of it.
+    starts: pieces of the vocabulary. Raises ConfigError as `start_ids` does.
     """
     parts = []
     for tokenizer, encoder in zip(text.tokenizers, text.encoders, strict=True):
-        vocabulary: dict[str, int] = tokenizer.get_vocab()
-        known = [name for name in tokens if name in vocabulary]
-        if known:
-            raise ConfigError(f"{shown(known[0], 40)} is a word of the model's vocabulary: choose another token")
+        chosen = start_ids(tokenizer.get_vocab(), tokens, starts)
         table = table_of(encoder).weight
-        chosen = [_id_of(starts[place % len(starts)], place, vocabulary) for place in range(len(tokens))]
         parts.append(nn.Parameter(table[chosen].detach().float().clone()))
     return parts
-
-
-def _id_of(piece: str, place: int, vocabulary: dict[str, int]) -> int:
-    if piece in vocabulary:
-        return vocabulary[piece]
-    if piece not in START_PIECES:
-        raise ConfigError(
-            f'"{shown(piece, 40)}" is not a piece of the model\'s vocabulary: tokens start from one, such as ktn'
-        )
-    plain = sorted(id for spelling, id in vocabulary.items() if not spelling.startswith("<"))
-    return plain[-1 - place % len(plain)]
 
 
 def _trained(name: str, weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:

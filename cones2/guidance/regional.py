@@ -7,13 +7,13 @@ So two concepts of one class can stand side by side without mixing. Ours; no pap
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..layout.grid import resize_set
+from ..layout.grid import cells_of, resize_set
 from .cross_attention import guided_attention
 
 
@@ -34,6 +34,20 @@ class RegionalProjections:
 
     mask: Tensor
     layers: Mapping[str, OwnProjections]
+
+    def crop(self, top: float, left: float, height: float, width: float) -> RegionalProjections:
+        """The same in a part of the picture, given as fractions of it."""
+        rows, columns = self.mask.shape
+        down, across = cells_of(top, height, rows), cells_of(left, width, columns)
+        return replace(self, mask=self.mask[down, across])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> RegionalProjections:
+        """The same with projections in this place and number format."""
+        moved = {
+            name: OwnProjections(*(None if part is None else part.to(device, dtype) for part in own))
+            for name, own in self.layers.items()
+        }
+        return replace(self, layers=moved)
 
 
 class Projected(NamedTuple):

@@ -37,6 +37,12 @@ def coverage(mask: Tensor, height: int, width: int) -> Tensor:
     return rows @ mask.to(rows.dtype) @ columns.T
 
 
+def cells_of(start: float, extent: float, size: int) -> slice:
+    """The cells of an axis that a fraction of it covers, never fewer than one."""
+    first = min(round(start * size), size - 1)
+    return slice(first, max(first + 1, round((start + extent) * size)))
+
+
 def _centers(cells: int, parts: int) -> Tensor:
     """The cell of an axis at the center of each of `parts` equal intervals."""
     return ((torch.arange(parts, dtype=torch.float64) + 0.5) * cells / parts).long().clamp(max=cells - 1)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layout.grid import coverage, resize_set
+from ..layout.grid import cells_of, coverage, resize_set
 from ..layout.regions import Layout, Region
 from ..prompt.claims import PhraseRef, parse_phrase
 
@@ -49,8 +49,8 @@ class RegionShares:
     def crop(self, top: float, left: float, height: float, width: float) -> RegionShares:
         """The shares in a part of the picture, given as fractions of it."""
         rows, columns = self.masks[0].shape
-        down = _cells(top, height, rows)
-        across = _cells(left, width, columns)
+        down = cells_of(top, height, rows)
+        across = cells_of(left, width, columns)
         return RegionShares(tuple(mask[down, across] for mask in self.masks), self.placed, self.outside)
 
 
@@ -122,9 +122,3 @@ def _at_grid(mask: Tensor, height: int, width: int) -> Tensor:
     if mask.dtype == torch.bool:
         return resize_set(mask, height, width).float()
     return coverage(mask, height, width).float()
-
-
-def _cells(start: float, extent: float, size: int) -> slice:
-    """The cells of an axis that a fraction of it covers, never fewer than one."""
-    first = min(round(start * size), size - 1)
-    return slice(first, max(first + 1, round((start + extent) * size)))

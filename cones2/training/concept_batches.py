@@ -46,6 +46,7 @@ class ConceptBatches:
 
     concepts: their photos make one pool, their class pictures another. size: pixels of a training picture's side.
     flip: mirror half of the photos. rank, world: this process and the number of processes.
+    ahead: of how many updates the pictures are encoded together, for hosts that move networks in and out.
     """
 
     def __init__(
@@ -57,7 +58,10 @@ class ConceptBatches:
         flip: bool = False,
         rank: int = 0,
         world: int = 1,
+        ahead: int = 1,
     ) -> None:
+        self._ahead = ahead
+        self._made: dict[tuple[int, int], ConceptBatch] = {}
         self._model, self._config, self._size, self._flip = model, config, size, flip
         self._rank, self._world = rank, world
         self._cells = size // model.vae_scale_factor
@@ -79,6 +83,13 @@ class ConceptBatches:
 
     def __call__(self, step: int, micro: int) -> list[tuple[float, ConceptBatch]]:
         """The micro-batch: photos, then class pictures. Raises ModelError when the VAE gives no numbers."""
+        if (step, micro) not in self._made:
+            steps = range(step, max(step + 1, min(step + self._ahead, self._config.steps)))
+            coming = [(later, part) for later in steps for part in range(self._config.accumulation)]
+            self._made = {key: self._drawn(*key) for key in coming}
+        return [(1.0, self._made[step, micro])]
+
+    def _drawn(self, step: int, micro: int) -> ConceptBatch:
         config, count = self._config, self._config.batch_size
         index = (step * config.accumulation + micro) * self._world + self._rank
         generator = keyed_generator(config.seed, "concepts", index)
@@ -92,7 +103,7 @@ class ConceptBatches:
         bounds = (0, self._model.noise.train_steps)
         timesteps = draw_timesteps(generator, len(samples), bounds, config.stratified)
         device = self._model.device
-        batch = ConceptBatch(
+        return ConceptBatch(
             latents.to(device),
             noise.to(device),
             timesteps.to(device),
@@ -100,7 +111,6 @@ class ConceptBatches:
             torch.stack([sample.mask for sample in samples[:count]]).to(device),
             torch.stack([sample.time_ids for sample in samples]).to(device),
         )
-        return [(1.0, batch)]
 
     def _photo(self, picture: _Picture, generator: torch.Generator) -> _Sample:
         draw = draw_augmentation(self._size, generator, self._flip, self._config.augment)

@@ -18,6 +18,8 @@ from .views import Photo, load_photos
 _MAX_LIST_BYTES = 1 << 20
 _MAX_CAPTIONS_BYTES = 4 << 20
 _KEYS = ("instance_prompt", "class_prompt", "instance_data_dir", "class_data_dir")
+START_PIECES = ("ktn", "pll", "ucd")
+"""Rare pieces of the vocabulary whose rows the words start from, in turn, as published: without end-of-word mark."""
 _TOKEN = re.compile(r"<[^<>\s]+>")
 
 
@@ -96,6 +98,30 @@ def tokens_in(prompts: Sequence[str]) -> list[str]:
 def class_words(tokens: Sequence[str], concepts: Sequence[TrainingConcept]) -> list[str]:
     """What each token is: the class prompt of the first concept that names it."""
     return [next((concept.class_prompt for concept in concepts if token in concept.prompt), "") for token in tokens]
+
+
+def start_ids(vocabulary: Mapping[str, int], tokens: Sequence[str], starts: Sequence[str] = START_PIECES) -> list[int]:
+    """The ids of the pieces that the words of one's own start from.
+
+    A piece is looked up in the vocabulary as it is: tokenizing it would cut it or add an end of word. A vocabulary
+    without the usual pieces gives its last ones. Raises ConfigError for another piece that it lacks, or for a token
+    that is a word of it.
+    """
+    known = [name for name in tokens if name in vocabulary]
+    if known:
+        raise ConfigError(f"{shown(known[0], 40)} is a word of the model's vocabulary: choose another token")
+    return [_start_id(starts[place % len(starts)], place, vocabulary) for place in range(len(tokens))]
+
+
+def _start_id(piece: str, place: int, vocabulary: Mapping[str, int]) -> int:
+    if piece in vocabulary:
+        return vocabulary[piece]
+    if piece not in START_PIECES:
+        raise ConfigError(
+            f'"{shown(piece, 40)}" is not a piece of the model\'s vocabulary: tokens start from one, such as ktn'
+        )
+    plain = sorted(id for spelling, id in vocabulary.items() if not spelling.startswith("<"))
+    return plain[-1 - place % len(plain)]
 
 
 def _concept_paths(entry: object, where: str, folder: Path) -> ConceptPaths:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..custom_diffusion.changes import Change, Whole
 from ..custom_diffusion.delta import Delta, ModifierToken, make_delta
 from ..errors import ModelError
+from ..prompt.conditioning import Conditioning
 from .config import TrainingConfig
 from .methods import LearningMethod, Terms
 from .model import TrainingModel
@@ -71,6 +72,11 @@ class DeltaMethod(LearningMethod):
         if photos < len(difference):
             terms["prior"] = self.config.prior_weight * masked_mse(difference[photos:])
         return torch.stack(list(terms.values())).sum(), terms
+
+    @torch.no_grad()
+    def shown(self) -> Conditioning:
+        """A photo of the first concept."""
+        return self.model.encode_text([" ".join(["photo of a", *self.config.token_names[:1], self.config.subject])])
 
     @torch.no_grad()
     def residual(self) -> Tensor:

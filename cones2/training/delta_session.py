@@ -66,16 +66,18 @@ def prepare_delta_run(
     flip: bool = False,
     checkpoint: Path | None = None,
     parallel: Parallel = SINGLE,
+    ahead: int = 1,
 ) -> DeltaRun:
     """A run that is ready to start, or continued from its checkpoint where there is one.
 
     model: with the attention weights and token rows that learn. size: pixels of a training picture's side.
+    ahead: of how many updates the pictures are encoded together.
     Raises ModelError when it cannot fit into memory, ConfigError for prompts that the tokens are not in, an
     impossible size, or a checkpoint of another run.
     """
     check_concepts(concepts, config, size, model)
     words = tuple(class_words(config.token_names, concepts))
-    batches = ConceptBatches(model, concepts, config, size, flip, parallel.rank, parallel.world)
+    batches = ConceptBatches(model, concepts, config, size, flip, parallel.rank, parallel.world, ahead)
     method = DeltaMethod(model, config)
     (_, first), *_ = batches(0, 0)
     numbers = sum(parameter.numel() for parameter in method.parameters())

@@ -23,6 +23,8 @@ Terms = dict[str, Tensor]
 class LearningMethod(nn.Module, ABC):
     """What the training loop drives: `method(batch)` → (loss [], its terms)."""
 
+    model: TrainingModel
+
     @abstractmethod
     def residual(self) -> Tensor:
         """What was learned so far as one tensor, float32 on the CPU, detached: finite as long as training is."""
@@ -75,6 +77,11 @@ class ResidualMethod(LearningMethod):
         batch = torch.arange(len(captions), device=places.device)[:, None]
         added = residual.to(chosen.embeds)[None].expand(len(captions), -1, -1)
         return chosen._replace(embeds=chosen.embeds.index_put((batch, places), added, accumulate=True))
+
+    @torch.no_grad()
+    def shown(self) -> Conditioning:
+        """The first caption with the residual so far."""
+        return self.with_residual(self.residual(), [0])
 
     @abstractmethod
     def residual(self) -> Tensor:

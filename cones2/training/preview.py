@@ -1,30 +1,41 @@
-"""A quick look at what a residual does, through the training callables alone."""
+"""A quick look at what was learned so far, through the training callables alone."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..prompt.conditioning import Conditioning
 from ..sampling.euler import SeededNoise, sample_euler
-from .methods import ResidualMethod
+from .model import TrainingModel
+
+
+class Previewed(Protocol):
+    """A learning method of which previews can be drawn."""
+
+    model: TrainingModel
+
+    def shown(self) -> Conditioning:
+        """The prompt of a preview as what was learned so far encodes it: [1, L, d]."""
 
 
 @torch.no_grad()
 def preview_latents(
-    method: ResidualMethod,
+    method: Previewed,
     plain: Conditioning,
     time_ids: Tensor,
     shape: tuple[int, int, int],
     steps: int = 12,
     cfg: float = 5.0,
 ) -> Tensor:
-    """Latents [1, C, h, w] of the first caption with the residual so far, always from the same noise.
+    """Latents [1, C, h, w] of the method's prompt as learned so far, always from the same noise.
 
     plain: conditioning of the empty prompt. time_ids: SDXL's picture sizes [6].
     """
     model = method.model
-    conditioning = method.with_residual(method.residual(), [0])
+    conditioning = method.shown()
     sizes = time_ids[None].to(model.device)
     schedule, noise = model.noise.schedule(steps), SeededNoise([0], shape, model.device)
 

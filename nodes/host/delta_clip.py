@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...cones2.custom_diffusion.delta import Delta, ModifierToken, renamed_apart
 from ...cones2.errors import DeltaError
+from ...cones2.families.family import ModelFamily
 from ...cones2.prompt.tokens import CHUNK_CONTENT, bare_phrase
 from .prompt_record import read_prompt
 from .prompt_streams import mark_word
@@ -56,33 +57,48 @@ class WordTokenizer:
 def with_tokens(clip: CLIP, delta: Delta, strength: float) -> tuple[CLIP, Delta]:
     """The CLIP with the delta's words, and the delta with the names that they got: others where one is taken.
 
-    strength: factor on the vectors. Raises DeltaError for vectors of another text encoder.
+    strength: factor on the vectors. Raises DeltaError for vectors of another text encoder, or a CLIP of a family that
+    takes no deltas.
     """
+    record, tokens = read_prompt(clip, "")
+    _check_takes_deltas(record.family)
     if not delta.tokens:
         return clip, delta
-    encoders = list(read_prompt(clip, "")[1])
+    encoders = list(tokens)
     known = words_of(clip, encoders[0])
     placeholder = Delta({}, tuple(ModifierToken(name, (vector,)) for name, vector in known.items()))
     named = renamed_apart([placeholder, delta])[1]
+    words = {}
+    for place, encoder in enumerate(encoders):
+        width = getattr(clip.tokenizer, f"clip_{encoder}").embedding_size
+        vectors = {token.name: _vector(token, place, width, strength) for token in named.tokens}
+        words[encoder] = {**words_of(clip, encoder), **vectors}
+    return with_words(clip, words), named
+
+
+def with_words(clip: CLIP, words: Mapping[str, Mapping[str, Tensor]]) -> CLIP:
+    """The CLIP with these words of one's own in place of those that it knew.
+
+    words: of each text encoder the vectors [d] by name; the very tensors are put into prompts.
+    """
     changed = clip.clone()
     changed.tokenizer = copy.copy(clip.tokenizer)
-    for place, encoder in enumerate(encoders):
-        own = getattr(clip.tokenizer, f"clip_{encoder}")
-        vectors = {token.name: _vector(token, place, own.embedding_size, strength) for token in named.tokens}
-        words = {**words_of(clip, encoder), **vectors}
-        for rank, (name, vector) in enumerate(words.items()):
+    for encoder, vectors in words.items():
+        for rank, (name, vector) in enumerate(vectors.items()):
             mark_word(vector, name, _FIRST_ID + rank)
-        extended = copy.copy(own)
-        extended.tokenizer = WordTokenizer(_unwrapped(own.tokenizer), words)
+        extended = copy.copy(getattr(clip.tokenizer, f"clip_{encoder}"))
+        extended.tokenizer = WordTokenizer(_unwrapped(extended.tokenizer), vectors)
         setattr(changed.tokenizer, f"clip_{encoder}", extended)
-    return changed, named
+    return changed
 
 
 def without_words(clip: CLIP) -> CLIP:
-    """The CLIP as it was before any word of one's own was added."""
+    """The CLIP as it was before any word of one's own was added. Raises DeltaError as `with_tokens` does."""
+    record, encoders = read_prompt(clip, "")
+    _check_takes_deltas(record.family)
     plain = clip.clone()
     plain.tokenizer = copy.copy(clip.tokenizer)
-    for encoder in read_prompt(clip, "")[1]:
+    for encoder in encoders:
         own = copy.copy(getattr(clip.tokenizer, f"clip_{encoder}"))
         own.tokenizer = _unwrapped(own.tokenizer)
         setattr(plain.tokenizer, f"clip_{encoder}", own)
@@ -105,6 +121,13 @@ def text_rows(clip: CLIP, prompt: str) -> Tensor:
 def prompts_of(tokens: Sequence[ModifierToken]) -> str:
     """The tokens as prompts use them, one per line: "<new1> cat"."""
     return "\n".join(f"{token.name} {token.class_word}".strip() for token in tokens)
+
+
+def _check_takes_deltas(family: ModelFamily) -> None:
+    if "flow" in family.predictions:
+        raise DeltaError(
+            f"this CLIP is of {family.label}: Custom Diffusion is for the text encoders of SD 1.x, SD 2.x and SDXL"
+        )
 
 
 def _unwrapped(tokenizer: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import folder_paths
 
+from ...cones2.assets import DEMO, DEMO_DELTAS
 from ...cones2.errors import DeltaError
 from .folders import find_model_file, missing_model_file, path_inside
 
@@ -32,14 +33,20 @@ def add_delta_folder() -> None:
 
 
 def delta_files() -> list[str]:
-    """The files of all folders, as names inside them."""
+    """The files of all folders, as names inside them; the demo model's come last."""
     names: list[str] = folder_paths.get_filename_list(DELTA_FOLDER)
-    return names
+    return [*names, *_demo_files()]
 
 
 def find_delta(file: object) -> Path | None:
     """The path of a name that `delta_files` lists, or of a file added since; None for anything else."""
-    return find_model_file(DELTA_FOLDER, file)
+    path = find_model_file(DELTA_FOLDER, file)
+    return _demo_files().get(str(file)) if path is None else path
+
+
+def _demo_files() -> dict[str, Path]:
+    """The demo model's, as users see them: below "demo/"."""
+    return {f"{DEMO}/{path.name}": path for path in sorted(DEMO_DELTAS.glob("*.safetensors"))}
 
 
 def missing_delta(file: object) -> str:

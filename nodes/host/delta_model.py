@@ -9,7 +9,11 @@ from torch import Tensor
 from ...cones2.custom_diffusion.delta import Delta
 from ...cones2.custom_diffusion.fit import check_fits
 from ...cones2.custom_diffusion.layers import compvis_name, plain_name
+from ...cones2.custom_diffusion.regional import own_projections, regions_of
 from ...cones2.errors import ModelError
+from ...cones2.guidance.regional import RegionalProjections
+from ...cones2.layout.regions import Layout
+from .attention.regions import install_regions
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -58,3 +62,18 @@ def with_delta(model: ModelPatcher, delta: Delta, strength: float) -> ModelPatch
     if lost:
         raise ModelError(f"the host did not take {len(lost)} of {len(patches)} weights, such as {lost[0]}")
     return patched
+
+
+def with_delta_in_regions(model: ModelPatcher, delta: Delta, strength: float, layout: Layout) -> ModelPatcher:
+    """The model in which the delta's keys and values act in the regions that name its tokens, and nowhere else.
+
+    Raises DeltaError for a delta of another model, LayoutError for a layout without such a region; strength 0 gives the
+    model itself.
+    """
+    base = base_weights(model)
+    check_fits(delta, base)
+    regions = regions_of(layout, delta.tokens)
+    if not strength or not delta.weights:
+        return model
+    layers = own_projections(delta, base, strength)
+    return install_regions(model, [RegionalProjections(region.mask, layers) for region in regions])

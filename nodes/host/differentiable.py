@@ -31,11 +31,11 @@ def differentiable(network: nn.Module, checkpointing: bool) -> Iterator[None]:
             _alias(part._parameters, undo)
             _alias(part._buffers, undo)
             if isinstance(part, _LAYERS) and part.weight is not None and _is_cast(part):
-                _replace(part, _cast_again, undo)
+                replace_forward(part, _cast_again, undo)
             if checkpointing and isinstance(part, ResBlock | SpatialTransformer):
-                _replace(part, _recomputed, undo)
+                replace_forward(part, _recomputed, undo)
         for block in _transformer_blocks(network) if checkpointing else ():
-            _replace(block, _recomputed_block, undo)
+            replace_forward(block, _recomputed_block, undo)
         yield
 
 
@@ -145,7 +145,9 @@ def _own(value: Any) -> Any:
     return dict(value) if type(value) is dict else value
 
 
-def _replace(part: Any, wrap: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]], undo: ExitStack) -> None:
+def replace_forward(
+    part: Any, wrap: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]], undo: ExitStack
+) -> None:
     """Give one module another forward function, until `undo` is closed."""
     own = part.__dict__.get("forward")  # another pack's, perhaps
     part.forward = wrap(part, part.forward)

@@ -10,6 +10,7 @@ import folder_paths
 
 from ...cones2.errors import ConfigError
 from ...cones2.messages import MESSAGE_LIMIT, listed, shown
+from ...cones2.training.concepts import ClassPhoto, load_class_photos
 from ...cones2.training.views import SUFFIXES, Photo, load_photos
 from .folders import file_stamp
 
@@ -18,6 +19,7 @@ NO_FOLDER = "(none)"
 
 _MOST_FOLDERS = 1000  # that are listed
 _MOST_PHOTOS = 100  # of one folder
+_MOST_CLASS_PHOTOS = 1000
 
 
 def photo_folders() -> list[str]:
@@ -36,6 +38,18 @@ def folder_photos(name: str) -> list[Photo]:
     if count > _MOST_PHOTOS:
         raise ConfigError(f"the folder {shown(name)} has {count} pictures: 3 to 6 of the subject are enough")
     return load_photos(folder)
+
+
+def class_folder_photos(name: str, class_word: str) -> list[ClassPhoto]:
+    """The pictures of a class in a folder, with their captions; none for NO_FOLDER. Raises ConfigError as
+    `folder_photos` does."""
+    if name == NO_FOLDER:
+        return []
+    folder = _folder(name)
+    count = len(_pictures(os.listdir(folder)))
+    if count > _MOST_CLASS_PHOTOS:
+        raise ConfigError(f"the folder {shown(name)} has {count} pictures: 100 to 200 of the class are enough")
+    return load_class_photos(folder, class_word)
 
 
 def folder_stamps(name: object) -> list[tuple[str, int, int]]:

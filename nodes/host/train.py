@@ -1,17 +1,19 @@
-"""Trains a residual with the host's MODEL, CLIP and VAE: run files and interrupts."""
+"""Trains with the host's MODEL, CLIP and VAE: run files and interrupts, and residuals."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import comfy.model_management
 import torch
 from torch import Tensor
 
 from ...cones2.concepts.residual import Residual
+from ...cones2.concepts.residual_file import load_residual, save_residual
 from ...cones2.errors import CheckpointError, ConfigError, ModelError
 from ...cones2.prompt.conditioning import Conditioning
 from ...cones2.training.class_pictures import OnPicture
@@ -25,7 +27,7 @@ from .folders import residual_path
 from .images import check_images, check_mask
 from .photo_folders import folder_photos
 from .training_model import base_model_name, own_side, picture_grid, precision_of, trainable_model
-from .training_runs import RUN_KEY, Run, find_run, save_once
+from .training_runs import RUN_KEY, Learned, ResultFiles, Run, find_run
 from .training_transformer import check_transformer, is_transformer
 from .training_view import training_view
 
@@ -40,6 +42,9 @@ _LEAST_SIDE = 64  # pixels
 
 Outcome = tuple[Residual, Sequence[Record]]
 """A residual and the history of its training."""
+
+RESIDUAL_FILES: ResultFiles[Residual] = ResultFiles(load_residual, save_residual)
+Result = TypeVar("Result", bound=Learned)
 
 
 def photos_of(images: Sequence[Tensor], masks: Sequence[Tensor] | None) -> list[Photo]:
@@ -102,35 +107,55 @@ def learn(
     **settings: Any,
 ) -> Outcome:
     """The residual and its history, from an earlier run of the same inputs where there is one; saved under its name."""
-    for name, part in (("model", model), ("clip", clip), ("vae", vae)):
-        if part is None:
-            raise ModelError(f"the {name} input is empty: connect all three outputs of a checkpoint loader")
+    check_connected(model, clip, vae)
     path = residual_path(save_name) if save_name.strip() else None
     if is_transformer(model):
         check_transformer(model, clip, settings["method"], settings.get("recipe", DEFAULT_RECIPE))
     multiple = picture_grid(model, clip, vae)[1]
     config = settings_of(precision_of(model), **settings)
+    views = ViewSettings(side_of(resolution, model, clip), multiple=multiple, seed=config.seed)
+    run = find_run(RESIDUAL_FILES, config, views, photos, model, clip, vae)
+
+    def train() -> Outcome:
+        with trainable_model(model, clip, vae, config.method, gradient_checkpointing) as training_model:
+            return _train(run, training_model, model, photos, views, config, preview_every)
+
+    return outcome_of(run, train, path)
+
+
+def check_connected(model: ModelPatcher, clip: CLIP, vae: VAE) -> None:
+    """Raise ModelError for an input that is None."""
+    for name, part in (("model", model), ("clip", clip), ("vae", vae)):
+        if part is None:
+            raise ModelError(f"the {name} input is empty: connect all three outputs of a checkpoint loader")
+
+
+def side_of(resolution: int, model: ModelPatcher, clip: CLIP) -> int:
+    """Side of the training pictures in pixels: the model's own where 0 is given. Raises ConfigError for a small one."""
     side = resolution or own_side(model, clip)
     if side < _LEAST_SIDE:
         raise ConfigError(f"the resolution is {side}: it must be at least {_LEAST_SIDE}, or 0 for the model's own")
-    views = ViewSettings(side, multiple=multiple, seed=config.seed)
-    run = find_run(config, views, photos, model, clip, vae)
+    return side
+
+
+def outcome_of(
+    run: Run[Result], train: Callable[[], tuple[Result, Sequence[Record]]], path: Path | None
+) -> tuple[Result, Sequence[Record]]:
+    """What a run ended with earlier, or ends with now; saved at a path where one is given."""
     outcome = run.finished()
     if outcome is None:
-        with (
-            torch.inference_mode(False),
-            trainable_model(model, clip, vae, config.method, gradient_checkpointing) as training_model,
-        ):
-            outcome = _train(run, training_model, model, photos, views, config, preview_every)
+        with torch.inference_mode(False):
+            outcome = train()
+            run.finish(*outcome)
     else:
-        log.info("these inputs were trained before: their residual is used again")
+        log.info("these inputs were trained before: their result is used again")
     if path is not None:
-        save_once(outcome[0], path)
+        run.save_once(outcome[0], path)
     return outcome
 
 
 def _train(
-    run: Run,
+    run: Run[Residual],
     training_model: TrainingModel,
     model: ModelPatcher,
     photos: list[Photo],
@@ -140,9 +165,48 @@ def _train(
 ) -> Outcome:
     """Train to the end, from the checkpoint where there is one; raises the host's interrupt when stopped."""
     # the empty prompt first: encoding text later could push the UNet out of its memory
-    plain = _encode_empty(training_model) if preview_every else None
-    trainer = _prepare(run, training_model, photos, views, config)
-    show = training_view(trainer, plain, model, views.resolution, preview_every)
+    plain = encode_empty(training_model) if preview_every else None
+    trainer = continued_or_anew(lambda: _prepare(run, training_model, photos, views, config), run.checkpoint)
+    show = training_view(trainer, trainer.method, plain, model, views.resolution, preview_every)
+    result = run_to_the_end(trainer, show)
+    facts = {"resolution": str(views.resolution), RUN_KEY: run.key}
+    residual = result_residual(trainer, result, photos, base_model_name(model), facts)
+    refuse_diverged(run, config, result, residual)
+    return residual, result.history
+
+
+def _prepare(
+    run: Run[Residual], training_model: TrainingModel, photos: list[Photo], views: ViewSettings, config: TrainingConfig
+) -> Trainer:
+    return prepare_run(
+        training_model,
+        photos,
+        views,
+        config,
+        run.checkpoint,
+        pictures=run.class_pictures,
+        on_picture=picture_progress(),
+    )
+
+
+Prepared = TypeVar("Prepared")
+
+
+def continued_or_anew(prepare: Callable[[], Prepared], checkpoint: Path) -> Prepared:
+    """What `prepare` makes; a checkpoint that cannot be continued is dropped.
+
+    The run's key has identified photos and weights already: the VAE gave other bits, in tiles for example.
+    """
+    try:
+        return prepare()
+    except CheckpointError as error:
+        log.warning("training starts anew: %s", error)
+    checkpoint.unlink(missing_ok=True)
+    return prepare()
+
+
+def run_to_the_end(trainer: Trainer, show: Callable[[Record], None]) -> TrainingResult:
+    """Train; raises the host's interrupt when stopped. Whatever ends the run early leaves its checkpoint."""
     try:
         result = trainer.run(show, comfy.model_management.processing_interrupted)
     except comfy.model_management.InterruptProcessingException:  # the progress bar raises it too
@@ -154,41 +218,10 @@ def _train(
     if result.reason == "interrupted":
         comfy.model_management.throw_exception_if_processing_interrupted()  # takes the host's flag back
         raise comfy.model_management.InterruptProcessingException
-    facts = {"resolution": str(views.resolution), RUN_KEY: run.key}
-    residual = result_residual(trainer, result, photos, base_model_name(model), facts)
-    _refuse_diverged(run, config, result, residual)
-    run.finish(residual, result.history)
-    return residual, result.history
+    return result
 
 
-def _prepare(
-    run: Run, training_model: TrainingModel, photos: list[Photo], views: ViewSettings, config: TrainingConfig
-) -> Trainer:
-    """As `prepare_run`; a checkpoint that cannot be continued is dropped.
-
-    The run's key has identified photos and weights already: the VAE gave other bits, in tiles for example.
-    """
-
-    def prepare() -> Trainer:
-        return prepare_run(
-            training_model,
-            photos,
-            views,
-            config,
-            run.checkpoint,
-            pictures=run.class_pictures,
-            on_picture=_picture_progress(),
-        )
-
-    try:
-        return prepare()
-    except CheckpointError as error:
-        log.warning("training starts anew: %s", error)
-    run.checkpoint.unlink(missing_ok=True)
-    return prepare()
-
-
-def _picture_progress() -> OnPicture:
+def picture_progress() -> OnPicture:
     """Moves the host's progress bar with the class pictures; raises the host's interrupt when stopped."""
 
     def on_picture(made: int, count: int) -> None:
@@ -206,14 +239,16 @@ def _out_of_memory(trainer: Trainer) -> str:
     )
 
 
-def _refuse_diverged(run: Run, config: TrainingConfig, result: TrainingResult, residual: Residual) -> None:
+def refuse_diverged(run: Run[Result], config: TrainingConfig, result: TrainingResult, learned: Result) -> None:
+    """Raise ModelError for a run that has diverged; what it had learned until then is kept."""
     if result.reason == "diverged":
         raise ModelError(
             f"the loss is NaN or infinite at step {result.steps + 1}: lower the learning rate "
-            f"({config.learning_rate:g}); the last good residual is {run.keep_partial(residual)}"
+            f"({config.learning_rate:g}); the last good result is {run.keep_partial(learned)}"
         )
 
 
 @torch.no_grad()
-def _encode_empty(training_model: TrainingModel) -> Conditioning:
+def encode_empty(training_model: TrainingModel) -> Conditioning:
+    """The conditioning of the empty prompt, for previews."""
     return training_model.encode_text([""])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,16 +31,26 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from comfy.sd import CLIP, VAE
 
+Installed = Callable[[torch.nn.Module], AbstractContextManager[None]]
+"""What a training puts into the loaded UNet while it is used, and takes out again."""
+
 _SUPPORTED = "training needs an SD 1.x, SD 2.x or SDXL model, or a diffusion transformer that layouts steer"
 
 
 @contextmanager
 def trainable_model(
-    model: ModelPatcher, clip: CLIP, vae: VAE, method: MethodName, checkpointing: bool
+    model: ModelPatcher,
+    clip: CLIP,
+    vae: VAE,
+    method: MethodName,
+    checkpointing: bool,
+    encoder: TunableText | None = None,
+    learning: Installed | None = None,
 ) -> Iterator[TrainingModel]:
     """What training needs of the three; inside, gradients work although the host runs nodes in inference mode.
 
-    The paper method tunes a float32 copy of the text encoder. Raises ModelError for another architecture.
+    The paper method tunes a float32 copy of the text encoder. encoder: a copy to encode with instead. learning: what
+    else learns in the UNet. Raises ModelError for another architecture.
     """
     if is_transformer(model):
         with trainable_transformer(model, clip, vae, checkpointing) as transformer:
@@ -49,8 +59,8 @@ def trainable_model(
     vae_scale_factor, size_multiple = picture_grid(model, clip, vae)
     record, _ = read_prompt(clip, "")
     model = own_casting(model)
-    unet = _UNet(model, checkpointing)
-    encoder = TunableText(clip) if method == "paper" else None
+    unet = _UNet(model, checkpointing, learning)
+    encoder = TunableText(clip) if method == "paper" else encoder
     encode = encoder or frozen_text(clip)
     device = model.load_device
 
@@ -85,7 +95,7 @@ def trainable_model(
             encode_image=encode_image,
             noise=make_noise(prediction_of(model), alphas_cumprod),
             width=width,
-            text_weights=encoder.weights if encoder else {},
+            text_weights=encoder.weights if encoder and method == "paper" else {},
             device=device,
             vae_scale_factor=vae_scale_factor,
             size_multiple=size_multiple,
@@ -156,8 +166,8 @@ def base_model_name(model: ModelPatcher) -> str:
 class _UNet:
     """The diffusion model as a function. It is loaded at the first call, when the others are done."""
 
-    def __init__(self, model: ModelPatcher, checkpointing: bool) -> None:
-        self._model, self._checkpointing = model, checkpointing
+    def __init__(self, model: ModelPatcher, checkpointing: bool, learning: Installed | None) -> None:
+        self._model, self._checkpointing, self._learning = model, checkpointing, learning
         self._lent = ExitStack()
         self._loaded = False
 
@@ -199,7 +209,10 @@ class _UNet:
         with torch.inference_mode():
             comfy.model_management.unload_all_models()  # the VAE and text encoder have done their part
             comfy.model_management.load_models_gpu([self._model])
-        self._lent.enter_context(differentiable(self._model.model.diffusion_model, self._checkpointing))
+        network = self._model.model.diffusion_model
+        self._lent.enter_context(differentiable(network, self._checkpointing))
+        if self._learning is not None:
+            self._lent.enter_context(self._learning(network))
         self._loaded = True
 
     def _vector(self, conditioning: Conditioning, sizes: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -5,24 +5,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import folder_paths
 import torch
 from torch import Tensor
 
 from ...cones2.concepts.fingerprint import encoder_fingerprint
-from ...cones2.concepts.residual import Residual
-from ...cones2.concepts.residual_file import load_residual, save_residual
-from ...cones2.errors import Cones2Error, ResidualError
+from ...cones2.errors import Cones2Error
 from ...cones2.messages import shown
 from ...cones2.training.class_pictures import remove_pictures
 from ...cones2.training.config import TrainingConfig
 from ...cones2.training.history import CsvLog, Record, read_log
-from ...cones2.training.views import Photo, ViewSettings
+from ...cones2.training.views import Photo
 from .training_model import prediction_of
 
 if TYPE_CHECKING:
@@ -32,20 +30,41 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RUNS = "cones2_training"
-"""Folder inside the output folder: checkpoints of stopped runs, residuals and logs of finished ones."""
+"""Folder inside the output folder: checkpoints of stopped runs, results and logs of finished ones."""
 
 RUN_KEY = "run"
-"""Key of a residual's metadata that names its run."""
+"""Key of a result's metadata that names its run."""
+
+
+class Learned(Protocol):
+    """What a training ends with: a residual or a delta."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Facts that its file holds."""
+        ...
+
+
+Result = TypeVar("Result", bound=Learned)
 
 
 @dataclass(frozen=True)
-class Run:
+class ResultFiles(Generic[Result]):
+    """How results of one kind are read and written: `save(result, path, overwrite)` → the path."""
+
+    load: Callable[[Path], Result]
+    save: Callable[[Result, Path, bool], Path]
+
+
+@dataclass(frozen=True)
+class Run(Generic[Result]):
     """The files of one training run.
 
-    key: digest of its inputs.
+    key: digest of its inputs. files: of its result.
     """
 
     key: str
+    files: ResultFiles[Result]
 
     @property
     def checkpoint(self) -> Path:
@@ -57,21 +76,21 @@ class Run:
         """Folder of the pictures that the model made for the scenes of an unfinished run."""
         return self._path("_class_pictures")
 
-    def finished(self) -> tuple[Residual, Sequence[Record]] | None:
+    def finished(self) -> tuple[Result, Sequence[Record]] | None:
         """What the run ended with, or None when it has not ended or its files are unreadable."""
         try:
-            residual, history = load_residual(self._path(".safetensors")), read_log(self._path(".csv"))
-        except (ResidualError, OSError, ValueError):
+            result, history = self.files.load(self._path(".safetensors")), read_log(self._path(".csv"))
+        except (Cones2Error, OSError, ValueError):
             return None
-        return (residual, history) if history else None
+        return (result, history) if history else None
 
-    def finish(self, residual: Residual, history: Sequence[Record]) -> None:
+    def finish(self, result: Result, history: Sequence[Record]) -> None:
         """Keep the result for a re-queue; the checkpoint is no longer needed.
 
-        What cannot be written is a warning: the graph goes on with the residual, and saves it elsewhere.
+        What cannot be written is a warning: the graph goes on with the result, and saves it elsewhere.
         """
         try:
-            save_residual(residual, self._path(".safetensors"), overwrite=True)
+            self.files.save(result, self._path(".safetensors"), True)
             CsvLog(self._path(".csv"), history).close()
         except (Cones2Error, OSError) as error:
             log.warning("this training cannot be kept for the next run of the same inputs: %s", shown(error))
@@ -79,20 +98,44 @@ class Run:
         self.checkpoint.unlink(missing_ok=True)
         remove_pictures(self.class_pictures)
 
-    def keep_partial(self, residual: Residual) -> Path:
-        """Save the residual of a run that cannot go on."""
-        return save_residual(residual, self._path(".partial.safetensors"), overwrite=True)
+    def keep_partial(self, result: Result) -> Path:
+        """Save the result of a run that cannot go on."""
+        return self.files.save(result, self._path(".partial.safetensors"), True)
+
+    def save_once(self, result: Result, path: Path) -> Path:
+        """Save under the first free name, rex, rex_2, rex_3 …, unless one of the files before it is this very run's."""
+        number, free = 2, path
+        while free.exists():
+            if self._run_of(free) == result.metadata[RUN_KEY]:
+                return free
+            free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
+        return self.files.save(result, free, False)
+
+    def _run_of(self, path: Path) -> str:
+        try:
+            return self.files.load(path).metadata.get(RUN_KEY, "")
+        except Cones2Error:
+            return ""
 
     def _path(self, ending: str) -> Path:
         return Path(folder_paths.get_output_directory()) / RUNS / f"{self.key}{ending}"
 
 
 def find_run(
-    config: TrainingConfig, views: ViewSettings, photos: Sequence[Photo], model: ModelPatcher, clip: CLIP, vae: VAE
-) -> Run:
-    """The run of these inputs: settings, photos and masks, all weights with their patches, what the UNet predicts."""
+    files: ResultFiles[Result],
+    config: TrainingConfig,
+    settings: Any,
+    photos: Sequence[Photo],
+    model: ModelPatcher,
+    clip: CLIP,
+    vae: VAE,
+) -> Run[Result]:
+    """The run of these inputs: settings, photos and masks, all weights with their patches, what the UNet predicts.
+
+    settings: a dataclass of what decides a run beside its numbers.
+    """
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(repr((sorted(config.numbers().items()), asdict(views), prediction_of(model))).encode())
+    digest.update(repr((sorted(config.numbers().items()), asdict(settings), prediction_of(model))).encode())
     for photo in photos:
         digest.update(repr(photo.picture.size).encode() + photo.picture.tobytes())
         digest.update(photo.mask.tobytes() if photo.mask else b"no mask")
@@ -105,24 +148,7 @@ def find_run(
     for part in (*_weights(model), *_weights(vae.patcher), model.get_model_object("model_sampling").sigmas[::99]):
         digest.update(repr(_sample(part)).encode())
     digest.update(repr(_sample(model.patches)).encode())
-    return Run(digest.hexdigest())
-
-
-def save_once(residual: Residual, path: Path) -> Path:
-    """Save under the first free name, rex, rex_2, rex_3 …, unless one of the files before it is this very run's."""
-    number, free = 2, path
-    while free.exists():
-        if _run_of(free) == residual.metadata[RUN_KEY]:
-            return free
-        free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
-    return save_residual(residual, free)
-
-
-def _run_of(path: Path) -> str:
-    try:
-        return load_residual(path).metadata.get(RUN_KEY, "")
-    except ResidualError:
-        return ""
+    return Run(digest.hexdigest(), files)
 
 
 def _weights(patcher: ModelPatcher) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ from ...cones2.prompt.conditioning import Conditioning
 from ...cones2.training.history import Record
 from ...cones2.training.loop import Trainer
 from ...cones2.training.loss_plot import loss_curve
-from ...cones2.training.preview import preview_latents
+from ...cones2.training.preview import Previewed, preview_latents
 from .previews import previewer_of
 from .training_transformer import with_frames
 
@@ -25,14 +25,15 @@ _CURVES = 50  # views of the loss in a run
 
 
 def training_view(
-    trainer: Trainer, plain: Conditioning | None, model: ModelPatcher, side: int, every: int
+    trainer: Trainer, method: Previewed, plain: Conditioning | None, model: ModelPatcher, side: int, every: int
 ) -> Callable[[Record], None]:
     """A function that moves the host's progress bar, with the loss so far and a sample every so many steps.
 
-    plain: the empty prompt; None for neither loss nor samples. side: of the samples, in pixels.
+    method: what is trained. plain: the empty prompt; None for neither loss nor samples.
+    side: of the samples, in pixels.
     """
     steps, latent_format = trainer.config.steps, model.model.latent_format
-    cells = side // trainer.method.model.vae_scale_factor
+    cells = side // method.model.vae_scale_factor
     bar = comfy.utils.ProgressBar(steps)
     previewer = previewer_of(model) if plain is not None else None
     time_ids = torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32)
@@ -45,7 +46,7 @@ def training_view(
         step, view = int(record["step"]), None
         is_sampled = plain is not None and step % every == 0
         if previewer and plain is not None and is_sampled:
-            latents = preview_latents(trainer.method, plain, time_ids, shape)
+            latents = preview_latents(method, plain, time_ids, shape)
             sample = previewer.decode_latent_to_preview(model.model.process_latent_out(with_frames(model, latents)))
         if is_sampled or (plain is not None and step % curve_every == 0):
             curve = loss_curve(trainer.history, f"step {step} of {steps}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from comfy.clip_model import CLIPLayer
 from torch import Tensor, nn
 
 from ...cones2.prompt.conditioning import Conditioning
+from .delta_clip import with_words
 from .differentiable import cast_copy
 
 if TYPE_CHECKING:
@@ -39,6 +40,19 @@ class TunableText:
             self._encoder.set_clip_options({"layer": clip.layer_idx})
         self._encoder.set_clip_options({"execution_device": patcher.load_device})
         self.weights = dict(self._encoder.named_parameters())
+
+    def token_table(self, encoder: str) -> Tensor:
+        """The input embeddings of one text encoder, [vocabulary, d] float32."""
+        table: Tensor = getattr(self._encoder, f"clip_{encoder}").transformer.get_input_embeddings().weight
+        return table
+
+    def with_words(self, words: Mapping[str, Mapping[str, Tensor]]) -> TunableText:
+        """The same encoder frozen, with words of one's own whose vectors learn; see `delta_clip.with_words`."""
+        for weight in self.weights.values():
+            weight.requires_grad_(False)
+        knowing = copy.copy(self)
+        knowing._clip = with_words(self._clip, words)
+        return knowing
 
     def __call__(self, prompt: str) -> Conditioning:
         embeds, pooled = self._encoder.encode_token_weights(self._clip.tokenize(prompt))[:2]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from PIL import Image
 from cones2.cli import main
 from cones2.concepts.residual_file import load_residual
 from cones2.errors import ConfigError
+from tests.support.killed import kill_when
 from tests.support.sd2_model import WIDTH
 
 pytestmark = pytest.mark.usefixtures("load_each_model_once")
@@ -202,19 +202,6 @@ def command(model, photos, out, *flags):
     base = ["-m", "cones2", "train", "--recipe", "photos", "--model", str(model), "--images", str(photos)]
     base += ["--subject", "dog"]
     return [sys.executable, *base, "--out", str(out), *quick, *flags]
-
-
-def kill_when(arguments, table, rows):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(arguments, cwd=table.parent.parent, env=environment, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 240
-    while not table.is_file() or table.read_text().count("\n") <= rows:
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    process.stderr.close()
 
 
 def write_yaml(folder, model, *subjects):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from cones2.cli import main
 from cones2.custom_diffusion.files import load_delta
+from tests.support.killed import kill_when
 
 PHOTOS = Path(__file__).parents[1] / "photos"
 QUICK = ["--batch-size", "1", "--checkpoint-every", "1", "--resolution", "32"]
@@ -47,6 +50,20 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (tmp_path / "dog.checkpoint.pt").is_file()
     assert train(tmp_path, *of_dog("--steps", "3")) == 0
     assert [line.split(",")[0] for line in (tmp_path / "dog.csv").read_text().splitlines()[1:]] == ["1", "2", "3"]
+
+
+@pytest.mark.slow
+def test_a_run_killed_with_signal_9_ends_with_the_delta_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, killed, steps = tmp_path / "whole", tmp_path / "killed", of_dog("--steps", "20")
+    method = ["train", "--model", "demo", "--method", "custom-diffusion", "--out", str(killed), *QUICK]
+    kill_when([sys.executable, "-m", "cones2", *method, *steps], killed / "dog.csv", rows=3)
+    assert (killed / "dog.checkpoint.pt").is_file() and not (killed / "dog.safetensors").exists()
+    torch.set_num_threads(1)
+    assert train(killed, *steps) == train(whole, *steps) == 0
+    first, second = (load_delta(folder / "dog.safetensors") for folder in (whole, killed))
+    assert all(torch.equal(change.parts()["whole"], second.weights[name].parts()["whole"])
+               for name, change in first.weights.items())  # fmt: skip
+    assert torch.equal(first.tokens[0].vectors[0], second.tokens[0].vectors[0])
 
 
 def test_a_concepts_list_trains_several_words_together(tmp_path: Path) -> None:

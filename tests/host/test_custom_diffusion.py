@@ -44,3 +44,10 @@ def test_a_merge_reads_the_deltas_own_words_on_a_clip_that_knows_others(in_host:
 def test_a_delta_of_another_family_is_refused(in_host: HostWorker) -> None:
     message = in_host.deltas.refused(needs=(SD1, "sd21_short"), name=SD1, other="sd21_short")
     assert "1024" in message
+
+
+@pytest.mark.parametrize("family", ["Flux.1", "Qwen-Image"])
+def test_a_transformer_takes_no_delta(in_host: HostWorker, family: str) -> None:
+    applied, merged, model = in_host.deltas.refused_by_transformers(needs=(SD1,), family=family)
+    assert applied == merged and "Custom Diffusion is for the text encoders of SD 1.x, SD 2.x and SDXL" in applied
+    assert model.endswith("Custom Diffusion needs an SD 1.x, SD 2.x or SDXL model")

@@ -22,7 +22,7 @@ def test_schemas_are_those_that_saved_workflows_know(in_host: HostWorker) -> Non
     if os.environ.get("CONES2_UPDATE_SCHEMAS"):
         SNAPSHOT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     assert found == json.loads(SNAPSHOT.read_text())
-    assert len(found) == 24
+    assert len(found) == 25
 
 
 def test_every_input_and_output_is_explained(in_host: HostWorker) -> None:

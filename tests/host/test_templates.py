@@ -25,6 +25,7 @@ NAMES = [
     "4 Published config",
     "5 Three subjects and a second pass",
     "6 Photos and places.app",
+    "7 Two trained concepts",
 ]
 OF_A_CHECKPOINT = ("2 Your checkpoint", "3 Photos to picture", "5 Three subjects and a second pass")
 APP = next(path for path in WORKFLOWS if path.stem.endswith(".app"))

@@ -53,6 +53,13 @@ DIAGONAL = DemoScene(
         Placed("dog", pixels(33, 30, 28, 30), "demo/blue_white_dog.safetensors", "#ff0000"),
     ),
 )
+CONCEPTS = DemoScene(
+    "a photo of a <new1> ball and a <new2> fish on the beach",
+    (
+        Placed("<new1> ball", pixels(3, 28, 28, 30), "", ORANGE),
+        Placed("<new2> fish", pixels(33, 14, 28, 30), "", BLUE),
+    ),
+)
 THREE = DemoScene(
     "a photo of a tree, a dog and a mug in the snow",
     (

@@ -31,7 +31,7 @@ from tests.host.client.workflows import read_workflow
 from .build import PACK, open_frontend
 from .parts import DEMO_SAMPLING, DEMO_SIDE, document
 from .photos import LOOKS, TOY_PHOTOS
-from .scenes import ALONE, BESIDE, DIAGONAL, LEARNED, START, THREE, DemoScene
+from .scenes import ALONE, BESIDE, CONCEPTS, DIAGONAL, LEARNED, START, THREE, DemoScene
 
 SIDE, GAP = 640, 8
 SEEDS, BATCH = range(4), 4
@@ -45,12 +45,14 @@ class Template:
     scene: what its pictures show.
     tiles: pictures side by side and below each other.
     photos: how many of the photos that were learned from stand above the pictures.
+    looks: the subjects' names, of those without a residual.
     """
 
     scene: DemoScene
     tiles: int = 1
     photos: int = 0
     on_demo_model: bool = False
+    looks: Sequence[str] = ()
 
 
 TEMPLATES = {
@@ -60,6 +62,7 @@ TEMPLATES = {
     "4 Published config": Template(DIAGONAL, tiles=2),
     "5 Three subjects and a second pass": Template(THREE, on_demo_model=True),
     "6 Photos and places.app": Template(LEARNED, photos=len(TOY_PHOTOS)),
+    "7 Two trained concepts": Template(CONCEPTS, tiles=2, looks=("green_purple_ball", "red_yellow_fish")),
 }
 
 
@@ -112,11 +115,14 @@ def pictures_of(server: HostServer, prompt: Prompt) -> list[Image.Image]:
     return [Image.open(io.BytesIO(server.image(image))).convert("RGB") for image in images]
 
 
-def figures(pictures: Sequence[Image.Image], scene: DemoScene) -> str:
+def figures(pictures: Sequence[Image.Image], scene: DemoScene, names: Sequence[str] = ()) -> str:
     """How many subjects are in their regions, and in the colors of their photos."""
     layout = parse_document(document(scene.subjects)).layout(DEMO_SIDE, DEMO_SIDE)
-    looks = {each.word: each.residual.removeprefix("demo/").removesuffix(".safetensors") for each in scene.subjects}
-    subjects = [Subject(region.subject, looks[region.subject], place=region.mask) for region in layout.regions]
+    looks = names or [each.residual.removeprefix("demo/").removesuffix(".safetensors") for each in scene.subjects]
+    subjects = [
+        Subject(region.subject.split()[-1], look, place=region.mask)
+        for region, look in zip(layout.regions, looks, strict=True)
+    ]
     small = [picture.resize((DEMO_SIDE, DEMO_SIDE), Image.Resampling.BOX) for picture in pictures]
     batch = torch.from_numpy(np.stack([np.asarray(each, dtype=np.float32) / 255 for each in small])).movedim(-1, 1)
     found = scores(
@@ -165,7 +171,7 @@ def make(browser: Browser, server: HostServer, name: str, seeds: Sequence[int]) 
     drawn = [pictures_of(server, prompt_of(browser, name, template, seed)) for seed in seeds]
     picture = thumbnail(drawn[0], template)
     picture.save(PACK / "workflows" / f"{name}.jpg", "JPEG", quality=88, optimize=True)
-    print(f"{name}: {figures([each for group in drawn for each in group], template.scene)}", flush=True)
+    print(f"{name}: {figures([each for group in drawn for each in group], template.scene, template.looks)}", flush=True)
 
 
 def main() -> None:

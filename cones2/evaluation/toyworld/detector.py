@@ -146,6 +146,21 @@ def detect(
     return results
 
 
+@torch.no_grad()
+def looks_within(detector: Detector, pictures: torch.Tensor, kind: str, mask: torch.Tensor) -> list[Look | None]:
+    """How the object of a class looks inside a region of each picture; None where the region has none.
+
+    mask: bool [H, W] over the whole picture.
+    """
+    logits = detector(pictures)
+    owner = without_fragments(logits["kind"].argmax(1)) == CLASSES.index(kind) + 1
+    inside = F.interpolate(mask[None, None].float(), (GRID, GRID))[0, 0] > 0
+    return [
+        _look(CLASSES.index(kind), logits, row, cells) if int(cells.sum()) >= SMALLEST else None
+        for row, cells in enumerate(owner & inside)
+    ]
+
+
 def load_detector(path: Path) -> Detector:
     """The trained judge, ready for use."""
     detector = Detector()

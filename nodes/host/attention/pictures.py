@@ -12,7 +12,7 @@ import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy.ldm.modules import attention as host_attention
@@ -27,7 +27,8 @@ from ....cones2.picture_adapter.shares import RegionShares
 from ..bound_layout import Window
 from ..prompt_record import PROMPT_KEY, check_known
 from .call import Area
-from .hooks import area_of, latent_window
+from .chunks import Chunk, Cond, chunks_of, negative_conds
+from .hooks import latent_window
 from .unet import Attention, LayerKey, attend, grid_of, layer_keys, split_heads, with_attention
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 KEY = "cones2_pictures"
 """Beginning of the key of one adapter's wrappers in a ModelPatcher, and of what it knows in transformer_options."""
-
-Cond = dict[str, Any]
 
 
 def install_pictures(model: ModelPatcher, references: References, window: Window) -> ModelPatcher:
@@ -78,13 +77,6 @@ def _cross_attentions(unet: Any) -> dict[LayerKey, Any]:
     return found
 
 
-class _Chunk(NamedTuple):
-    """One conditioning of a model call. area: the part of the picture it is for; None for all of it."""
-
-    unconditional: bool
-    area: Area | None
-
-
 @dataclass(eq=False)
 class _Run:
     """What the calls of one sampling run share.
@@ -104,7 +96,7 @@ class _Call:
     """One calc_cond_batch: what is known of its conditionings, by their list's index and their uuid."""
 
     run: _Run
-    chunks: Mapping[tuple[int, uuid.UUID], _Chunk]
+    chunks: Mapping[tuple[int, uuid.UUID], Chunk]
 
 
 class PictureHooks:
@@ -131,15 +123,8 @@ class PictureHooks:
         records = [cond.get(PROMPT_KEY) for conds in prompts for cond in conds]
         if records and all(record is not None for record in records):  # prompts of other nodes do not know their words
             check_known(records, self._references.subjects)
-        negative = {
-            cond["uuid"]
-            for name, conds in guider.conds.items()
-            if "negative" in name
-            for cond in conds
-            if "uuid" in cond
-        }
         options = guider.model_options["transformer_options"]
-        options[self._run_key] = _Run(frozenset(negative))
+        options[self._run_key] = _Run(negative_conds(guider))
         try:
             return executor(noise, latent_image, sampler, sigmas, *more, **kwargs)
         finally:
@@ -165,13 +150,7 @@ class PictureHooks:
                     "subjects from pictures cannot follow a layout in context windows over height or width: "
                     "leave the layout of Apply MIP-Adapter out, or the context windows"
                 )
-            chunks = {
-                (index, cond["uuid"]): _Chunk(
-                    _is_negative(index, entries, run), area_of(cond.get("area"), x.shape[-2:])
-                )
-                for index, entries in enumerate(conds)
-                for cond in entries or ()
-            }
+            chunks = chunks_of(conds, x, run.negative)
             model_options = {**model_options, "transformer_options": {**options, self.key: _Call(run, chunks)}}
         return executor(model, conds, x, timestep, model_options)
 
@@ -197,13 +176,6 @@ class PictureHooks:
         return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
 
 
-def _is_negative(index: int, entries: list[Cond] | None, run: _Run) -> bool:
-    """Whether a list holds negative prompts; its own conditionings stand before twins of the other list's."""
-    if run.negative is None or not entries:
-        return index > 0
-    return entries[0].get("uuid") in run.negative
-
-
 @dataclass(frozen=True, eq=False)
 class _Forward:
     """Cross-attention of one forward pass.
@@ -214,7 +186,7 @@ class _Forward:
 
     references: References
     run: _Run
-    chunks: Sequence[_Chunk | None]
+    chunks: Sequence[Chunk | None]
     modules: Mapping[LayerKey, Any]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any], previous: Attention | None) -> Tensor:
@@ -244,7 +216,7 @@ class _Forward:
 
     def _added(
         self,
-        chunk: _Chunk,
+        chunk: Chunk,
         q: Tensor,
         text: Tensor,
         layer: LayerPictures,

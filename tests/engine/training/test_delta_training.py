@@ -51,6 +51,17 @@ def moved(result) -> dict[str, float]:
     return dict(zip([*method.names, "rows"], method.residual().tolist(), strict=True))
 
 
+def test_pictures_encoded_ahead_are_the_same() -> None:
+    prepared, _ = run(accumulation=2)
+    batches = [
+        ConceptBatches(prepared.method.model, prepared.concepts, prepared.trainer.config, SIZE, ahead=ahead)
+        for ahead in (1, 2)
+    ]
+    for step, micro in ((0, 0), (0, 1), (1, 0), (2, 1)):
+        (_, one), (_, other) = (each(step, micro)[0] for each in batches)
+        assert torch.equal(one.latents, other.latents) and one.prompts == other.prompts
+
+
 @pytest.mark.parametrize("attention", ["keys and values", "all"])
 def test_the_chosen_weights_and_the_tokens_learn(attention: str) -> None:
     prepared, _ = run(attention=attention)

@@ -7,38 +7,13 @@ import folder_paths
 import hostkit
 import scenes
 import torch
-
-
-def saved_delta(model: Any, name: str, seed: int, width: int = 768) -> str:
-    """A delta.bin in models/custom_diffusion that changes all keys and values: the name that the node lists."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
-    for key, weight in model.model.state_dict().items():
-        if key.endswith(("attn2.to_k.weight", "attn2.to_v.weight")):
-            change = torch.randn(weight.shape, generator=generator) * weight.float().std()
-            weights[f"model.{key}"] = weight.float() + change
-    row = torch.randn(width, generator=generator) * 0.05
-    folder = Path(folder_paths.get_folder_paths("custom_diffusion")[0])
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"state_dict": {**weights, "embed": row[None]}}, folder / name)
-    return name
-
-
-def load(name: str, words: str = "dog") -> Any:
-    return hostkit.run_node("Cones2LoadCustomDiffusion", file=name, class_words=words)[0]
-
-
-def apply(model: Any, clip: Any, delta: Any, strength: float = 1.0, token_strength: float = 1.0) -> Any:
-    return hostkit.run_node(
-        "Cones2ApplyCustomDiffusion",
-        model=model, clip=clip, delta=delta, strength=strength, token_strength=token_strength,
-    )  # fmt: skip
+from delta_files import apply, delta_folder, load, saved_delta
+from tiny_transformers import FAMILIES, build
 
 
 def with_weights(model: Any, name: str) -> Any:
     """The model with a file's weights set in the host's own way."""
-    path = Path(folder_paths.get_folder_paths("custom_diffusion")[0]) / name
-    state = torch.load(path, weights_only=True)["state_dict"]
+    state = torch.load(delta_folder() / name, weights_only=True)["state_dict"]
     clone = model.clone()
     clone.add_patches({key.removeprefix("model."): ("set", (state[key],)) for key in state if key != "embed"})
     return clone
@@ -155,3 +130,29 @@ def refused(name: str, other: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def refused_by_transformers(family: str) -> list[str]:
+    """The messages of Apply and Merge on the CLIP of a transformer, and of Apply on its MODEL."""
+    model, clip, _ = hostkit.checkpoint("sd15_short")
+    delta = load(saved_delta(model, "one.bin", 1))
+    other = FAMILIES[family].clip()
+    calls = [
+        lambda: apply(model, other, delta),
+        lambda: hostkit.run_node(
+            "Cones2MergeCustomDiffusion",
+            model=model,
+            clip=other,
+            deltas={"delta0": delta, "delta1": delta},
+            captions="",
+        ),
+        lambda: apply(build(FAMILIES[family]), clip, delta),
+    ]
+    said = []
+    for call in calls:
+        try:
+            call()
+            said.append("")
+        except ValueError as error:
+            said.append(str(error))
+    return said

@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,21 +13,18 @@ import folder_paths
 import hostkit
 import scenes
 import torch
-from learning import changed, patchers, photos, runs_folder, state, train, train_anew, with_lora
-
-
-@contextmanager
-def counted_runs():
-    """How often training really ran inside the block: a list of the steps done."""
-    loop = scenes.module("cones2.training.loop")
-    original, steps = loop.Trainer._finish_step, []
-
-    def counting(self: Any, *args: Any) -> None:
-        original(self, *args)
-        steps.append(self.step)
-
-    with mock.patch.object(loop.Trainer, "_finish_step", counting):
-        yield steps
+from learning import (
+    changed,
+    counted_runs,
+    endings,
+    patchers,
+    photos,
+    runs_folder,
+    state,
+    train,
+    train_anew,
+    with_lora,
+)
 
 
 def interrupted(method: str) -> dict:
@@ -131,11 +128,6 @@ def unusable_checkpoint() -> dict:
     return found
 
 
-def endings() -> list[str]:
-    """What the files of runs end with."""
-    return sorted(path.name.partition(".")[2] for path in runs_folder().glob("*"))
-
-
 def once() -> dict:
     """Steps done by a sequence of queues with equal and changed inputs."""
     shutil.rmtree(runs_folder(), ignore_errors=True)
@@ -195,19 +187,24 @@ def damaged() -> list[int]:
 
 def on_a_full_disk() -> dict:
     """A finished training whose residual, or only its history, cannot be kept among the runs."""
-    runs = scenes.module("nodes.host.training_runs")
+    runs, node = scenes.module("nodes.host.training_runs"), scenes.module("nodes.host.train")
     full = OSError(errno.ENOSPC, "No space left on device")
     found = {}
-    for part, writer in (("history", "CsvLog"), ("residual", "save_residual")):
+    for part in ("history", "residual"):
         shutil.rmtree(runs_folder(), ignore_errors=True)
-        original = getattr(runs, writer)
+        original = runs.CsvLog if part == "history" else node.RESIDUAL_FILES.save
 
         def refusing(*args: Any, original: Any = original, **options: Any) -> Any:
             if any(isinstance(arg, Path) and arg.is_relative_to(runs_folder()) for arg in args):
                 raise full
             return original(*args, **options)
 
-        with mock.patch.object(runs, writer, refusing), hostkit.warnings_of() as warnings:
+        refused = (
+            mock.patch.object(runs, "CsvLog", refusing)
+            if part == "history"
+            else mock.patch.object(node, "RESIDUAL_FILES", replace(node.RESIDUAL_FILES, save=refusing))
+        )
+        with refused, hostkit.warnings_of() as warnings:
             (residual,), losses, _ = train("sd15_short", steps=1, save_name=f"full/{part}")
         found[part] = {
             "residual": bool(residual.tensor.abs().sum() > 0),

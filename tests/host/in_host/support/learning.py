@@ -2,6 +2,7 @@
 
 import shutil
 import zlib
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,22 @@ def changed(parts: Any, before: list[dict]) -> list[str]:
 def patchers(parts: Any) -> tuple[Any, Any, Any]:
     model, clip, vae = parts
     return model, clip.patcher, vae.patcher
+
+
+@contextmanager
+def counted_runs():
+    """How often training really ran inside the block: a list of the steps done."""
+    loop = scenes.module("cones2.training.loop")
+    original, steps = loop.Trainer._finish_step, []
+
+    def counting(self: Any, *args: Any) -> None:
+        original(self, *args)
+        steps.append(self.step)
+
+    with mock.patch.object(loop.Trainer, "_finish_step", counting):
+        yield steps
+
+
+def endings() -> list[str]:
+    """What the files of runs end with."""
+    return sorted(path.name.partition(".")[2] for path in runs_folder().glob("*"))
