@@ -121,7 +121,8 @@ def _recomputed_block(_: nn.Module, forward: Callable[..., Any]) -> Callable[...
     """
 
     def call(*args: Any, **options: Any) -> Any:
-        given = {**dict(enumerate(args)), **options}
+        given: dict[int | str, Any] = dict(enumerate(args))
+        given.update(options)
         moving = [name for name, value in given.items() if torch.is_tensor(value) and value.requires_grad]
         if not moving:
             return forward(*args, **options)

@@ -184,8 +184,8 @@ class _Forward:
             own = None if bias is None else bias[part]
             guided = split_heads(attend(q[part], k[part], v[part], extra, own), heads)
             text = self._text(k[part], part)
-            split = (split_heads(each[part], heads) for each in (q, k, v))
-            call = Projected(*split, text, own)
+            q_part, k_part, v_part = (split_heads(each[part], heads) for each in (q, k, v))
+            call = Projected(q_part, k_part, v_part, text, own)
             layer = self.names[(*extra["block"], extra["block_index"])]
             subjects = self.run.concepts_in(self.concepts, chunk.area, text)
             changed = with_regions(guided, layer, grid_of(extra), subjects, call)
