@@ -37,11 +37,17 @@ def add_residual_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     convert = actions.add_parser(
         "convert",
         help="write a residual as safetensors with metadata",
-        description="Write a residual file as safetensors that names its subject and model family.",
+        description="Write a residual file as safetensors that names its subject, model family and text encoder.",
     )
     convert.add_argument("input", type=residual_path, metavar="IN", help=".pt from torch.save, or .safetensors")
     convert.add_argument("output", type=file_path, metavar="OUT", help="the .safetensors file to write")
     convert.add_argument("--subject", metavar="PHRASE", help="subject phrase (default: the file's own, or its name)")
+    convert.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="text encoder that it was made for, such as t5xxl (default: the file's own, or what its width tells); "
+        "a wrong name lists those of its width",
+    )
     convert.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
     convert.set_defaults(run=_convert)
 
@@ -66,6 +72,8 @@ def _convert(args: argparse.Namespace) -> int:
     from ..concepts.residual_file import load_residual, save_residual
 
     residual = load_residual(args.input, args.subject)
+    if args.encoder is not None:
+        residual = residual.for_encoder(args.encoder)
     path = save_residual(residual, args.output, args.overwrite)
     tokens = "1 token" if residual.token_num == 1 else f"{residual.token_num} tokens"
     print(f'{shown_path(path)}: "{residual.subject}", {tokens}, {residual.width} wide')

@@ -10,8 +10,16 @@ import torch
 from torch import Tensor
 
 from ..errors import ResidualError
-from ..families.family import ModelFamily, TokenRows, family_of_rows, family_of_width, width_label
-from ..messages import shown
+from ..families.family import (
+    ModelFamily,
+    TokenRows,
+    encoders_of_width,
+    family_of_key,
+    family_of_rows,
+    family_of_width,
+    width_label,
+)
+from ..messages import listed, shown
 from ..prompt.claims import Claim, PhraseRef, parse_phrase
 from ..prompt.tokens import Span
 from ..ranges import MAX_TOKENS
@@ -81,6 +89,21 @@ class Residual:
         """The same vectors with another factor."""
         return replace(self, strength=strength)
 
+    def for_encoder(self, encoder: str) -> Residual:
+        """The same vectors for another text encoder, named as `TokenRows` names it.
+
+        Raises ResidualError for a name that no family has for rows of this width.
+        """
+        family = family_of_rows(TokenRows(encoder, self.width), self.metadata.get(FAMILY_KEY, ""))
+        if family is None:
+            known = encoders_of_width(self.width)
+            there = f"those of its width are: {listed(known)}" if known else "none that is known has its width"
+            raise ResidualError(
+                f'the residual "{self.subject}", {self.width} wide, does not fit a text encoder '
+                f'"{shown(encoder, 80)}": {there}'
+            )
+        return replace(self, encoder=encoder, family=family.key)
+
     def with_cutouts(self, cutouts: Sequence[CutOut]) -> Residual:
         """The same vectors with other cut-outs."""
         return replace(self, cutouts=tuple(cutouts))
@@ -133,17 +156,26 @@ class PlacedResidual(NamedTuple):
 def make_residual(subject: str, tensor: Tensor, metadata: Mapping[str, str] | None = None) -> Residual:
     """A residual from a tensor [token_num, d] or [d] of any float type, checked.
 
-    Its metadata says the text encoder that it is for; without it the width does, for Stable Diffusion and its kin.
+    Its metadata says the text encoder that it is for; without it the family there does where that has one of this
+    width, and else the width, for Stable Diffusion and its kin.
     Raises ResidualError for a subject that is not a phrase (see `subject_phrase`), another rank or type,
     too many tokens, or values that are not finite.
     """
     vectors, phrase = plain_vectors(tensor), subject_phrase(subject, ResidualError)
     facts = dict(metadata or {})
-    encoder, width = facts.get(ENCODER_KEY, ""), vectors.shape[1]
+    width = vectors.shape[1]
+    encoder = facts.get(ENCODER_KEY, "") or _encoder_of_family(facts.get(FAMILY_KEY, ""), width)
     family = family_of_rows(TokenRows(encoder, width), facts.get(FAMILY_KEY, "")) if encoder else family_of_width(width)
     if family is not None and not encoder:
         encoder = family.token_rows[0].encoder
     return Residual(phrase, vectors, family.key if family else "", facts, encoder=encoder)
+
+
+def _encoder_of_family(key: str, width: int) -> str:
+    """The only text encoder of a family that gives rows of a width; "" where there is not exactly one."""
+    family = family_of_key(key)
+    found = [rows.encoder for rows in family.token_rows if rows.width == width] if family else []
+    return found[0] if len(found) == 1 else ""
 
 
 def plain_vectors(tensor: Tensor) -> Tensor:
@@ -191,9 +223,12 @@ def rows_for(residual: Residual, family: ModelFamily, rows: Sequence[TokenRows],
             "a layout without residuals"
         )
     if not residual.encoder:
+        wide = [each.encoder for each in rows if each.width == residual.width]
+        command = "python -m cones2 residual convert IN OUT --encoder"
+        remedy = f"; if it is for that, say so: {command} {wide[0]}" if wide else ""
         raise ResidualError(
             f'the residual "{residual.subject}" does not say which text encoder it was made for, and its '
-            f"{residual.width} columns do not tell: this prompt was encoded by {encoders} ({family.label})"
+            f"{residual.width} columns do not tell: this prompt was encoded by {encoders} ({family.label}){remedy}"
         )
     fitting = [each for each in rows if each.encoder == residual.encoder]
     if not fitting:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import Cones2Error, ResidualError
-from ..families.family import width_label
+from ..families.family import family_of_key
 from ..messages import encodable, shown
 from ..storage.files import read_limited, shown_path, write_atomically
 from ..storage.tensors import TensorFile, parse_tensors
@@ -78,8 +78,10 @@ def parse_residual_file(content: bytes, path: Path, subject: str | None = None) 
         raise ResidualError(f"{shown_path(path)}: {error}") from error
     residual = residual.with_cutouts(_cutouts(cutouts, path))
     claimed = metadata.get(FAMILY_KEY)
-    if claimed and residual.family and claimed != residual.family:
-        log.warning('%s says it is for "%s" but is %s', shown_path(path), shown(claimed), width_label(residual.width))
+    family = family_of_key(residual.family)
+    if claimed and family and claimed != family.key:
+        found = f"{residual.width} wide ({family.label})"
+        log.warning('%s says it is for "%s" but is %s', shown_path(path), shown(claimed), found)
     return ResidualFile(residual, file.container, tensor.dtype)
 
 

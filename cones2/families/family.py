@@ -182,6 +182,12 @@ def family_of_rows(rows: TokenRows, key: str = "") -> ModelFamily | None:
     return next((family for family in found if family.key == key), found[0] if found else None)
 
 
+def encoders_of_width(width: int) -> list[str]:
+    """The text encoders that give rows of this width, as residual files name them."""
+    rows = [rows for family in FAMILIES for rows in family.token_rows]
+    return list(dict.fromkeys(each.encoder for each in rows if each.width == width))
+
+
 def family_of_encoders(widths: Mapping[str, int], columns: int | None = None) -> ModelFamily | None:
     """The family with text encoders of these keys and token widths; None for any others.
 

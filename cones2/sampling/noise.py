@@ -189,15 +189,16 @@ class FlowNoise(Noise):
 
     def schedule(self, steps: int) -> Schedule:
         """At t = 1 σ is endless: it starts at t = 0.999."""
-        levels = self.levels.double().cpu().clamp(max=0.999)
+        levels = self.levels.cpu().double().clamp(max=0.999)
         return schedule_over(levels / (1 - levels), steps)
 
     def level(self, timesteps: Tensor) -> Tensor:
-        """t of training timesteps, which may lie between two of the schedule: float32 [B]."""
-        levels, places = self.levels.to(timesteps.device, torch.float32), timesteps.double()
+        """t of training timesteps, which may lie between two of the schedule: float32 [B], on their device."""
+        levels, places = self.levels.cpu().float(), timesteps.cpu().double()  # Apple's GPUs have no float64
         below = places.floor().long().clamp(0, len(levels) - 1)
         above = (below + 1).clamp(max=len(levels) - 1)
-        return torch.lerp(levels[below], levels[above], (places - below).clamp(0, 1).float())
+        between = torch.lerp(levels[below], levels[above], (places - below).clamp(0, 1).float())
+        return between.to(timesteps.device)
 
     def sigmas(self, timesteps: Tensor) -> Tensor:
         """See `flow_sigma`."""

@@ -22,7 +22,7 @@ from ...cones2.prompt.tokens import PromptTokens
 from ...cones2.sampling.noise import FlowNoise
 from ...cones2.training.config import MethodName, RecipeName
 from ...cones2.training.model import Posterior, TrainingModel
-from .attention.places import cells_per_side, families_of, is_known
+from .attention.places import cells_per_side, families_of, is_known, text_columns
 from .differentiable import differentiable, own_attention
 from .prompt_record import PromptRecord, read_prompt
 from .tunable_text import frozen_text, own_casting
@@ -47,7 +47,8 @@ def check_transformer(model: ModelPatcher, clip: CLIP, method: MethodName, recip
         raise ModelError(f"residuals cannot be learned with {kind}: its attention has no gradient in ComfyUI")
     family = next((each for each in families if _encoders(each) == _encoders(found)), None)
     if family is None:
-        raise ModelError(f"MODEL and CLIP do not belong together: the model is {kind}, the CLIP is of {found.label}")
+        encoded = frozen_text(clip)("").embeds  # only now is it known which layers of its encoder the CLIP reads
+        raise _apart(model, read_prompt(clip, "")[0].of(encoded).family)
     if method == "paper":
         raise ModelError(
             "the paper method tunes the text encoder, which is there for SD 1.x, SD 2.x and SDXL alone: choose the "
@@ -60,6 +61,21 @@ def check_transformer(model: ModelPatcher, clip: CLIP, method: MethodName, recip
         )
     if not issubclass(type(model.get_model_object("model_sampling")), CONST):
         raise ModelError(f"another node changed what this {kind} predicts: train with the model without it")
+
+
+def _apart(model: ModelPatcher, told: ModelFamily, more: str = "") -> ModelError:
+    """What is said of a model and a CLIP of another one's family. more: put behind."""
+    keys, columns = families_of(model.model), text_columns(model.model)
+    labels = (family.label for family in FAMILIES if family.key in keys and family.width == columns)
+    name = next(labels, type(model.model).__name__)
+    return ModelError(f"MODEL and CLIP do not belong together: the model is {name}, the CLIP is of {told.label}{more}")
+
+
+def _check_columns(model: ModelPatcher, told: ModelFamily, columns: int) -> None:
+    """Raise ModelError for a CLIP that gives other columns than the model reads."""
+    read = text_columns(model.model)
+    if read not in (None, columns):
+        raise _apart(model, told, f" (the model reads {read} columns, the CLIP gives {columns})")
 
 
 def _encoders(family: ModelFamily) -> dict[str, int]:
@@ -77,10 +93,13 @@ def transformer_grid(model: ModelPatcher, vae: VAE) -> tuple[int, int]:
 def trainable_transformer(model: ModelPatcher, clip: CLIP, vae: VAE, checkpointing: bool) -> Iterator[TrainingModel]:
     """What training needs of the three; inside, gradients work although the host runs nodes in inference mode.
 
-    Raises ModelError for a CLIP without the encoder whose rows are as wide as the conditioning.
+    Raises ModelError for a CLIP without the encoder whose rows are as wide as the conditioning, and for one that gives
+    other columns than the model reads.
     """
     model = own_casting(model)
     text = _Text(clip, model.load_device)
+    width = text.one("").embeds.shape[-1]
+    _check_columns(model, text.record("").family, width)
     noise = FlowNoise(model.get_model_object("model_sampling").sigmas.detach().float().cpu().clone())
     network = _Transformer(model, noise, checkpointing)
     scale, multiple = transformer_grid(model, vae)
@@ -102,7 +121,7 @@ def trainable_transformer(model: ModelPatcher, clip: CLIP, vae: VAE, checkpointi
                 predict=network,
                 encode_image=encode_image,
                 noise=noise,
-                width=text.one("").embeds.shape[-1],
+                width=width,
                 device=model.load_device,
                 vae_scale_factor=scale,
                 size_multiple=multiple,

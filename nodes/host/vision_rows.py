@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -34,7 +34,9 @@ def vision_rows(clip: CLIP, text: str, rows: int, references: Sequence[Tensor]) 
         if len(pads) < len(references) or len(messages) < 2:
             continue
         start = messages[1] + 3  # the encoder cuts off all before the user's text
-        counts = _counts([_sizes(latents, side) for latents in references], rows - (len(ids) - start - len(pads)))
+        counts = likeliest_counts(
+            [_sizes(latents, side) for latents in references], rows - (len(ids) - start - len(pads))
+        )
         if counts:
             return tuple(_places(pads, counts, start))
     return ()
@@ -53,11 +55,21 @@ def _sizes(latents: Tensor, side: int) -> dict[int, float]:
     return found
 
 
-def _counts(sizes: Sequence[dict[int, float]], total: int) -> tuple[int, ...] | None:
-    """The likeliest rows of each picture that make so many together."""
-    fitting = [counts for counts in itertools.product(*sizes) if sum(counts) == total]
-    away = lambda counts: sum(size[count] for size, count in zip(sizes, counts, strict=True))  # noqa: E731
-    return min(fitting, key=away, default=None)
+def likeliest_counts(sizes: Sequence[Mapping[int, float]], total: int) -> tuple[int, ...] | None:
+    """The likeliest rows of each picture that make so many together; None where none do.
+
+    sizes: of each picture as `_sizes` gives them. Of equally likely ones the first as they stand there.
+    """
+    best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}  # by the rows of the pictures seen, from the last
+    for size in reversed(sizes):
+        longer: dict[int, tuple[float, tuple[int, ...]]] = {}
+        for count, own in size.items():
+            for rows, (away, counts) in best.items():
+                whole = count + rows
+                if whole <= total and (whole not in longer or own + away < longer[whole][0]):
+                    longer[whole] = own + away, (count, *counts)
+        best = longer
+    return best[total][1] if total in best else None
 
 
 def _places(pads: Sequence[int], counts: Sequence[int], start: int) -> Iterator[range]:

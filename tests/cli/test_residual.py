@@ -80,6 +80,19 @@ def test_convert(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert torch.equal(converted.tensor, torch.full((1, 1024), 0.5))
 
 
+def test_convert_names_the_text_encoder(tmp_path: Path) -> None:
+    source = save_residual(make_residual("cat", torch.ones(1, 4096)), tmp_path / "cat")
+    assert run("convert", source, source, "--encoder", "umt5xxl", "--overwrite") == 0
+    assert (load_residual(source).encoder, load_residual(source).family) == ("umt5xxl", "wan")
+
+
+def test_convert_refuses_a_text_encoder_of_another_width(published: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cat.safetensors"
+    with pytest.raises(ResidualError, match=r'1024 wide, does not fit a text encoder "l": .* are: h:-2, t5xxl$'):
+        run("convert", published, out, "--encoder", "l")
+    assert not out.exists()
+
+
 def test_convert_keeps_an_existing_file_unless_told(published: Path, tmp_path: Path) -> None:
     out = tmp_path / "cat.safetensors"
     out.write_text("mine")

@@ -64,6 +64,9 @@ REFUSED = {
     "Anima": "ModelError: residuals cannot be learned with Anima: its attention has no gradient in ComfyUI",
     "Cosmos": "ModelError: residuals cannot be learned with CosmosPredict2",
     "other clip": "ModelError: MODEL and CLIP do not belong together: the model is QwenImage, the CLIP is of Flux.1",
+    "other layers": "ModelError: MODEL and CLIP do not belong together: the model is Flux2, the CLIP is of Z-Image "
+    "(the model reads 120 columns, the CLIP gives 2560)",
+    "other family": "ModelError: MODEL and CLIP do not belong together: the model is Krea2, the CLIP is of Z-Image",
     "without T5": "ModelError: residuals of SD 3.5 are learned for t5xxl, which this CLIP lacks",
 }
 

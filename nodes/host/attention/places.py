@@ -95,6 +95,7 @@ class _Row:
     network: the class of its diffusion model. patch: its attribute with the latents per cell and side.
     pads_left: whether the host puts what a prompt lacks in length before it.
     learns: keys of the families whose residuals can be learned with it; none where its attention has no gradient.
+    columns: what its configuration calls the columns of the text that it reads, where the families differ in them.
     """
 
     network: str
@@ -102,15 +103,18 @@ class _Row:
     patch: str = "patch_size"
     pads_left: bool = False
     learns: tuple[str, ...] = ()
+    columns: str = ""
 
 
 _TABLE = {
     "Flux": _Row("Flux", _text_first, learns=("flux1",)),
-    "Flux2": _Row("Flux", _text_first, pads_left=True, learns=("flux2", "klein4b", "klein9b")),
+    "Flux2": _Row(
+        "Flux", _text_first, pads_left=True, learns=("flux2", "klein4b", "klein9b"), columns="context_in_dim"
+    ),
     "Chroma": _Row("Chroma", _text_first, learns=("chroma",)),
     "QwenImage": _Row("QwenImageTransformer2DModel", _text_first, learns=("qwen_image",)),
     "Krea2": _Row("SingleStreamDiT", _text_first, patch="patch", learns=("krea2",)),
-    "Lumina2": _Row("NextDiT", _padded, learns=("lumina2", "z_image")),
+    "Lumina2": _Row("NextDiT", _padded, learns=("lumina2", "z_image"), columns="cap_feat_dim"),
     "SD3": _Row("OpenAISignatureMMDITWrapper", _registers_first, learns=("sd3",)),
     "Anima": _Row("Anima", _cross, patch="patch_spatial"),
     "CosmosPredict2": _Row("MiniTrainDIT", _cross, patch="patch_spatial"),
@@ -132,6 +136,12 @@ def pads_left(model: BaseModel) -> bool:
 def families_of(model: BaseModel) -> tuple[str, ...]:
     """Keys of the families whose residuals can be learned with a known model."""
     return _TABLE[type(model).__name__].learns
+
+
+def text_columns(model: BaseModel) -> int | None:
+    """Columns of the conditioning that a known model reads; None where its class tells them."""
+    columns: int | None = model.model_config.unet_config.get(_TABLE[type(model).__name__].columns)
+    return columns
 
 
 def cells_per_side(model: BaseModel) -> int:

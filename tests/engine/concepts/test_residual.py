@@ -79,6 +79,10 @@ BY_KEY = {family.key: family for family in FAMILIES}
         (2048, {}, "sdxl", "l:-2+g:-2"),
         (4096, {}, "", ""),
         (4096, {"encoder": "t5xxl"}, "flux1", "t5xxl"),
+        (4096, {"family": "wan"}, "wan", "umt5xxl"),
+        (1024, {"family": "cosmos"}, "cosmos", "t5xxl"),
+        (768, {"family": "sd2"}, "sd1", "l"),
+        (4096, {"family": "someones"}, "", ""),
         (4096, {"encoder": "t5xxl", "family": "chroma"}, "chroma", "t5xxl"),
         (1024, {"encoder": "t5xxl"}, "cosmos", "t5xxl"),
         (30720, {"encoder": "qwen3vl_4b:-2x12"}, "krea2", "qwen3vl_4b:-2x12"),
@@ -109,6 +113,7 @@ def test_the_rows_of_a_residual_are_those_of_its_encoder(
     ("family", "width", "metadata", "message"),
     [
         ("flux1", 4096, {}, "does not say which text encoder it was made for, and its 4096 columns do not tell"),
+        ("sd3", 4096, {}, "if it is for that, say so: python -m cones2 residual convert IN OUT --encoder t5xxl"),
         (
             "flux1",
             4096,

@@ -129,6 +129,11 @@ def test_another_family_than_claimed_is_said(tmp_path: Path, caplog: pytest.LogC
         assert load_residual(path).family == "sd1"
     assert 'says it is for "sd2" but is 768 wide (SD 1.x)' in caplog.text
 
+    path = write(tmp_path, serialize({"residual": torch.ones(1, 4096)}, {"family": "klein4b", "encoder": "t5xxl"}))
+    with caplog.at_level(logging.WARNING, "cones2"):
+        assert load_residual(path).family == "flux1"
+    assert 'says it is for "klein4b" but is 4096 wide (Flux.1)' in caplog.text
+
 
 # --- files that are refused
 

@@ -71,6 +71,26 @@ def test_a_perfect_velocity_gives_back_the_clean_latents(timestep: int) -> None:
     assert torch.allclose(noise.denoised(x, sigma, noise.target(clean, drawn, timesteps)), clean, atol=2e-3)
 
 
+class _NoDoubles(torch.Tensor):
+    """A tensor as on Apple's GPUs, which have no float64; only its copy on the CPU has."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        found = super().__torch_function__(func, types, args, kwargs or {})
+        if func is torch.Tensor.cpu:
+            return found.as_subclass(torch.Tensor)
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            raise TypeError("this device has no float64")
+        return found
+
+
+def test_noise_levels_need_no_float64_of_the_device() -> None:
+    timesteps = torch.tensor([0.0, 0.5, 998.0])
+    there = FlowNoise(LEVELS.as_subclass(_NoDoubles))
+    assert torch.equal(there.level(timesteps.as_subclass(_NoDoubles)), FlowNoise(LEVELS).level(timesteps))
+    assert torch.equal(there.schedule(4).sigmas, FlowNoise(LEVELS).schedule(4).sigmas)
+
+
 def test_a_schedule_of_flow_matching_starts_in_noise_and_falls_to_nothing() -> None:
     noise = FlowNoise(LEVELS)
     schedule = noise.schedule(4)

@@ -10,7 +10,7 @@ import scenes
 import torch
 from learning import photos, state, train_anew
 from learning_transformers import LearningClip, learning_parts, planted_run, training
-from tiny_transformers import FAMILIES, parts
+from tiny_transformers import FAMILIES, parts, z_image_clip
 
 
 def planted(name: str, steps: int) -> dict:
@@ -119,13 +119,15 @@ def refused(what: str) -> str:
         "scenes": ("Qwen-Image", {"recipe": "scenes"}),
         "Anima": ("Anima", {}),
         "Cosmos": ("Cosmos", {}),
-        "other clip": ("Qwen-Image", {"clip": "Flux.1"}),
+        "other clip": ("Qwen-Image", {"clip": FAMILIES["Flux.1"].clip}),
+        "other layers": ("Flux.2", {"clip": lambda: z_image_clip(2560)}),  # both have the encoders of a Klein
+        "other family": ("Krea 2", {"clip": lambda: z_image_clip(2560)}),
         "without T5": ("SD3.5", {"without": "t5xxl"}),
     }
     name, changes = cases[what]
     model, clip, vae = learning_parts(name)
     if "clip" in changes:
-        clip = LearningClip(FAMILIES[changes.pop("clip")].clip())
+        clip = LearningClip(changes.pop("clip")())
     if "without" in changes:
         setattr(clip.cond_stage_model, changes.pop("without"), None)
     method = changes.pop("method", "direct")

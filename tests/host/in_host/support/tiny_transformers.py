@@ -166,8 +166,8 @@ def _qwen_clip() -> Clip:
     return Clip(qwen_image.QwenImageTokenizer(), tiny_encoder(qwen_image.QwenImageTEModel, qwen25_7b=Vectors()))
 
 
-def _z_image_clip() -> Clip:
-    return Clip(z_image.ZImageTokenizer(), tiny_encoder(z_image.ZImageTEModel, qwen3_4b=Vectors()))
+def z_image_clip(width: int = WIDTH) -> Clip:
+    return Clip(z_image.ZImageTokenizer(), tiny_encoder(z_image.ZImageTEModel, qwen3_4b=Vectors(width)))
 
 
 def _lumina_clip() -> Clip:
@@ -246,7 +246,7 @@ FAMILIES = {
         dict(_LUMINA, dim=256, n_heads=2, n_kv_heads=2, axes_dims=[32, 48, 48], axes_lens=[300, 512, 512],
              rope_theta=256.0, ffn_dim_multiplier=8 / 3, z_image_modulation=True, time_scale=1000.0,
              pad_tokens_multiple=32),
-        _z_image_clip, 7, 3, start=lambda rows: (0, -(-rows // 32) * 32),
+        z_image_clip, 7, 3, start=lambda rows: (0, -(-rows // 32) * 32),
     ),
     "Lumina 2": Family(
         supported.Lumina2, "Lumina2",
