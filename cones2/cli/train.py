@@ -192,7 +192,7 @@ def _add_run_flags(group: Any) -> None:
         metavar="DIR",
         help="(residuals; custom_diffusion for deltas, adapters for image adapters)",
     )
-    group.add_argument("--name", help="name of the files (default: the subject; with --method mip-adapter mip_adapter)")
+    group.add_argument("--name", help="name of the files (default: the subject; mip-adapter: mip_adapter)")
     group.add_argument("--overwrite", action="store_true", help="replace a result of this name")
     group.add_argument("--restart", action="store_true", help="ignore the checkpoint of an interrupted run")
     group.add_argument(
