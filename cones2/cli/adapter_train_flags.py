@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..ranges import Range
+from ..storage.names import check_file_name
 from ..training.config import RANGES, TrainingConfig, adapter_config
 from .arguments import file_path, number_in, whole_in
 from .delta_train_flags import delta_flags_of
@@ -19,7 +20,7 @@ _FLAGS = ("image_encoder", "start_adapter", "learn_projection", "image_tokens", 
 _OF_OTHERS = (
     "subject", "masks", "recipe", "description", "partners", "token_num", "drift_first", "drift_rest", "preservation",
     "norm_penalty", "max_norm", "average", "held_out", "evaluate_every", "patience", "scenes", "scene_share",
-    "class_pictures", "basis", "buckets", "center_crop", "flip", "preview_every", "preview_prompt",
+    "class_pictures", "basis", "buckets", "crops", "center_crop", "flip", "preview_every", "preview_prompt",
 )  # fmt: skip
 _TOKENS = 4
 
@@ -84,7 +85,8 @@ def adapter_recipe(args: argparse.Namespace, numbers: dict[str, Any]) -> Trainin
     if args.drop is not None:
         numbers = {**numbers, "drop": args.drop}
     learns = args.start_adapter is None or args.learn_projection
-    return adapter_config(args.name or _NAME, **numbers, learn_projection=learns)
+    name = check_file_name(args.name or _NAME, ConfigError)
+    return adapter_config(name, **numbers, learn_projection=learns)
 
 
 def adapter_options(args: argparse.Namespace, run: TrainOptions) -> AdapterTrainOptions:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from ..diffusers_models.for_adapter_training import check_start, image_reader, new_adapter
+from ..diffusers_models.for_adapter_training import check_start, image_reader, networks_digest, new_adapter
 from ..diffusers_models.for_training import training_model
 from ..diffusers_models.image_encoder import load_image_encoder
 from ..diffusers_models.latent_model import DiffusersModel
@@ -22,7 +22,7 @@ from ..training.run_files import RunFiles
 from .adapter_train_flags import AdapterTrainOptions
 from .processes import Processes, start_processes
 from .run_log import RunLog
-from .training_run import Models, how_to_continue, run_until_interrupted, with_precision
+from .training_run import Models, how_to_continue, picture_bar, run_until_interrupted, with_precision
 
 
 def train_adapter(
@@ -89,9 +89,20 @@ def _prepare(
         remove(files.checkpoint)
     networks = training_model(model, "mip-adapter", run.gradient_checkpointing)
     size = run.resolution or model.default_size
-    return prepare_adapter_run(
-        networks, reader, begun, pictures, run.config, size, files.checkpoint, processes.parallel
-    )
+    digest = networks_digest(model, encoder)
+    with picture_bar(files, processes, "checking pictures") as on_checked:
+        return prepare_adapter_run(
+            networks,
+            reader,
+            begun,
+            pictures,
+            run.config,
+            size,
+            files.checkpoint,
+            processes.parallel,
+            digest,
+            on_checked,
+        )
 
 
 def _keep(

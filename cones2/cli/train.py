@@ -18,8 +18,9 @@ from .delta_train_flags import add_delta_flags, delta_flags_of, delta_options, d
 from .parser import Parser
 from .train_options import TrainOptions
 
-_STEPS = "scenes and photos 200, with a description 100, paper 4000"
+_STEPS = "scenes and photos 200, with a description 100, paper 4000, mip-adapter 12000"
 _CROPS = Range(1, 64)  # as ViewSettings has it
+_USUAL_CROPS = 4
 _LONGEST_PROBLEM = 200  # characters
 _FOLDERS = {"custom-diffusion": "custom_diffusion", "mip-adapter": "adapters"}
 _PRECISIONS: dict[str | None, Precision] = {
@@ -81,7 +82,7 @@ def _add_input_flags(group: Any) -> None:
         dest="images",
         type=file_path,
         metavar="DIR",
-        help="the photos",
+        help="the photos; with --method mip-adapter a folder with metadata.jsonl",
     )
     group.add_argument(
         "--subject",
@@ -174,7 +175,7 @@ def _add_image_flags(group: Any) -> None:
     )
     group.add_argument("--buckets", action="store_true", help="keep proportions instead of cropping squares")
     group.add_argument(
-        "--crops", type=whole_in(_CROPS), default=4, metavar="N", help="random crops of oblong photos (4)"
+        "--crops", type=whole_in(_CROPS), metavar="N", help=f"random crops of oblong photos ({_USUAL_CROPS})"
     )
     group.add_argument(
         "--center-crop", "--center_crop", dest="center_crop", action="store_true", help="one crop, the center"
@@ -191,15 +192,15 @@ def _add_run_flags(group: Any) -> None:
         metavar="DIR",
         help="(residuals; custom_diffusion for deltas, adapters for image adapters)",
     )
-    group.add_argument("--name", help="name of the files (default: the subject)")
-    group.add_argument("--overwrite", action="store_true", help="replace a residual of this name")
+    group.add_argument("--name", help="name of the files (default: the subject; mip-adapter: mip_adapter)")
+    group.add_argument("--overwrite", action="store_true", help="replace a result of this name")
     group.add_argument("--restart", action="store_true", help="ignore the checkpoint of an interrupted run")
     group.add_argument(
         "--checkpoint-every",
         "--checkpointing_steps",
         type=whole_in(RANGES["checkpoint_every"]),
         metavar="N",
-        help="updates (direct 25, paper 250)",
+        help="updates (direct 25, paper and mip-adapter 250)",
     )
     group.add_argument(
         "--preview-every",
@@ -261,7 +262,7 @@ def run_options(args: argparse.Namespace, config: TrainingConfig) -> TrainOption
         out=args.out or Path(_FOLDERS.get(config.method, "residuals")),
         resolution=args.resolution,
         buckets=args.buckets,
-        crops=1 if args.center_crop else args.crops,
+        crops=1 if args.center_crop else args.crops or _USUAL_CROPS,
         flip=args.flip,
         overwrite=args.overwrite,
         restart=args.restart,

@@ -142,7 +142,7 @@ def _prepare(
     if options.restart:
         remove(files.checkpoint)
         remove_pictures(files.class_pictures)
-    with _picture_bar(files, processes) as on_picture:
+    with picture_bar(files, processes, "class pictures") as on_picture:
         trainer = prepare_run(
             networks, photos, views, config, files.checkpoint, processes.parallel, files.class_pictures, on_picture
         )
@@ -156,8 +156,8 @@ def _prepare(
 
 
 @contextmanager
-def _picture_bar(files: RunFiles, processes: Processes) -> Iterator[OnPicture]:
-    """A progress bar of the class pictures, once one has to be made."""
+def picture_bar(files: RunFiles, processes: Processes, what: str) -> Iterator[OnPicture]:
+    """A progress bar of pictures that are made or checked, once the first one is."""
     with ExitStack() as bars:
         bar: list[Any] = []
 
@@ -165,7 +165,7 @@ def _picture_bar(files: RunFiles, processes: Processes) -> Iterator[OnPicture]:
             if not processes.is_main:
                 return
             if not bar:
-                title = f"{shown(files.name)}: class pictures"
+                title = f"{shown(files.name)}: {what}"
                 bar.append(bars.enter_context(tqdm(total=count, desc=title, unit="picture", leave=False)))
             bar[0].update(made - bar[0].n)
 

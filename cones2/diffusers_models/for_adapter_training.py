@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..concepts.cutout import CutOut
 from ..errors import AdapterError
 from ..picture_adapter.adapter import AdapterLayer, PictureAdapter
 from ..training.adapter_batches import ImageReader
+from ..training.checkpoint import weights_digest
 from ..training.draws import keyed_generator
 from .attention import cross_attention_layers
 from .image_encoder import ImageEncoder, cutout_picture
@@ -59,6 +60,12 @@ def image_reader(encoder: ImageEncoder, adapter: PictureAdapter) -> ImageReader:
             f"{found}: give the image encoder it was made with"
         )
     return ImageReader(read, torch.zeros(found))
+
+
+def networks_digest(model: DiffusersModel, encoder: ImageEncoder) -> str:
+    """A digest of all weights that stay as they are, to refuse continuing a run with other networks."""
+    networks: tuple[nn.Module, ...] = (model.unet, model.vae, model.text.encoders, encoder.network)
+    return weights_digest(weight for network in networks for weight in network.state_dict().values())
 
 
 def _copied(weight: Tensor) -> Tensor:

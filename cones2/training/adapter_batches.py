@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..concepts.cutout import CutOut, cut_out
-from ..concepts.cutout_text import transparent_cutout
-from ..errors import Cones2Error, ConfigError, ModelError
+from ..concepts.cutout import CutOut
+from ..errors import ModelError
 from ..layout.regions import Box
 from ..messages import shown
-from ..storage.images import open_cutout_picture, open_mask, open_photo
+from ..storage.images import open_photo
 from .adapter_data import LabeledObject, LabeledPicture
+from .adapter_files import cut_by_mask, open_reference
 from .config import TrainingConfig
 from .draws import data_order, draw_timesteps, keyed_generator
 from .model import TrainingModel
@@ -28,7 +28,6 @@ MOST_REFERENCES = 4
 
 _SEEN = 0.5  # of an object's box must be in the crop, or it is left out
 _KEPT_BYTES = 512 << 20  # of what is encoded once
-_CUTOUT_SIDE = 512  # pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +56,8 @@ class AdapterBatch:
 class ImageReader:
     """An image encoder as training sees it.
 
-    read: a cut-out to its features, [f] or [patches + 1, f]. nothing: the features that stand for no picture.
+    read: a cut-out to its features, [f] or [patches + 1, f].
+    nothing: the features that stand for no picture.
     """
 
     read: Callable[[CutOut], Tensor]
@@ -122,19 +122,15 @@ class AdapterBatches:
         self._model, self._reader, self._pictures = model, reader, pictures
         self._config, self._size, self._rank, self._world = config, size, rank, world
         self._kept = Kept()
+        self._last: tuple[Path, Image.Image] | None = None
 
     @property
     def fingerprint(self) -> str:
-        """A digest of captions, names, boxes and files, to refuse resuming on others."""
+        """A digest of captions, names and boxes, to refuse resuming on others."""
         digest = hashlib.blake2b(str(self._size).encode(), digest_size=16)
         for picture in self._pictures:
-            files = [
-                picture.path,
-                *(path for each in picture.objects for path in (each.mask, *each.references) if path),
-            ]
-            sizes = [(path.name, path.stat().st_size) for path in files]
-            told = [(each.name, tuple(each.box)) for each in picture.objects]
-            digest.update(repr((picture.caption, told, sizes)).encode("utf-8", "replace"))
+            told = [(each.name, tuple(each.box), each.mask is None, len(each.references)) for each in picture.objects]
+            digest.update(repr((picture.caption, told)).encode("utf-8", "replace"))
         return digest.hexdigest()
 
     def __call__(self, step: int, micro: int) -> list[tuple[float, AdapterBatch]]:
@@ -165,7 +161,7 @@ class AdapterBatches:
 
     def _sample(self, place: int, generator: torch.Generator) -> _Sample:
         picture, drop = self._pictures[place], self._config.drop
-        width, height = self._kept.get(("size", place), lambda: torch.tensor(open_photo(picture.path).size)).tolist()
+        width, height = self._kept.get(("size", place), lambda: torch.tensor(self._photo(picture).size)).tolist()
         crop = _crop(width, height, generator)
         mean, std = self._latent(place, crop, (width, height))
         latent = mean + std * torch.randn(mean.shape, generator=generator)
@@ -192,15 +188,17 @@ class AdapterBatches:
         """Mean and deviation of the autoencoder's posterior, [2, C, h, w]; kept where no other crop is possible."""
 
         def encode() -> Tensor:
-            path = self._pictures[place].path
+            picture = self._pictures[place]
             window = (crop.left, crop.top, crop.left + crop.side, crop.top + crop.side)
-            square = open_photo(path).crop(window).resize((self._size, self._size), Image.Resampling.BICUBIC)
+            square = self._photo(picture).crop(window).resize((self._size, self._size), Image.Resampling.BICUBIC)
             pixels = torch.from_numpy(np.asarray(square, dtype=np.float32)).permute(2, 0, 1) / 127.5 - 1
             with torch.no_grad():
                 posterior = self._model.encode_image(pixels[None].to(self._model.device))
             encoded = torch.cat([part.float().cpu() for part in posterior])
             if not bool(torch.isfinite(encoded).all()):
-                raise ModelError(f"the VAE encodes {shown(path.name)} to NaN or infinite values: load it in float32")
+                raise ModelError(
+                    f"the VAE encodes {shown(picture.path.name)} to NaN or infinite values: load it in float32"
+                )
             return encoded
 
         return self._kept.get(("latent", place), encode) if size[0] == size[1] else encode()
@@ -213,12 +211,23 @@ class AdapterBatches:
             reference = one.references[int(draw * len(one.references))]
 
         def read() -> Tensor:
-            cutout = _from_file(reference) if reference else _from_picture(picture, one)
+            cutout = open_reference(reference) if reference else self._cut(picture, one)
             with torch.no_grad():
                 return self._reader.read(cutout.flipped() if flipped else cutout).float().cpu()
 
         source = reference or (picture.path, one.name)
         return self._kept.get(("features", source, flipped), read)
+
+    def _cut(self, picture: LabeledPicture, one: LabeledObject) -> CutOut:
+        """The object cut out of its own picture."""
+        assert one.mask is not None  # `read_labeled_pictures` takes no object without mask and references
+        return cut_by_mask(self._photo(picture), one.mask)
+
+    def _photo(self, picture: LabeledPicture) -> Image.Image:
+        """The picture, decoded once for its latent and all its objects."""
+        if self._last is None or self._last[0] != picture.path:
+            self._last = (picture.path, open_photo(picture.path))
+        return self._last[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,22 +245,3 @@ def _crop(width: int, height: int, generator: torch.Generator) -> _Crop:
     """A square of the shorter side, anywhere along the longer one."""
     side, draw = min(width, height), float(torch.rand((), generator=generator))
     return _Crop(round(draw * (width - side)), round(draw * (height - side)), side)
-
-
-def _from_file(path: Path) -> CutOut:
-    try:
-        return transparent_cutout(open_cutout_picture(path)).within(_CUTOUT_SIDE)
-    except Cones2Error as error:
-        raise ConfigError(f"{shown(path.name)}: {error}") from error
-
-
-def _from_picture(picture: LabeledPicture, one: LabeledObject) -> CutOut:
-    """The object cut out of its own picture by its mask."""
-    assert one.mask is not None  # `read_labeled_pictures` takes no object without mask and references
-    photo = open_photo(picture.path)
-    mask = open_mask(one.mask).resize(photo.size, Image.Resampling.BILINEAR)
-    pixels, cover = (torch.from_numpy(np.asarray(each, dtype=np.float32)) / 255 for each in (photo, mask))
-    try:
-        return cut_out(pixels.permute(2, 0, 1), cover, _CUTOUT_SIDE)
-    except Cones2Error as error:
-        raise ConfigError(f"{shown(one.mask.name)}: {error}") from error

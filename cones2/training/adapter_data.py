@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,15 +18,18 @@ from ..concepts.phrase import subject_phrase
 from ..errors import Cones2Error, ConfigError
 from ..layout.regions import Box
 from ..messages import listed, shown
-from ..storage.files import is_folder, read_limited, shown_path
+from ..storage.files import find_file, is_folder, shown_path
 
 LABELS = "metadata.jsonl"
 MAX_OBJECTS = 16
 """Of one picture."""
 
 _MAX_BYTES = 512 << 20
+_MAX_LINE = 256 << 10  # bytes
+_MAX_LINES = 1_000_000
 _MAX_CAPTION = 2000  # characters
 _SLACK = 1e-3  # by which a rounded box may leave the picture
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SCENE_KEYS = ("file_name", "text", "objects")
 _OBJECT_KEYS = ("name", "box", "mask", "references")
 
@@ -48,11 +51,18 @@ class LabeledObject:
 
 @dataclass(frozen=True)
 class LabeledPicture:
-    """One picture with its caption and objects."""
+    """One picture with its caption and objects. line: its number in the list, from 1."""
 
     path: Path
     caption: str
     objects: tuple[LabeledObject, ...]
+    line: int
+
+    @property
+    def files(self) -> list[Path]:
+        """The picture, and its objects' masks and references."""
+        of_objects = (path for each in self.objects for path in (each.mask, *each.references) if path)
+        return [self.path, *of_objects]
 
 
 def read_labeled_pictures(folder: Path) -> list[LabeledPicture]:
@@ -63,17 +73,36 @@ def read_labeled_pictures(folder: Path) -> list[LabeledPicture]:
     if not is_folder(folder):
         raise ConfigError(f"{shown_path(folder)} is not a folder of pictures")
     try:
-        content = read_limited(folder / LABELS, _MAX_BYTES, "list of pictures", (".jsonl",))
+        path = find_file(folder / LABELS, "list of pictures", (".jsonl",))
     except Cones2Error as error:
         raise ConfigError(str(error)) from error
-    lines = enumerate(content.splitlines(), 1)
-    pictures = [_picture(folder, line, f"{LABELS}, line {number}") for number, line in lines if line.strip()]
+    try:
+        pictures = [_picture(folder, line, number) for number, line in _lines(path) if line.strip()]
+    except OSError as error:
+        raise ConfigError(f"{shown_path(path)} cannot be read: {error.strerror}") from error
     if not pictures:
         raise ConfigError(f"{shown_path(folder / LABELS)} lists no picture")
     return pictures
 
 
-def _picture(folder: Path, line: bytes, where: str) -> LabeledPicture:
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of the list with their numbers. Raises ConfigError for one, or a list, that is too long."""
+    with path.open("rb") as stream:
+        for number in range(1, _MAX_LINES + 1):
+            line = stream.readline(_MAX_LINE + 1)
+            if len(line) > _MAX_LINE:
+                raise ConfigError(f"{LABELS}, line {number}: it is longer than {_MAX_LINE:,} bytes")
+            if stream.tell() > _MAX_BYTES:
+                raise ConfigError(f"{shown_path(path)} is larger than {_MAX_BYTES:,} bytes, the most that are read")
+            if not line:
+                return
+            yield number, line
+        if stream.read(1):
+            raise ConfigError(f"{shown_path(path)} has more than {_MAX_LINES:,} lines, the most that are read")
+
+
+def _picture(folder: Path, line: bytes, number: int) -> LabeledPicture:
+    where = f"{LABELS}, line {number}"
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -82,6 +111,8 @@ def _picture(folder: Path, line: bytes, where: str) -> LabeledPicture:
     caption, objects = values.get("text"), values.get("objects")
     if not isinstance(caption, str) or not caption.strip() or len(caption) > _MAX_CAPTION:
         raise ConfigError(f'{where}: "text" is not a caption of 1 to {_MAX_CAPTION} characters')
+    if _SURROGATE.search(caption):
+        raise ConfigError(f'{where}: the text "{shown(caption, 80)}" has half of a character')
     if not isinstance(objects, list) or not 1 <= len(objects) <= MAX_OBJECTS:
         raise ConfigError(f'{where}: "objects" is not a list of 1 to {MAX_OBJECTS} objects')
     found = tuple(_object(folder, each, caption, where) for each in objects)
@@ -89,7 +120,7 @@ def _picture(folder: Path, line: bytes, where: str) -> LabeledPicture:
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise ConfigError(f"{where}: two objects are named {listed(twice)}: their places could not be told apart")
-    return LabeledPicture(_file(folder, values.get("file_name"), '"file_name"', where), caption, found)
+    return LabeledPicture(_file(folder, values.get("file_name"), '"file_name"', where), caption, found, number)
 
 
 def _object(folder: Path, values: Any, caption: str, where: str) -> LabeledObject:
@@ -145,6 +176,8 @@ def _file(folder: Path, value: Any, key: str, where: str) -> Path:
     path = folder / inside
     try:
         if path.is_file():
+            if not path.resolve().is_relative_to(folder.resolve()):  # a symbolic link
+                raise ConfigError(f"{where}: {key} {shown(value, 80)} is not a path inside the folder")
             return path
     except OSError:
         pass

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError
 from ..messages import listed, shown
@@ -15,6 +17,7 @@ from .config import defaults
 
 FORMAT = "cones2-training-1"
 _LONGEST_TEXT = 1000  # characters; a subject has 200 at most
+_SAMPLED = 1024  # numbers of a tensor, about
 _PARTS = {"data", "method", "optimizer", "scaler", "state"}
 _FREE = frozenset({"steps", "patience"})  # a finished constant-rate run may be continued for longer
 
@@ -42,10 +45,21 @@ def _cause(error: BaseException) -> BaseException:
     return cause or error
 
 
+def weights_digest(weights: Iterable[Tensor]) -> str:
+    """A digest of tensors, to refuse continuing with others: of their shapes and of numbers evenly out of each."""
+    digest = hashlib.blake2b(digest_size=16)
+    for weight in weights:
+        flat = weight.detach().flatten()
+        some = flat[:: max(1, len(flat) // _SAMPLED)].float().cpu().contiguous()
+        digest.update(str(tuple(weight.shape)).encode())
+        digest.update(some.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def read_checkpoint(path: Path, numbers: Mapping[str, Any], data: str) -> dict[str, Any]:
     """The state in a checkpoint of the same run; nothing in the file is executed.
 
-    numbers: the configuration it must agree with. data: fingerprint of the photos. Raises
+    numbers: the configuration it must agree with. data: fingerprint of what it learns from. Raises
     CheckpointError naming what differs, or that the file is damaged; ConfigError when it could not be loaded.
     """
     name = shown_path(path)
@@ -75,7 +89,9 @@ def _check_same_run(name: str, state: Mapping[str, Any], numbers: Mapping[str, A
         changes = listed([f"{key} {_described(saved.get(key))} → {_described(numbers[key])}" for key in different])
         raise CheckpointError(f"{name} belongs to a run with other settings ({changes}): delete it or restore them")
     if not _is_same(state["data"], data):
-        raise CheckpointError(f"{name} belongs to a run on other photos: delete it or restore them")
+        raise CheckpointError(
+            f"{name} belongs to a run on other photos or pictures, or with other networks: delete it or restore them"
+        )
 
 
 def _is_same(saved: object, wanted: object) -> bool:

@@ -82,7 +82,7 @@ class Trainer:
     """One run of one method.
 
     held_out: the fixed batches of the validation, with their shares of the set. checkpoint: file that an
-    interrupted run continues from. data: fingerprint of the photos.
+    interrupted run continues from. data: fingerprint of what it learns from.
     """
 
     def __init__(
@@ -150,6 +150,8 @@ class Trainer:
     ) -> TrainingResult:
         """Train until the steps are done, the validation error stops falling, an interrupt, or NaN.
 
+        A Cones2Error of the batches leaves a checkpoint.
+
         on_step: called after each update with its record. interrupted: asked before each forward pass.
         """
         with torch.inference_mode(False), torch.enable_grad():
@@ -194,7 +196,11 @@ class Trainer:
             self._validate()
         while self._state.step < self.config.steps and not self._converged():
             started = time.perf_counter()
-            terms = self._accumulate(interrupted)
+            try:
+                terms = self._accumulate(interrupted)
+            except Cones2Error:  # a file that is gone, a disk that fails: what was learned stays
+                self.save()
+                raise
             if terms is None:
                 self.save()
                 return "interrupted"
@@ -282,11 +288,11 @@ class Trainer:
         residual = self._method.residual() if state.best is None else state.best
         if not torch.isfinite(residual).all():
             raise ConfigError(
-                f"training diverged before step {state.step + 1} and there is no good residual to keep: "
+                f"training diverged before step {state.step + 1} and nothing good is there to keep: "
                 f"lower the learning rate ({self.config.learning_rate:g})"
             )
         if state.step and not residual.any():
-            log.warning("no residual was better than none: lower the learning rate, or take other photos")
+            log.warning("nothing learned was better than nothing: lower the learning rate, or take other pictures")
         return TrainingResult(
             residual, state.step, reason, state.best_error if state.best is not None else None, state.history
         )

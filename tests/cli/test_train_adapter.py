@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from cones2.cli import main
+from cones2.cli.run_log import RunLog
 from cones2.picture_adapter.adapter_file import load_adapter
 from tests.support.labeled_pictures import write_pictures
 from tests.support.picture_adapters import adapter_weights, write_image_encoder
 from tests.support.processes import launch
+
+
+class Killed(BaseException):
+    """As a process that is killed: nothing after it is done."""
+
+
+def die(self: RunLog, record: dict[str, float], add: Callable[[RunLog, dict[str, float]], None] = RunLog.add) -> None:
+    """As a run log that a kill ends after the second step."""
+    add(self, record)
+    if record["step"] == 2:
+        raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +57,6 @@ def test_pictures_become_an_adapter_that_sampling_reads(folder: Path, tmp_path: 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cones2.cli.run_log import RunLog
-
-    class Killed(BaseException):
-        """As a process that is killed: nothing after it is done."""
-
-    add = RunLog.add
-
-    def die(self: RunLog, record: dict[str, float]) -> None:
-        add(self, record)
-        if record["step"] == 2:
-            raise Killed
-
     with monkeypatch.context() as patched:
         patched.setattr(RunLog, "add", die)
         with pytest.raises(Killed):
@@ -80,6 +81,8 @@ def test_two_processes_learn_what_one_does_in_twice_the_passes(folder: Path, tmp
     ("more", "sentence"),
     [
         (["--subject", "dog"], "--subject means nothing to --method mip-adapter"),
+        (["--crops", "9"], "--crops means nothing to --method mip-adapter"),
+        (["--name", "x" * 300], "has 300 bytes, at most 200 are allowed"),
         (["--flip"], "--flip means nothing to --method mip-adapter"),
         (["--token", "<new1>"], "--token means nothing to --method mip-adapter"),
         (["--preview-every", "5"], "--preview-every means nothing"),
@@ -108,6 +111,27 @@ def test_an_adapter_of_another_encoder_is_one_sentence(
     save_file(flat, tmp_path / "start.safetensors")
     assert train(folder, tmp_path, "--start-adapter", str(tmp_path / "start.safetensors")) == 1
     assert "reads image features 20 wide, but this image encoder gives 24" in capsys.readouterr().err
+
+
+def test_a_run_is_not_continued_with_another_image_encoder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(RunLog, "add", die)
+        train(folder, tmp_path, "--steps", "3")
+    other = write_image_encoder(tmp_path / "encoder", 4)
+    assert train(folder, tmp_path, "--steps", "3", "--image-encoder", str(other)) == 1
+    assert "with other networks" in capsys.readouterr().err
+
+
+def test_a_broken_picture_ends_the_command_before_the_training(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = write_pictures(tmp_path / "pictures")
+    (pictures / "1.png").write_bytes(b"broken")
+    assert train(folder, tmp_path / "out", "--images", str(pictures)) == 1
+    assert "metadata.jsonl, line 2: 1.png is not a readable picture" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_flags_of_adapters_need_their_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

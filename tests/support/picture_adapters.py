@@ -57,9 +57,9 @@ def resampler_weights(
     return {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
 
 
-def write_image_encoder(folder: Path) -> Path:
+def write_image_encoder(folder: Path, seed: int = 3) -> Path:
     """A transformers folder with a small CLIP image encoder for pictures of 32 pixels."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     config = CLIPVisionConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8,
         projection_dim=FEATURES,

@@ -35,6 +35,7 @@ def test_pictures_are_read_with_their_objects(tmp_path: Path) -> None:
     ("line", "sentence"),
     [
         (label(0, text=""), '"text" is not a caption'),
+        (label(0, text="a dog and a vase \ud800"), "has half of a character"),
         (label(0, objects=[]), '"objects" is not a list'),
         (label(0, colour=1), "has colour; there are: file_name, text, objects"),
         (label(0, file_name="../0.png"), "not a path inside the folder"),
@@ -73,6 +74,40 @@ def test_what_is_not_such_a_list_is_one_sentence(tmp_path: Path, content: bytes,
 def test_a_folder_without_a_list_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="metadata"):
         read_labeled_pictures(tmp_path)
+
+
+def test_a_file_that_a_link_leads_out_to_is_refused(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures")
+    (folder / "1.png").rename(tmp_path / "1.png")
+    (folder / "1.png").symlink_to(tmp_path / "1.png")
+    with pytest.raises(ConfigError, match=r"line 2: .file_name. 1\.png is not a path inside the folder"):
+        read_labeled_pictures(folder)
+
+
+def test_a_folder_that_is_a_link_itself_is_read(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    (tmp_path / "link").symlink_to(tmp_path / "pictures")
+    assert len(read_labeled_pictures(tmp_path / "link")) == 2
+
+
+def test_a_long_line_is_refused_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "metadata.jsonl").write_bytes(b"[" + b"[]," * (100 << 10) + b"[]]\n")
+    monkeypatch.setattr(json, "loads", lambda line: pytest.fail("it was parsed"))
+    with pytest.raises(ConfigError, match="line 1: it is longer than 262,144 bytes"):
+        read_labeled_pictures(tmp_path)
+
+
+def test_too_many_lines_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pictures(tmp_path, 3)
+    monkeypatch.setattr("cones2.training.adapter_data._MAX_LINES", 2)
+    with pytest.raises(ConfigError, match="more than 2 lines"):
+        read_labeled_pictures(tmp_path)
+
+
+def test_as_many_lines_as_allowed_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pictures(tmp_path, 2)
+    monkeypatch.setattr("cones2.training.adapter_data._MAX_LINES", 2)
+    assert [picture.line for picture in read_labeled_pictures(tmp_path)] == [1, 2]
 
 
 values = st.recursive(

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from cones2.diffusers_models.for_adapter_training import check_start, image_reader, new_adapter
+from cones2.diffusers_models.for_adapter_training import check_start, image_reader, networks_digest, new_adapter
 from cones2.diffusers_models.for_training import training_model
 from cones2.diffusers_models.image_encoder import ImageEncoder, load_image_encoder
-from cones2.errors import AdapterError, CheckpointError, ConfigError
+from cones2.errors import AdapterError, CheckpointError, Cones2Error, ConfigError
 from cones2.picture_adapter.adapter import PictureAdapter
 from cones2.picture_adapter.adapter_file import adapter_of, load_adapter, save_adapter
+from cones2.prompt.tokens import PromptTokens
+from cones2.storage.images import open_photo
+from cones2.training import adapter_batches, adapter_session
 from cones2.training.adapter_batches import AdapterBatches
 from cones2.training.adapter_data import read_labeled_pictures
 from cones2.training.adapter_session import AdapterRun, prepare_adapter_run
 from cones2.training.config import adapter_config
+from cones2.training.memory import MemoryEstimate
 from tests.support.labeled_pictures import SIDE, label, write_labels, write_pictures
 from tests.support.picture_adapters import adapter_weights, resampler_weights, write_image_encoder
 from tests.support.tiny_diffusers import WIDTH, tiny_model
@@ -127,6 +133,89 @@ def test_a_run_on_other_pictures_is_not_continued(tmp_path: Path, pictures: Path
         run(other, encoder, tmp_path / "checkpoint.pt", steps=2)
 
 
+def test_a_run_on_files_of_other_contents_is_not_continued(tmp_path: Path, encoder: ImageEncoder) -> None:
+    folder = write_pictures(tmp_path / "pictures")
+    for color in ("red", "lime"):
+        Image.new("RGB", (SIDE, SIDE), color).save(folder / "0.bmp")
+        write_labels(folder, [label(0, file_name="0.bmp")])
+        if color == "red":
+            run(folder, encoder, tmp_path / "checkpoint.pt", steps=2).trainer.run()
+    with pytest.raises(CheckpointError, match="other photos or pictures"):
+        run(folder, encoder, tmp_path / "checkpoint.pt", steps=2)
+
+
+def test_a_run_from_another_adapter_is_not_continued(tmp_path: Path, pictures: Path, encoder: ImageEncoder) -> None:
+    first, other = (new_adapter(tiny_model(), encoder, 2, seed) for seed in (0, 1))
+    run(pictures, encoder, tmp_path / "checkpoint.pt", first, steps=2).trainer.run()
+    assert run(pictures, encoder, tmp_path / "checkpoint.pt", first, steps=2).trainer.step == 2
+    with pytest.raises(CheckpointError, match="other networks"):
+        run(pictures, encoder, tmp_path / "checkpoint.pt", other, steps=2)
+
+
+def test_the_digest_of_the_networks_tells_each_of_them(tmp_path: Path, encoder: ImageEncoder) -> None:
+    model = tiny_model()
+    before = networks_digest(model, encoder)
+    assert networks_digest(tiny_model(), encoder) == before
+    digests = {before}
+    for network in (model.unet, model.vae, model.text.encoders):
+        with torch.no_grad():
+            next(network.parameters()).add_(1)
+        digests.add(networks_digest(model, encoder))
+    digests.add(networks_digest(model, load_image_encoder(write_image_encoder(tmp_path, 4))))
+    assert len(digests) == 5
+
+
+def test_an_error_of_the_batches_leaves_a_checkpoint(tmp_path: Path, encoder: ImageEncoder) -> None:
+    folder = write_pictures(tmp_path / "pictures")
+    prepared = run(folder, encoder, tmp_path / "checkpoint.pt", checkpoint_every=0)
+    prepared.trainer._batches._kept.room = 0  # type: ignore[attr-defined]
+
+    def lose(record: object) -> None:
+        (folder / "vase.png").unlink(missing_ok=True)
+
+    with pytest.raises(Cones2Error, match=r"there is no cut-out at .*vase\.png"):
+        prepared.trainer.run(lose)
+    write_pictures(folder)
+    assert run(folder, encoder, tmp_path / "checkpoint.pt", checkpoint_every=0).trainer.step == prepared.trainer.step
+
+
+def test_a_name_without_tokens_is_found_before_the_training(
+    tmp_path: Path, encoder: ImageEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, labeled = new_adapter(tiny_model(), encoder, 2, 0), read_labeled_pictures(write_pictures(tmp_path))
+    networks = training_model(tiny_model(), "mip-adapter")
+    read = networks.prompt_tokens
+
+    def without_vase(text: str) -> PromptTokens:
+        tokens = read(text)
+        return replace(tokens, tokens=()) if text == "vase" else tokens
+
+    networks = replace(networks, prompt_tokens=without_vase)
+    with pytest.raises(ConfigError, match='line 1: the name "vase" has no token'):
+        prepare_adapter_run(networks, image_reader(encoder, start), start, labeled, adapter_config("a"), SIDE)
+
+
+def test_a_picture_is_decoded_once_for_its_latent_and_objects(
+    pictures: Path, encoder: ImageEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr(adapter_batches, "open_photo", lambda path: opened.append(path) or open_photo(path))
+    start = new_adapter(tiny_model(), encoder, 2, 0)
+    config = adapter_config("adapter", batch_size=1, accumulation=1, drop=0.0)
+    networks, labeled = training_model(tiny_model(), "mip-adapter"), read_labeled_pictures(pictures)
+    AdapterBatches(networks, image_reader(encoder, start), labeled, config, SIDE)(0, 0)
+    assert len(opened) == 1
+
+
+def test_weights_that_are_there_already_are_not_counted_again(
+    pictures: Path, encoder: ImageEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimates: list[MemoryEstimate] = []
+    monkeypatch.setattr(adapter_session, "check_memory", lambda estimate, *_: estimates.append(estimate))
+    learning = sum(weight.numel() for weight in run(pictures, encoder).method.parameters())
+    assert estimates[0].trainable == 3 * 4 * learning  # gradient and two moments in float32
+
+
 def test_the_model_is_left_as_it_is(pictures: Path, encoder: ImageEncoder) -> None:
     model = tiny_model()
     before = {name: weight.clone() for name, weight in model.unet.state_dict().items()}
@@ -167,8 +256,6 @@ def test_references_and_captions_are_dropped_as_often_as_asked(pictures: Path, e
 
 
 def test_an_object_outside_of_the_crop_is_no_reference(tmp_path: Path, encoder: ImageEncoder) -> None:
-    from PIL import Image
-
     folder = write_pictures(tmp_path / "wide", 1)
     Image.new("RGB", (4 * SIDE, SIDE)).save(folder / "0.png")
     line = label(0)
