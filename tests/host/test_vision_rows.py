@@ -21,7 +21,7 @@ def _tried(sizes: Sequence[Sizes], total: int) -> tuple[int, ...] | None:
     return min(fitting, key=away, default=None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(SIZES, max_size=5), st.data())
 def test_rows_are_split_as_if_every_split_were_tried(sizes: list[Sizes], data: st.DataObject) -> None:
     reached = data.draw(st.tuples(*(st.sampled_from(list(size)) for size in sizes)))

@@ -41,7 +41,7 @@ def test_a_cut_out_at_the_edge_stays_in_the_picture() -> None:
     assert picture.shape == (3, 64, 64) and picture[0, -6:, -6:].max() == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sides=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     picture=st.tuples(st.integers(1, 40), st.integers(1, 40)),

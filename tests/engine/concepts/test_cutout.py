@@ -38,7 +38,7 @@ def test_a_cut_out_is_as_tight_as_its_mask() -> None:
     assert torch.equal(cut.rgba[:3, 0, 0], torch.tensor([1.0, 0, 0]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(side=st.integers(2, 300), longest=st.integers(1, 200))
 def test_a_large_cut_out_becomes_smaller_and_takes_no_color_from_around_it(side: int, longest: int) -> None:
     photo, mask = torch.zeros(3, side, side // 2 + 1), torch.zeros(side, side // 2 + 1)
@@ -82,7 +82,7 @@ def test_flipping_twice_changes_nothing() -> None:
 # --- in files
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(count=st.integers(1, MAX_CUTOUTS), side=st.integers(1, 40), seed=st.integers(0, 99))
 def test_small_cut_outs_survive_the_file_to_the_bit_of_a_picture(
     tmp_path: Path, count: int, side: int, seed: int
@@ -148,7 +148,7 @@ def test_hostile_cut_outs_leave_a_residual_without_and_one_warning(
     assert "its cut-outs are left out" in message and len(message) < 700
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: base64.b64encode(raw).decode()))
 def test_any_text_is_cut_outs_or_one_sentence(text: str) -> None:
     try:

@@ -27,7 +27,7 @@ from tests.support.residual_files import (
     tensor_pickle,
 )
 
-anywhere = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+anywhere = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(folder: Path, content: bytes, name: str = "dog.pt") -> Path:

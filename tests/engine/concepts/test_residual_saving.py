@@ -16,7 +16,7 @@ from cones2.errors import ResidualError
 from cones2.prompt.claims import PhraseRef
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.integers(1, 75),
     width=st.sampled_from([3, 768, 1024, 2048]),

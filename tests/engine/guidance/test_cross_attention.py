@@ -39,7 +39,7 @@ def naive_bias(q, k, weights, rows, strength, sigma):
     return bias
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 1000), st.integers(1, 3), st.integers(1, 4), st.integers(1, 96), st.integers(1, 154), WIDTHS,
     st.sampled_from([0.0, 0.5, 5.0]),
@@ -88,7 +88,7 @@ def test_other_deviations_differ(other):
     assert ((score_std(q, k).double() / wrong - 1).abs() > 0.05).any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 100), st.floats(0, 30), st.floats(0, 1), st.sampled_from([-1e8, -2.0]))
 def test_bias_equals_the_formula(seed, sigma, strength, negative):
     q, k = qk(seed, batch=2, positions=24)
@@ -148,7 +148,7 @@ def test_outside_a_region_the_token_gets_nothing(dtype):
     assert (probability[..., :8].float().mean() > 2 * plain[..., :8].float().mean()).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 100), st.integers(2, 4))
 def test_an_image_of_a_batch_gets_what_it_gets_alone(seed, batch):
     q, k = qk(seed, batch=batch, positions=20)

@@ -53,7 +53,7 @@ def by_mask(q: Tensor, k: Tensor, v: Tensor, parts: list[Placed]) -> Tensor:
     return (scores * q.shape[-1] ** -0.5).softmax(-1) @ v.double()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 99), st.integers(1, 3), st.sampled_from([8, 40, 64]), st.sampled_from([-1e8, -2.0, 0.0]))
 def test_features_are_the_mask_of_all_pairs(seed: int, batch: int, width: int, outside: float) -> None:
     q, k, v = sequence(seed, batch, width)
@@ -119,7 +119,7 @@ def test_gains_do_not_depend_on_pads(pads: int) -> None:
         assert not torch.allclose(score_std(cells, longer), score_std(cells, k[:, :, :TEXT]), rtol=0.05)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.sampled_from([-2.0, 0.0]))
 def test_gains_as_a_mask_are_the_terms_own_mask(seed: int, outside: float) -> None:
     q, k, _ = sequence(seed, 2)
@@ -138,7 +138,7 @@ def test_a_subject_that_the_prompt_does_not_name_has_no_column() -> None:
     assert torch.equal(maps.groups_at(*GRID)[:, 0], maps.at(*GRID)[:, 0])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.integers(0, 30)), st.integers(0, 9))
 def test_runs_hold_the_indices_in_as_few_slices_as_there_are_gaps(indices: set[int], offset: int) -> None:
     ordered = sorted(indices)
@@ -147,7 +147,7 @@ def test_runs_hold_the_indices_in_as_few_slices_as_there_are_gaps(indices: set[i
     assert len(found) == sum(index - 1 not in indices for index in ordered)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.sampled_from([-1e8, -2.0, 0.0]), st.booleans())
 def test_closed_tokens_do_not_read_cells_outside_their_region(seed: int, outside: float, apart: bool) -> None:
     q, k, v = sequence(seed, 2)

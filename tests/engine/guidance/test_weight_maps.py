@@ -38,7 +38,7 @@ def published_map(mask: torch.Tensor, weight: float, positions: int) -> torch.Te
     return resized[0, torch.arange(positions) * math.prod(grid) // positions]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(SIDE, SIDE, st.integers(0, 95), st.integers(0, 127), st.integers(1, 40), st.integers(1, 40))
 def test_no_region_vanishes_at_any_grid(height, width, y, x, box_height, box_width):
     layout = layout_from_boxes([Box(x, y, box_width, box_height)], ["dog"], 96, 128)
@@ -47,7 +47,7 @@ def test_no_region_vanishes_at_any_grid(height, width, y, x, box_height, box_wid
     assert float(values.max()) == pytest.approx(2.5)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(SIDE, SIDE, st.integers(0, 2**31), st.floats(0.01, 0.6))
 def test_best_cell_has_the_greatest_coverage(height, width, seed, share):
     mask = torch.rand(24, 36, generator=torch.Generator().manual_seed(seed)) < share
@@ -157,7 +157,7 @@ def test_published_overlap_excludes_a_shared_token_everywhere():
         weight_maps(two_boxes(), [[(2, 3)], [(2,)]])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 64), st.integers(2, 64))
 def test_mild_maps_are_the_aligned_bilinear_resize_plus_best_cells(height, width):
     layout = two_boxes()

@@ -1,7 +1,7 @@
 """Weight maps of a part of the canvas, as area conditionings need them."""
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cones2.guidance.weight_maps import DEFAULT_OUTSIDE_WEIGHT, weight_maps
@@ -40,7 +40,6 @@ def test_a_copy_shares_no_resized_map() -> None:
     assert torch.equal(copied.at(4, 4), maps.at(4, 4)) and copied.at(4, 4) is not maps.at(4, 4)
 
 
-@settings(deadline=None)
 @given(*[st.floats(0, 1)] * 4)
 def test_any_part_has_at_least_a_cell(top: float, left: float, height: float, width: float) -> None:
     found = weight_maps(halves(), ROWS).crop(top, left, height * (1 - top), width * (1 - left)).at(3, 5)

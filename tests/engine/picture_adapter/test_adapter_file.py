@@ -182,7 +182,7 @@ def test_a_missing_file_names_its_neighbors(tmp_path: Path) -> None:
         load_adapter(tmp_path / "other.bin")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_files_give_one_sentence(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(saved(tmp_path, adapter_weights(WIDTHS, 12)).read_bytes())

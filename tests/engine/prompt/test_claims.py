@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cones2.errors import PromptError
@@ -181,7 +181,6 @@ _phrases = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(_texts, _phrases, st.booleans())
 def test_claims_hold_their_own_phrase_and_never_collide(parts: list[str], phrases: list[str], share: bool) -> None:
     prompt = stream(" ".join(parts))
@@ -203,7 +202,6 @@ def test_claims_hold_their_own_phrase_and_never_collide(parts: list[str], phrase
         assert len(everything) == len(set(everything))
 
 
-@settings(deadline=None)
 @given(st.text(_characters, max_size=30), st.text(_characters, max_size=30))
 def test_any_text_gives_a_claim_or_a_prompt_error(text: str, phrase: str) -> None:
     try:

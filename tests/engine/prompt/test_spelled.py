@@ -87,7 +87,7 @@ def test_occurrences_are_numbered_as_in_any_prompt() -> None:
     assert [claim.spans for claim in claims] == [((2,),), ((0,),)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=40), st.lists(st.integers(0, 60), max_size=6))
 def test_any_text_cut_anywhere_keeps_its_bytes_in_order(text: str, cuts: list[int]) -> None:
     content = text.encode("utf-8", "replace")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cones2.prompt.tokens import (
@@ -52,7 +52,6 @@ def test_half_a_character_is_replaced_in_what_people_read() -> None:
     assert words(chunked_tokens("犬", [Piece(1, b"\xe7\x8a", True)])) == [("\ufffd", (1,))]
 
 
-@settings(deadline=None)
 @given(_texts)
 def test_words_cover_every_row_once(parts: list[str]) -> None:
     prompt = stream(" ".join(parts))

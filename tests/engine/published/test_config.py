@@ -196,7 +196,7 @@ _json = st.recursive(
 _entry = st.fixed_dictionaries({}, optional={key: _json for key in ENTRY})
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_entry, min_size=1, max_size=3))
 def test_any_json_is_read_or_refused_with_a_reason(folder: Path, entries: list[dict[str, Any]]) -> None:
     path = write(folder, entries)

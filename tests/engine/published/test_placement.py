@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cones2.errors import ConfigError
@@ -131,7 +131,6 @@ def test_each_phrase_is_searched_in_the_prompt_once(folder: Path) -> None:
     assert len(placed) == 32 and len(texts) < 150
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["hot", "dog", "mug"]), min_size=1, max_size=12), st.data())
 def test_longer_phrases_are_found_as_by_looking_at_every_part(words: list[str], data: st.DataObject) -> None:
     """`_covers` against all parts of all spans."""

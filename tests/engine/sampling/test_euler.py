@@ -40,7 +40,7 @@ def naive_sampling(latents, sigmas, repeated_steps, noise):
     return x
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 6), st.integers(0, 100))
 def test_equals_the_written_out_algorithm(repeated_steps, seed):
     latents = SeededNoise([seed], (4, 2, 3))() * 10

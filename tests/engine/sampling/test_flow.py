@@ -21,7 +21,7 @@ def test_the_largest_level_is_the_one_of_stable_diffusion() -> None:
     assert float(((1 - alpha) / alpha) ** 0.5) == pytest.approx(LARGEST_SIGMA, abs=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.01, 0.98), st.floats(0.0, 1.0))
 def test_renoising_is_that_of_latents_in_units_of_sigma(level: float, share: float) -> None:
     t, s = torch.tensor(level, dtype=torch.float64), torch.tensor(level * share, dtype=torch.float64)
@@ -58,7 +58,7 @@ def test_training_states_and_targets_of_flow_matching_by_hand() -> None:
     assert noise.sigmas(torch.tensor([0, 1])).tolist() == pytest.approx([1 / 3, LARGEST_SIGMA])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 998))
 def test_a_perfect_velocity_gives_back_the_clean_latents(timestep: int) -> None:
     noise, generator = FlowNoise(LEVELS), torch.Generator().manual_seed(0)

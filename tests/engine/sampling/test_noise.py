@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cones2.sampling.noise import log_growth, make_noise
@@ -27,7 +27,6 @@ def test_training_states_and_targets_by_hand():
     assert targets.tolist() == pytest.approx([0.9 * 3 - 0.19**0.5 * 2, 0.6 * 3 - 0.8 * 2])
 
 
-@settings(deadline=None)
 @given(st.sampled_from(KINDS), st.integers(0, 999), st.integers(0, 2**31))
 def test_a_perfect_prediction_gives_back_the_clean_latents(kind, timestep, seed):
     generator = torch.Generator().manual_seed(seed)

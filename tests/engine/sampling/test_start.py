@@ -31,7 +31,7 @@ def test_pure_noise_is_the_noise_times_sigma_to_the_bit() -> None:
     assert torch.equal(PURE_NOISE.noisy(noise, torch.tensor(14.6)), noise * torch.tensor(14.6))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(amount=st.floats(0, 100), sigma=st.floats(0.1, 4000))
 def test_a_shift_moves_the_mean_inside_and_leaves_the_bits_outside(amount: float, sigma: float) -> None:
     noise, latents = drawn()

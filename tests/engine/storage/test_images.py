@@ -108,7 +108,7 @@ def test_names_that_write_to_the_terminal_are_escaped(tmp_path):
     assert str(caught.value).startswith(r"\x1b[2J\n.png is not a readable picture")
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), kind=st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]))
 def test_damaged_pictures_never_surprise(tmp_path: Path, data: st.DataObject, kind: str) -> None:
     stream = io.BytesIO()

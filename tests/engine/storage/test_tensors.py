@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save as serialize
 
@@ -47,7 +47,6 @@ def test_an_empty_file_is_said_to_be_empty() -> None:
         parse_tensors(b"")
 
 
-@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.integers(-1, 2**70) | st.sampled_from(["F32", "F4", "BOOL", "x"]),

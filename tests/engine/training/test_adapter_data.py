@@ -117,7 +117,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(key=st.sampled_from(["file_name", "text", "objects", "name", "box", "mask", "references"]), value=values)
 def test_nothing_but_a_sentence_comes_of_a_wrong_value(
     tmp_path_factory: pytest.TempPathFactory, key: str, value: Any

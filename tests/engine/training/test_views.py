@@ -106,7 +106,7 @@ def test_flip_mirrors_pixels_mask_and_crop():
     assert plain.time_ids[3] + mirrored.time_ids[3] + 64 == 128
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(16, 5000), st.integers(16, 5000), st.sampled_from([256, 512, 768, 1024]))
 def test_buckets_fit_any_proportions(width, height, resolution):
     across, down = bucket_size(width, height, ViewSettings(resolution, buckets=True))
