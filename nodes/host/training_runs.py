@@ -17,6 +17,7 @@ from torch import Tensor
 from ...cones2.concepts.fingerprint import encoder_fingerprint
 from ...cones2.errors import Cones2Error
 from ...cones2.messages import shown
+from ...cones2.storage.tensors import read_metadata
 from ...cones2.training.class_pictures import remove_pictures
 from ...cones2.training.config import TrainingConfig
 from ...cones2.training.history import CsvLog, Record, read_log
@@ -106,19 +107,21 @@ class Run(Generic[Result]):
         """Save under the first free name, rex, rex_2, rex_3 …, unless one of the files before it is this very run's."""
         number, free = 2, path
         while free.exists():
-            if self._run_of(free) == result.metadata[RUN_KEY]:
+            if _run_of(free) == result.metadata[RUN_KEY]:
                 return free
             free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
         return self.files.save(result, free, False)
 
-    def _run_of(self, path: Path) -> str:
-        try:
-            return self.files.load(path).metadata.get(RUN_KEY, "")
-        except Cones2Error:
-            return ""
-
     def _path(self, ending: str) -> Path:
         return Path(folder_paths.get_output_directory()) / RUNS / f"{self.key}{ending}"
+
+
+def _run_of(path: Path) -> str:
+    """The run that a file is of, by its header alone: a delta of SDXL has more than a gigabyte."""
+    try:
+        return read_metadata(path).get(RUN_KEY, "")
+    except Cones2Error:
+        return ""
 
 
 def find_run(
@@ -135,7 +138,7 @@ def find_run(
     settings: a dataclass of what decides a run beside its numbers.
     """
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(repr((sorted(config.numbers().items()), asdict(settings), prediction_of(model))).encode())
+    digest.update(repr((sorted(config.own_numbers().items()), asdict(settings), prediction_of(model))).encode())
     for photo in photos:
         digest.update(repr(photo.picture.size).encode() + photo.picture.tobytes())
         digest.update(photo.mask.tobytes() if photo.mask else b"no mask")

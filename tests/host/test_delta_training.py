@@ -39,5 +39,24 @@ def test_the_same_inputs_train_a_delta_once(in_host: HostWorker) -> None:
     }  # fmt: skip
 
 
-def test_a_token_that_prompts_cannot_name_is_refused(in_host: HostWorker) -> None:
-    assert '"my dog" cannot be a token' in in_host.delta_training.refusal(token="my dog")
+@pytest.mark.parametrize("token", ["my dog", "<a+b>", "<a(b:2)>", "<a\\b>"])
+def test_a_token_that_prompts_cannot_name_is_refused(in_host: HostWorker, token: str) -> None:
+    assert f'"{token}" cannot be a token' in in_host.delta_training.refusal(token=token)
+
+
+def test_the_text_encoder_does_not_push_the_unet_out_when_no_word_learns(in_host: HostWorker) -> None:
+    assert "SD1ClipModel" not in in_host.delta_training.loaded_after_the_unet()
+
+
+def test_a_class_picture_may_have_a_long_caption(in_host: HostWorker) -> None:
+    assert all(map(math.isfinite, in_host.delta_training.long_caption()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"), [({"resolution": 100}, "must be a multiple"), ({"class_word": "a <b> dog"}, "name <b>")]
+)
+def test_what_is_wrong_is_said_before_class_pictures_are_made(
+    in_host: HostWorker, changes: dict, sentence: str
+) -> None:
+    found = in_host.delta_training.refused_before_pictures(**changes)
+    assert sentence in found["said"] and found["made"] == []
