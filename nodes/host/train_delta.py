@@ -138,7 +138,7 @@ def _train(
             asked.class_pictures,
             asked.size,
             config.seed,
-            run.class_pictures,
+            run.kept_pictures,
             picture_progress(),
         )
         concept = dataclasses.replace(concept, class_photos=made)

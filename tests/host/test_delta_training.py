@@ -14,7 +14,7 @@ def test_a_delta_is_learned_and_its_file_loads_and_applies(in_host: HostWorker, 
     assert found["weights"] == found["of"] if attention == "all" else found["weights"] < found["of"]
     assert len(found["losses"]) == 2 and all(map(math.isfinite, found["losses"]))
     assert found["metadata"]["trained"] == attention and found["metadata"]["class_pictures"] == "1"
-    assert found["left"] == [".csv", ".safetensors"]
+    assert found["left"] == ["", ".csv", ".safetensors"]  # the folder of the class picture stays
     assert found["works"]["same"] and found["works"]["effect"] > 1e-3
 
 
@@ -50,6 +50,10 @@ def test_the_text_encoder_does_not_push_the_unet_out_when_no_word_learns(in_host
 
 def test_a_class_picture_may_have_a_long_caption(in_host: HostWorker) -> None:
     assert all(map(math.isfinite, in_host.delta_training.long_caption()))
+
+
+def test_class_pictures_are_made_once_for_all_learning_rates(in_host: HostWorker) -> None:
+    assert in_host.delta_training.class_pictures_made() == [1, 0, 1, 1]
 
 
 @pytest.mark.parametrize(

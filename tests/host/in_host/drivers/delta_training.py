@@ -129,6 +129,20 @@ def long_caption() -> list[float]:
     return train_anew(class_folder="long captions")[2]["loss"]
 
 
+def class_pictures_made() -> list[int]:
+    """How many the model made for each of a sequence of runs."""
+    shutil.rmtree(runs_folder(), ignore_errors=True)
+    module, made = scenes.module("cones2.training.class_photos"), []
+    original = module._made
+    parts, counts = demo(), []
+    with mock.patch.object(module, "_made", lambda *args: made.append(args) or original(*args)):
+        for changes in ({}, {"learning_rate": 2e-3}, {"class_word": "mug"}, {"seed": 1}):
+            before = len(made)
+            train(parts, steps=1, **changes)
+            counts.append(len(made) - before)
+    return counts
+
+
 def refused_before_pictures(**changes: Any) -> dict:
     """The message for inputs that cannot be trained with, and what was made before it came."""
     shutil.rmtree(runs_folder(), ignore_errors=True)
