@@ -20,7 +20,7 @@ from ..storage.files import check_folder, remove, shown_path
 from ..training.class_photos import make_class_photos
 from ..training.class_pictures import remove_pictures
 from ..training.concepts import START_PIECES, ConceptPaths, TrainingConcept, load_concept, read_concepts_list
-from ..training.delta_session import DeltaRun, prepare_delta_run
+from ..training.delta_session import DeltaRun, check_before_pictures, prepare_delta_run
 from ..training.history import Record
 from ..training.loop import TrainingResult
 from ..training.model import TrainingModel
@@ -32,6 +32,7 @@ from .train_options import TrainOptions
 from .training_run import Models, how_to_continue, run_until_interrupted, with_precision
 
 _PREVIEW_STEPS = 20
+_LARGEST_DEFAULT = 1024  # side of training pictures in pixels, of all families
 
 
 def train_delta(
@@ -70,10 +71,11 @@ def train_delta(
 
 
 def _concepts(options: DeltaOptions) -> list[TrainingConcept]:
+    side = options.run.resolution or _LARGEST_DEFAULT  # before the model is there, which takes longer to load
     if options.concepts_list is not None:
-        return [load_concept(paths, options.run.masks) for paths in read_concepts_list(options.concepts_list)]
+        return [load_concept(paths, options.run.masks, side) for paths in read_concepts_list(options.concepts_list)]
     paths = ConceptPaths(options.prompt, options.class_prompt, options.run.images, options.class_images)
-    return [load_concept(paths, options.run.masks)]
+    return [load_concept(paths, options.run.masks, side)]
 
 
 def _prepare(
@@ -94,6 +96,8 @@ def _prepare(
     rows = start_rows(model.text, names, options.starts or START_PIECES) if names else []
     networks = delta_training_model(model, names, rows, config.attention, run.gradient_checkpointing)
     size = run.resolution or model.default_size
+    if options.class_pictures and not any(concept.class_photos for concept in concepts):
+        check_before_pictures(concepts, config, size, networks)
     concepts = [_with_class_photos(options, networks, each, size, files, processes) for each in concepts]
     return prepare_delta_run(networks, concepts, config, size, run.flip, files.checkpoint, processes.parallel)
 

@@ -11,7 +11,7 @@ from ..errors import LayoutError
 from ..guidance.regional import OwnProjections
 from ..layout.regions import Layout, Region
 from ..messages import listed
-from ..prompt.tokens import bare_phrase
+from ..prompt.tokens import is_edge
 from .delta import Delta, ModifierToken
 from .fit import check_fits
 from .layers import is_key_or_value, layer_of, part_of
@@ -44,13 +44,23 @@ def regions_of(layout: Layout, tokens: Sequence[ModifierToken]) -> list[Region]:
     """
     if not tokens:
         raise LayoutError("this concept has no token, so no region of a layout can be its own: leave the layout out")
-    names = {bare_phrase(token.name).lower() for token in tokens}
+    names = {_word(token.name) for token in tokens}
     found = [
         region
         for region in layout.regions
-        if region.weight >= 0 and names & {bare_phrase(word).lower() for word in region.subject.split()}
+        if region.weight >= 0 and names & {_word(part) for part in region.subject.split()}
     ]
     if not found:
         words = listed([f"{token.name} {token.class_word}".strip() for token in tokens])
         raise LayoutError(f"the layout has no region for {words}; it has: {listed(layout.subjects)}")
     return found
+
+
+def _word(text: str) -> str:
+    """A word in lower case without the punctuation around it, but for its brackets: "<dog>" is not "dog"."""
+    start, stop = 0, len(text)
+    while start < stop and text[start] not in "<>" and is_edge(text[start]):
+        start += 1
+    while start < stop and text[stop - 1] not in "<>" and is_edge(text[stop - 1]):
+        stop -= 1
+    return text[start:stop].lower()

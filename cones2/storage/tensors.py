@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from safetensors.torch import load as parse_safetensors
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from ..errors import Cones2Error
 from ..messages import listed
+from .files import shown_path
 from .torch_pickle import looks_pickled, read_torch_file
 
+_MAX_HEADER_BYTES = 16 << 20
 BARE = ""
 """Name of a tensor that was saved without one."""
 
@@ -56,6 +59,21 @@ def parse_tensors(content: bytes) -> TensorFile:
     if isinstance(saved, Tensor):
         return TensorFile("torch.save", {BARE: saved}, [BARE])
     return TensorFile("torch.save", {}, saved)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts of a safetensors file's header; nothing behind the header is read.
+
+    Raises Cones2Error when it is not such a file, or its header is larger than 16 MB.
+    """
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            content = stream.read(length) if length <= _MAX_HEADER_BYTES else b""
+        metadata = json.loads(content).get("__metadata__") or {}
+        return {str(key): str(value) for key, value in metadata.items()}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise Cones2Error(f"{shown_path(path)} is not a safetensors file that can be read") from error
 
 
 def _parse_safetensors(content: bytes, header_bytes: int) -> TensorFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,14 +11,17 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..errors import ModelError
+from ..errors import ConfigError, ModelError
+from ..messages import shown
 from .augmentation import Augmented, augmented, draw_augmentation
 from .concepts import TrainingConcept
 from .config import TrainingConfig
 from .delta_method import ConceptBatch
 from .draws import data_order, draw_timesteps, keyed_generator
 from .model import TrainingModel
-from .views import Photo
+from .views import EVERY_MASK_IS_EMPTY, Photo
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +69,11 @@ class ConceptBatches:
         self._model, self._config, self._size, self._flip = model, config, size, flip
         self._rank, self._world = rank, world
         self._cells = size // model.vae_scale_factor
-        self._photos = [_picture(photo, concept.prompt) for concept in concepts for photo in concept.photos]
+        self._photos = _usable([_picture(photo, concept.prompt) for concept in concepts for photo in concept.photos])
         self._class_pictures = [
-            _picture(picture.photo, picture.caption) for concept in concepts for picture in concept.class_photos
+            _picture(picture.photo, picture.caption, picture.size)
+            for concept in concepts
+            for picture in concept.class_photos
         ]
         self._class_latents: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -145,12 +151,23 @@ class ConceptBatches:
         return torch.tensor([height, width, 0, 0, self._size, self._size], dtype=torch.float32)
 
 
-def _picture(photo: Photo, caption: str) -> _Picture:
-    """The center square of a photo."""
+def _picture(photo: Photo, caption: str, size: tuple[int, int] | None = None) -> _Picture:
+    """The center square of a photo. size: of the file, where the photo was shrunk."""
     side = min(photo.picture.size)
     image = ImageOps.fit(photo.picture, (side, side))
-    mask = None if photo.mask is None else ImageOps.fit(photo.mask, (side, side))
-    return _Picture(photo.name, image, mask, caption, photo.picture.size)
+    mask = None if photo.cover is None else ImageOps.fit(photo.cover, (side, side))
+    return _Picture(photo.name, image, mask, caption, size or photo.picture.size)
+
+
+def _usable(pictures: Sequence[_Picture]) -> list[_Picture]:
+    """Those whose subject is somewhere. Raises ConfigError as `make_views` does when there is none."""
+    usable = [picture for picture in pictures if picture.mask is None or picture.mask.getbbox()]
+    for picture in pictures:
+        if picture not in usable:
+            log.warning("skipped: the mask of %s is empty", shown(picture.name))
+    if pictures and not usable:
+        raise ConfigError(EVERY_MASK_IS_EMPTY)
+    return usable
 
 
 def _both(mask: Tensor, cover: Augmented, cells: int) -> Tensor:

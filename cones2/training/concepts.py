@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image, ImageOps
+
 from ..errors import Cones2Error, ConfigError
 from ..messages import listed, shown
 from ..ranges import MAX_PHRASE, SUBJECTS
@@ -24,10 +26,14 @@ _TOKEN = re.compile(r"<[^<>\s]+>")
 
 
 class ClassPhoto(NamedTuple):
-    """A picture of a concept's class, with what it shows."""
+    """A picture of a concept's class, with what it shows.
+
+    size: its width and height before it was shrunk; None: as it is.
+    """
 
     photo: Photo
     caption: str
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,24 +75,33 @@ def read_concepts_list(path: Path) -> list[ConceptPaths]:
     return [_concept_paths(entry, f"{name}: concept {place}", path.parent) for place, entry in enumerate(content, 1)]
 
 
-def load_concept(paths: ConceptPaths, masks: Path | None = None) -> TrainingConcept:
-    """The concept with its pictures. Raises ConfigError when a folder has none."""
+def load_concept(paths: ConceptPaths, masks: Path | None, side: int) -> TrainingConcept:
+    """The concept with its pictures, those of its class for training at up to `side` pixels.
+
+    Raises ConfigError when a folder has none.
+    """
     photos = load_photos(paths.images, masks)
-    pictures = [] if paths.class_images is None else load_class_photos(paths.class_images, paths.class_prompt)
+    pictures = [] if paths.class_images is None else load_class_photos(paths.class_images, paths.class_prompt, side)
     return TrainingConcept(paths.prompt, paths.class_prompt, photos, pictures)
 
 
-def load_class_photos(folder: Path, class_prompt: str) -> list[ClassPhoto]:
+def load_class_photos(folder: Path, class_prompt: str, side: int) -> list[ClassPhoto]:
     """The pictures of a folder, each with its own caption where there is one, else with the class prompt.
 
+    Hundreds are usual: of larger ones the center square is kept, shrunk to `side` pixels, which is what training sees.
     Captions are in NAME.txt beside NAME.png, or in caption.txt line by line as images.txt lists the pictures.
     """
-    listing = _listed_captions(folder)
+    listing, sizes = _listed_captions(folder), []
+
+    def shrunk(photo: Photo) -> Photo:
+        sizes.append(photo.picture.size)
+        return Photo(photo.name, _square(photo.picture, side))
+
     photos = []
-    for photo in load_photos(folder):
+    for photo, size in zip(load_photos(folder, kept=shrunk), sizes, strict=True):
         own = folder / f"{Path(photo.name).stem}.txt"
         caption = listing.get(Path(photo.name).name) or (_first_line(own) if own.is_file() else "")
-        photos.append(ClassPhoto(photo, caption or class_prompt))
+        photos.append(ClassPhoto(photo, caption or class_prompt, size))
     return photos
 
 
@@ -122,6 +137,14 @@ def _start_id(piece: str, place: int, vocabulary: Mapping[str, int]) -> int:
         )
     plain = sorted(id for spelling, id in vocabulary.items() if not spelling.startswith("<"))
     return plain[-1 - place % len(plain)]
+
+
+def _square(picture: Image.Image, side: int) -> Image.Image:
+    """The picture, or its center square of this many pixels where it is larger."""
+    if min(picture.size) <= side:
+        return picture
+    square = ImageOps.fit(picture, (min(picture.size),) * 2)
+    return square.resize((side, side), Image.Resampling.BILINEAR)
 
 
 def _concept_paths(entry: object, where: str, folder: Path) -> ConceptPaths:

@@ -178,6 +178,13 @@ class TrainingConfig:
         del values["checkpoint_every"]
         return values
 
+    def own_numbers(self) -> dict[str, Any]:
+        """Those of `numbers` that name a run: a field that only other methods read is left out at its default, so that
+        a new field of one method does not rename the runs of another."""
+        foreign = [name for methods, names in _ONLY_OF if self.method not in methods for name in names]
+        preset = defaults()
+        return {name: value for name, value in self.numbers().items() if name not in foreign or value != preset[name]}
+
 
 def defaults() -> dict[str, Any]:
     """The fields that have a default, with it: what a checkpoint from before such a field was made with."""
@@ -275,6 +282,11 @@ def adapter_config(name: str, **changes: Any) -> TrainingConfig:
     return TrainingConfig(**{**_ADAPTER, **changes, "method": "mip-adapter", "subject": name})
 
 
+_ONLY_OF: tuple[tuple[tuple[MethodName, ...], tuple[str, ...]], ...] = (
+    (("custom-diffusion",), ("tokens", "attention", "prior_weight", "augment")),
+    (("mip-adapter",), ("drop", "learn_projection")),
+)
+"""Fields that only some methods read, of those that came later than the first runs."""
 _CHOICES = (
     ("method", ("direct", "paper", "custom-diffusion", "mip-adapter")),
     ("attention", ("keys and values", "all")),

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from ..concepts.fingerprint import FINGERPRINT_KEY, encoder_fingerprint
 from ..custom_diffusion.delta import Delta
 from ..errors import ConfigError
@@ -80,17 +83,35 @@ def prepare_delta_run(
     batches = ConceptBatches(model, concepts, config, size, flip, parallel.rank, parallel.world, ahead)
     method = DeltaMethod(model, config)
     (_, first), *_ = batches(0, 0)
-    numbers = sum(parameter.numel() for parameter in method.parameters())
-    conditioning = model.encode_text(first.prompts[:1])
+    _check_memory(model, config, first.prompts[0], first.latents[0], len(first.latents))
+    trainer = Trainer(method, batches, config, (), checkpoint, batches.fingerprint, parallel)
+    trainer.resume()
+    return DeltaRun(trainer, method, tuple(concepts), words)
+
+
+def check_before_pictures(
+    concepts: Sequence[TrainingConcept], config: TrainingConfig, size: int, model: TrainingModel
+) -> None:
+    """Raise what `prepare_delta_run` raises for these concepts once the model has made pictures of their classes.
+
+    Making them takes long, so that whatever is wrong should be said before.
+    """
+    check_concepts(concepts, config, size, model)
+    with torch.no_grad():
+        latent = model.encode_image(torch.zeros(1, 3, size, size, device=model.device)).mean[0]
+    _check_memory(model, config, concepts[0].prompt, latent, 2 * config.batch_size)
+
+
+def _check_memory(model: TrainingModel, config: TrainingConfig, prompt: str, latent: Tensor, count: int) -> None:
+    """Raise ModelError when `count` samples of this latent [C, h, w] at a time cannot fit into memory."""
+    numbers = sum(parameter.numel() for parameter in (*model.attention_weights.values(), *model.token_rows))
+    conditioning = model.encode_text([prompt]).detached()
     estimate = MemoryEstimate(
-        activations=len(first.latents) * activation_bytes(model, conditioning.detached(), first.latents[0]),
+        activations=count * activation_bytes(model, conditioning, latent),
         trainable=_FLOATS * _COPIES * numbers,
         captions=0,
     )
     check_memory(estimate, model.device, config.method)
-    trainer = Trainer(method, batches, config, (), checkpoint, batches.fingerprint, parallel)
-    trainer.resume()
-    return DeltaRun(trainer, method, tuple(concepts), words)
 
 
 def check_concepts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -130,17 +131,23 @@ class Trainer:
     def resume(self) -> bool:
         """Continue from the checkpoint, exactly where it stopped; False when there is none.
 
-        Raises CheckpointError when it is damaged or of another run, ConfigError when it cannot be loaded.
+        Raises CheckpointError when it is damaged or of another run, ConfigError when it cannot be loaded; nothing is
+        changed then.
         """
         if self._checkpoint is None or not self._checkpoint.is_file():
             return False
         saved = read_checkpoint(self._checkpoint, self.config.numbers(), self._data)
+        before = copy.deepcopy((self._method.state_dict(), self._optimizer.state_dict(), self._scaler.state_dict()))
         try:
             self._method.load_state_dict(saved["method"])
             self._optimizer.load_state_dict(saved["optimizer"])
             self._scaler.load_state_dict(saved["scaler"])
             self._state = _State(**saved["state"])
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            # what fits has been loaded: a run that starts anew must not start from it
+            self._method.load_state_dict(before[0])
+            self._optimizer.load_state_dict(before[1])
+            self._scaler.load_state_dict(before[2])
             name = shown_path(self._checkpoint)
             raise CheckpointError(f"{name} does not fit this model: delete it, or train the model it is of") from error
         return True

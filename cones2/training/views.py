@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,9 @@ from .draws import keyed_generator
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+EVERY_MASK_IS_EMPTY = (
+    "no photo is usable: every mask is empty (a picture without transparency loads with an empty mask)"
+)
 _MIN_SIDE = 16  # pixels
 _LONGEST = 20  # proportions of a photo: it is resized as a whole before it is cropped
 _MAX_ASPECT = 2.0  # of the buckets
@@ -107,9 +110,12 @@ class _Crop(NamedTuple):
     mirrored: bool
 
 
-def load_photos(folder: Path, masks: Path | None = None) -> list[Photo]:
+def load_photos(
+    folder: Path, masks: Path | None = None, kept: Callable[[Photo], Photo] = lambda photo: photo
+) -> list[Photo]:
     """The photos of a folder, by name; `masks` holds a picture of the same stem for some or all.
 
+    kept: what is kept of each one in memory, such as a smaller one.
     Unusable files are left out, and logged: pictures with the reason, all others in one line. Raises ConfigError
     when none is usable.
     """
@@ -120,7 +126,7 @@ def load_photos(folder: Path, masks: Path | None = None) -> list[Photo]:
     photos, others = [], []
     for path in sorted(child for child in folder.iterdir() if not child.name.startswith(".")):
         try:
-            photos.append(_load_photo(path, masks))
+            photos.append(kept(_load_photo(path, masks)))
         except Cones2Error as error:
             if path.name.lower().endswith(SUFFIXES):
                 log.warning("skipped: %s", error)
@@ -169,9 +175,7 @@ def make_views(photos: Iterable[Photo], settings: ViewSettings) -> list[View]:
     for name in sorted({view.name for view in views} - {view.name for view in usable}):
         log.warning("skipped: the mask of %s is empty", shown(name))
     if not usable:
-        raise ConfigError(
-            "no photo is usable: every mask is empty (a picture without transparency loads with an empty mask)"
-        )
+        raise ConfigError(EVERY_MASK_IS_EMPTY)
     return usable
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...cones2.custom_diffusion.layers import compvis_name, is_key_or_value
+from ...cones2.prompt.conditioning import Conditioning
+from ...cones2.prompt.tokens import CHUNK_LENGTH
 from ...cones2.training.concepts import start_ids
 from ...cones2.training.config import TrainingConfig
 from ...cones2.training.model import TrainingModel
@@ -35,21 +37,28 @@ def delta_training_model(
 ) -> Iterator[TrainingModel]:
     """As `trainable_model`, with attention weights and the rows of the configured words that learn, float32.
 
-    LoRAs and other patches stay in force: what learns is what a delta adds to them. Raises ConfigError for a word of
-    the model's own vocabulary.
+    LoRAs and other patches stay in force: what learns is what a delta adds to them. Captions are read to the end of
+    their first 75 tokens. Raises ConfigError for a word of the model's own vocabulary.
     """
     layers = _LearningLayers(model, config)
-    rows: list[nn.Parameter] = []
-    encoder = None
-    if config.token_names:
-        encoder, rows = _words(without_words(clip), config.token_names)
-    with trainable_model(model, clip, vae, config.method, checkpointing, encoder, layers.installed) as networks:
+    text, rows = _words(without_words(clip), config.token_names)
+
+    def encode(prompt: str) -> Conditioning:
+        whole = text(prompt)
+        return Conditioning(whole.embeds[:, :CHUNK_LENGTH], whole.pooled)
+
+    with trainable_model(model, clip, vae, config.method, checkpointing, encode, layers.installed) as networks:
         yield replace(networks, attention_weights=layers.weights, token_rows=tuple(rows))
 
 
 def _words(clip: CLIP, names: Sequence[str]) -> tuple[TunableText, list[nn.Parameter]]:
-    """A copy of the text encoder that knows the words, and their vectors [n, d] of each encoder, which learn."""
+    """A copy of the text encoder that knows the words, and their vectors [n, d] of each encoder, which learn.
+
+    Without words too it is a copy: loading the host's own at every step could push the UNet out of its memory.
+    """
     text = TunableText(clip)
+    if not names:
+        return text.with_words({}), []
     words: dict[str, Mapping[str, Tensor]] = {}
     rows = []
     for encoder in read_prompt(clip, "")[1]:

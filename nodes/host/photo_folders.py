@@ -40,16 +40,18 @@ def folder_photos(name: str) -> list[Photo]:
     return load_photos(folder)
 
 
-def class_folder_photos(name: str, class_word: str) -> list[ClassPhoto]:
-    """The pictures of a class in a folder, with their captions; none for NO_FOLDER. Raises ConfigError as
-    `folder_photos` does."""
+def class_folder_photos(name: str, class_word: str, side: int) -> list[ClassPhoto]:
+    """The pictures of a class in a folder, with their captions, for training at `side` pixels; none for NO_FOLDER.
+
+    Raises ConfigError as `folder_photos` does.
+    """
     if name == NO_FOLDER:
         return []
     folder = _folder(name)
     count = len(_pictures(os.listdir(folder)))
     if count > _MOST_CLASS_PHOTOS:
         raise ConfigError(f"the folder {shown(name)} has {count} pictures: 100 to 200 of the class are enough")
-    return load_class_photos(folder, class_word)
+    return load_class_photos(folder, class_word, side)
 
 
 def folder_stamps(name: object) -> list[tuple[str, int, int]]:

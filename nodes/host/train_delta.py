@@ -14,7 +14,7 @@ from ...cones2.messages import shown
 from ...cones2.training.class_photos import make_class_photos
 from ...cones2.training.concepts import TrainingConcept, tokens_in
 from ...cones2.training.config import TrainingConfig, delta_config
-from ...cones2.training.delta_session import DeltaRun, prepare_delta_run
+from ...cones2.training.delta_session import DeltaRun, check_before_pictures, prepare_delta_run
 from ...cones2.training.history import Record
 from ...cones2.training.model import TrainingModel
 from ...cones2.training.views import Photo
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from comfy.sd import CLIP, VAE
 
 DELTA_FILES: ResultFiles[Delta] = ResultFiles(load_delta, save_delta)
+_PROMPT_MARKS = frozenset("+()\\")
+"""Characters that stand between tokens or weigh a part of a prompt: a word with them is not read as one."""
 _AHEAD = 32  # updates whose photos are encoded together: the host may move the UNet out for the VAE
 
 Outcome = tuple[Delta, Sequence[Record]]
@@ -87,9 +89,10 @@ def learn_delta(
     config = settings_of(precision_of(model), **settings)
     word = config.subject
     prompt = " ".join(["photo of a", *config.token_names, word])
-    own = class_folder_photos(class_folder, word)
+    side = side_of(resolution, model, clip)
+    own = class_folder_photos(class_folder, word, side)
     concept = TrainingConcept(prompt, word, photos, own)
-    side, captions = side_of(resolution, model, clip), tuple(picture.caption for picture in own)
+    captions = tuple(picture.caption for picture in own)
     asked = DeltaSettings(prompt, side, flip, 0 if own else class_pictures, captions)
     shown_pictures = [*photos, *(picture.photo for picture in own)]
     run = find_run(DELTA_FILES, config, asked, shown_pictures, model, clip, vae)
@@ -105,7 +108,7 @@ def settings_of(precision: str, class_word: str, token: str, batch_size: int, **
     """The published numbers, with those that are given; what is 0 stays as published, and so do the photos of an
     update. Raises ConfigError for a token that is not one word in angle brackets."""
     token = token.strip()
-    if token and tokens_in([token]) != [token]:
+    if token and (tokens_in([token]) != [token] or set(token) & _PROMPT_MARKS):
         raise ConfigError(f'"{shown(token, 40)}" cannot be a token: write one word in angle brackets, such as <new1>')
     weight = given.pop("prior_weight")
     given = {name: value for name, value in given.items() if value or isinstance(value, bool)}
@@ -128,13 +131,14 @@ def _train(
     """Train to the end, from the checkpoint where there is one; raises the host's interrupt when stopped."""
     plain = encode_empty(training_model) if preview_every else None
     if asked.class_pictures:
+        check_before_pictures([concept], config, asked.size, training_model)
         made = make_class_photos(
             training_model,
             concept.class_prompt,
             asked.class_pictures,
             asked.size,
             config.seed,
-            run.class_pictures,
+            run.kept_pictures,
             picture_progress(),
         )
         concept = dataclasses.replace(concept, class_photos=made)

@@ -44,13 +44,13 @@ def trainable_model(
     vae: VAE,
     method: MethodName,
     checkpointing: bool,
-    encoder: TunableText | None = None,
+    encoder: Callable[[str], Conditioning] | None = None,
     learning: Installed | None = None,
 ) -> Iterator[TrainingModel]:
     """What training needs of the three; inside, gradients work although the host runs nodes in inference mode.
 
-    The paper method tunes a float32 copy of the text encoder. encoder: a copy to encode with instead. learning: what
-    else learns in the UNet. Raises ModelError for another architecture.
+    The paper method tunes a float32 copy of the text encoder. encoder: what else encodes prompts, all to one length.
+    learning: what else learns in the UNet. Raises ModelError for another architecture.
     """
     if is_transformer(model):
         with trainable_transformer(model, clip, vae, checkpointing) as transformer:
@@ -60,8 +60,8 @@ def trainable_model(
     record, _ = read_prompt(clip, "")
     model = own_casting(model)
     unet = _UNet(model, checkpointing, learning)
-    encoder = TunableText(clip) if method == "paper" else encoder
-    encode = encoder or frozen_text(clip)
+    tuned = TunableText(clip) if method == "paper" else None
+    encode = tuned or encoder or frozen_text(clip)
     device = model.load_device
 
     def encode_text(prompts: Sequence[str]) -> Conditioning:
@@ -95,7 +95,7 @@ def trainable_model(
             encode_image=encode_image,
             noise=make_noise(prediction_of(model), alphas_cumprod),
             width=width,
-            text_weights=encoder.weights if encoder and method == "paper" else {},
+            text_weights={} if tuned is None else tuned.weights,
             device=device,
             vae_scale_factor=vae_scale_factor,
             size_multiple=size_multiple,

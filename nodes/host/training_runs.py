@@ -17,6 +17,7 @@ from torch import Tensor
 from ...cones2.concepts.fingerprint import encoder_fingerprint
 from ...cones2.errors import Cones2Error
 from ...cones2.messages import shown
+from ...cones2.storage.tensors import read_metadata
 from ...cones2.training.class_pictures import remove_pictures
 from ...cones2.training.config import TrainingConfig
 from ...cones2.training.history import CsvLog, Record, read_log
@@ -60,11 +61,12 @@ class ResultFiles(Generic[Result]):
 class Run(Generic[Result]):
     """The files of one training run.
 
-    key: digest of its inputs. files: of its result.
+    key: digest of its inputs. files: of its result. networks: digest of model, text encoder and VAE alone.
     """
 
     key: str
     files: ResultFiles[Result]
+    networks: str
 
     @property
     def checkpoint(self) -> Path:
@@ -75,6 +77,11 @@ class Run(Generic[Result]):
     def class_pictures(self) -> Path:
         """Folder of the pictures that the model made for the scenes of an unfinished run."""
         return self._path("_class_pictures")
+
+    @property
+    def kept_pictures(self) -> Path:
+        """Folder of the pictures that these networks made of a class; it stays, for runs with other numbers."""
+        return Path(folder_paths.get_output_directory()) / RUNS / f"{self.networks}_class_pictures"
 
     def finished(self) -> tuple[Result, Sequence[Record]] | None:
         """What the run ended with, or None when it has not ended or its files are unreadable."""
@@ -106,19 +113,21 @@ class Run(Generic[Result]):
         """Save under the first free name, rex, rex_2, rex_3 …, unless one of the files before it is this very run's."""
         number, free = 2, path
         while free.exists():
-            if self._run_of(free) == result.metadata[RUN_KEY]:
+            if _run_of(free) == result.metadata[RUN_KEY]:
                 return free
             free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
         return self.files.save(result, free, False)
 
-    def _run_of(self, path: Path) -> str:
-        try:
-            return self.files.load(path).metadata.get(RUN_KEY, "")
-        except Cones2Error:
-            return ""
-
     def _path(self, ending: str) -> Path:
         return Path(folder_paths.get_output_directory()) / RUNS / f"{self.key}{ending}"
+
+
+def _run_of(path: Path) -> str:
+    """The run that a file is of, by its header alone: a delta of SDXL has more than a gigabyte."""
+    try:
+        return read_metadata(path).get(RUN_KEY, "")
+    except Cones2Error:
+        return ""
 
 
 def find_run(
@@ -135,20 +144,26 @@ def find_run(
     settings: a dataclass of what decides a run beside its numbers.
     """
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(repr((sorted(config.numbers().items()), asdict(settings), prediction_of(model))).encode())
+    digest.update(repr((sorted(config.own_numbers().items()), asdict(settings), prediction_of(model))).encode())
     for photo in photos:
         digest.update(repr(photo.picture.size).encode() + photo.picture.tobytes())
         digest.update(photo.mask.tobytes() if photo.mask else b"no mask")
         digest.update(photo.opacity.tobytes() if photo.opacity else b"")
+    networks = b"".join(_networks(model, clip, vae))
+    digest.update(networks)
+    alone = f"{prediction_of(model)} ".encode() + networks
+    return Run(digest.hexdigest(), files, hashlib.blake2b(alone, digest_size=8).hexdigest())
+
+
+def _networks(model: ModelPatcher, clip: CLIP, vae: VAE) -> list[bytes]:
+    """What tells the three apart, with their patches."""
     # identify the encoder by its output: some of its weights are never loaded and hold uninitialised memory
     conditioning = clip.encode_from_tokens(clip.tokenize(""), return_pooled=True)[0]
-    digest.update(encoder_fingerprint(conditioning).encode())
     # the start token attends to itself alone, so a patch of the queries and keys does not change its output
-    digest.update(repr(_sample(clip.patcher.patches)).encode())
-    for part in (*_weights(model), *_weights(vae.patcher), model.get_model_object("model_sampling").sigmas[::99]):
-        digest.update(repr(_sample(part)).encode())
-    digest.update(repr(_sample(model.patches)).encode())
-    return Run(digest.hexdigest(), files)
+    facts = [encoder_fingerprint(conditioning), repr(_sample(clip.patcher.patches))]
+    parts = (*_weights(model), *_weights(vae.patcher), model.get_model_object("model_sampling").sigmas[::99])
+    facts += [repr(_sample(part)) for part in parts]
+    return [fact.encode() for fact in (*facts, repr(_sample(model.patches)))]
 
 
 def _weights(patcher: ModelPatcher) -> Iterator[Tensor]:

@@ -33,3 +33,7 @@ def test_a_picture_adapter_may_come_before_or_after(in_host: HostWorker) -> None
 def test_a_layout_without_the_concept_is_refused(in_host: HostWorker) -> None:
     said = in_host.delta_regions.refused(needs=(SD1,), name=SD1)
     assert said.startswith("the layout has no region for <new1> dog; it has:")
+
+
+def test_the_parts_of_a_picture_share_the_projections(in_host: HostWorker) -> None:
+    assert in_host.delta_regions.moved_once()

@@ -54,21 +54,19 @@ def install_regions(model: ModelPatcher, concepts: Sequence[RegionalProjections]
 class _Run:
     """What the calls of one sampling run share.
 
-    negative: the conditionings of negative prompts. concepts: those of each part of the picture, where the model is.
+    negative: the conditionings of negative prompts. concepts: all of them where the model is; their parts of the
+    picture share the projections.
     """
 
     negative: Negative | None = None
-    concepts: dict[tuple[Area | None, torch.device, torch.dtype], list[RegionalProjections]] = field(
-        default_factory=dict
-    )
+    concepts: dict[tuple[torch.device, torch.dtype], list[RegionalProjections]] = field(default_factory=dict)
 
     def concepts_in(self, given: Sequence[RegionalProjections], area: Area | None, text: Tensor) -> Any:
         """The concepts in an area, with projections that a text can be multiplied by."""
-        key = (area, text.device, text.dtype)
+        key = (text.device, text.dtype)
         if key not in self.concepts:
-            moved = [concept.to(text.device, text.dtype) for concept in given]
-            self.concepts[key] = moved if area is None else [concept.crop(*area) for concept in moved]
-        return self.concepts[key]
+            self.concepts[key] = [concept.to(*key) for concept in given]
+        return self.concepts[key] if area is None else [concept.crop(*area) for concept in self.concepts[key]]
 
 
 def start_run(

@@ -33,3 +33,9 @@ def test_a_region_whose_phrase_has_the_token_is_the_concepts(subject: str) -> No
 def test_a_layout_without_one_is_refused(given: Layout, tokens: list[ModifierToken], sentence: str) -> None:
     with pytest.raises(LayoutError, match=sentence):
         regions_of(given, tokens)
+
+
+@pytest.mark.parametrize("subject", ["<dog>", '"<DOG>", asleep', "my (<dog>)"])
+def test_a_token_in_brackets_is_not_the_plain_word(subject: str) -> None:
+    named = ModifierToken("<dog>", (torch.zeros(4),), "animal")
+    assert [region.subject for region in regions_of(layout("dog", subject), [named])] == [subject]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save as serialize
 
 from cones2.errors import Cones2Error
-from cones2.storage.tensors import BARE, parse_tensors
+from cones2.storage.tensors import BARE, parse_tensors, read_metadata
 from tests.support.residual_files import safetensors_file, saved
 
 
@@ -30,6 +31,21 @@ def test_a_tensor_of_torch_save_has_no_name() -> None:
 def test_a_dictionary_of_torch_save_has_names_alone() -> None:
     file = parse_tensors(saved({"dog": torch.ones(1, 8)}))
     assert (file.container, list(file.names), dict(file.tensors)) == ("torch.save", ["dog"], {})
+
+
+def test_metadata_are_read_without_the_tensors(tmp_path: Path) -> None:
+    content = serialize({"dog": torch.ones(1, 8)}, {"run": "3"})
+    (tmp_path / "cut.safetensors").write_bytes(content[:-32])
+    assert read_metadata(tmp_path / "cut.safetensors") == {"run": "3"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 64, serialize({"dog": torch.ones(1)})[:20], b"\2" + bytes(7) + b"[]"]
+)
+def test_metadata_of_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(Cones2Error, match="is not a safetensors file"):
+        read_metadata(tmp_path / "x.safetensors")
 
 
 def test_a_header_length_that_looks_like_a_pickle() -> None:

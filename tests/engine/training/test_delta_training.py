@@ -11,13 +11,14 @@ from PIL import Image
 
 from cones2.custom_diffusion.layers import is_key_or_value
 from cones2.diffusers_models.for_delta_training import delta_training_model, start_rows
-from cones2.errors import CheckpointError, ConfigError
+from cones2.errors import CheckpointError, Cones2Error, ConfigError
+from cones2.training import memory
 from cones2.training.augmentation import Draw, augmented, draw_augmentation
 from cones2.training.concept_batches import ConceptBatches
-from cones2.training.concepts import ClassPhoto, TrainingConcept, class_words, tokens_in
+from cones2.training.concepts import ClassPhoto, TrainingConcept, class_words, load_class_photos, tokens_in
 from cones2.training.config import delta_config
 from cones2.training.delta_method import ConceptBatch, DeltaMethod
-from cones2.training.delta_session import prepare_delta_run
+from cones2.training.delta_session import check_before_pictures, prepare_delta_run
 from cones2.training.draws import keyed_generator
 from cones2.training.views import Photo
 from tests.support.tiny_diffusers import tiny_model
@@ -180,6 +181,71 @@ def test_captions_are_those_of_their_own_pictures() -> None:
     prepared, _ = run(batch_size=2)
     ((_, batch),) = ConceptBatches(prepared.method.model, prepared.concepts, prepared.trainer.config, SIZE)(0, 0)
     assert all("<new1>" in prompt for prompt in batch.prompts[:2]) and batch.prompts[2:] == ("dog", "dog")
+
+
+def cut_out(seed: int, white: bool = True) -> Photo:
+    """A photo whose left half is its subject, by its transparency or by an empty mask."""
+    plain, mask = photo(seed), Image.new("L", (48, 40))
+    if not white:
+        return Photo(plain.name, plain.picture, mask)
+    mask.paste(255, (0, 0, 24, 40))
+    return Photo(plain.name, plain.picture, None, mask)
+
+
+def batches_of(*photos: Photo) -> ConceptBatches:
+    prepared, _ = run(augment=False)
+    concepts = [TrainingConcept("a <new1> dog", "dog", photos)]
+    return ConceptBatches(prepared.method.model, concepts, prepared.trainer.config, SIZE)
+
+
+def test_the_error_counts_where_a_photo_is_not_transparent() -> None:
+    ((_, batch),) = batches_of(cut_out(0), cut_out(1))(0, 0)
+    assert batch.masks[..., 0].all() and not batch.masks[..., -1].any()
+
+
+def test_photos_with_empty_masks_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    batches_of(cut_out(0), cut_out(1, white=False))
+    assert "skipped: the mask of photo 1 is empty" in caplog.text
+    with pytest.raises(ConfigError, match="every mask is empty"):
+        batches_of(cut_out(1, white=False))
+
+
+def test_class_pictures_are_kept_at_the_side_of_training(tmp_path: Path) -> None:
+    photo(3).picture.resize((480, 400)).save(tmp_path / "large.png")
+    photo(4).picture.resize((28, 20)).save(tmp_path / "small.png")
+    shrunk, whole = (load_class_photos(tmp_path, "dog", side) for side in (SIZE, 4000))
+    assert [(each.photo.picture.size, each.size) for each in shrunk] == [((32, 32), (480, 400)), ((28, 20), (28, 20))]
+    prepared, _ = run()
+    model, config = prepared.method.model, prepared.trainer.config
+    ours, theirs = (
+        ConceptBatches(model, [TrainingConcept("a <new1> dog", "dog", [photo(0)], each)], config, SIZE)(0, 0)[0][1]
+        for each in (shrunk, whole)
+    )
+    assert torch.equal(ours.latents, theirs.latents) and torch.equal(ours.time_ids, theirs.time_ids)
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "sentence"), [(SIZE + 1, None, "must be a multiple"), (SIZE, 1000, "GB are free")]
+)
+def test_what_cannot_be_trained_is_said_before_pictures_are_made(
+    monkeypatch: pytest.MonkeyPatch, size: int, free: int | None, sentence: str
+) -> None:
+    prepared, _ = run()
+    monkeypatch.setattr(memory, "free_memory", lambda device: free)
+    with pytest.raises(Cones2Error, match=sentence):
+        check_before_pictures([concept(classes=0)], prepared.trainer.config, size, prepared.method.model)
+
+
+def test_a_checkpoint_that_fits_in_part_changes_nothing(tmp_path: Path) -> None:
+    first, _ = run(checkpoint=tmp_path / "c.pt")
+    first.trainer.run()
+    saved = torch.load(tmp_path / "c.pt", weights_only=True)
+    torch.save({**saved, "optimizer": {}}, tmp_path / "c.pt")
+    second, _ = run()
+    second.trainer._checkpoint, second.trainer._data = tmp_path / "c.pt", saved["data"]
+    with pytest.raises(CheckpointError, match="does not fit"):
+        second.trainer.resume()
+    assert not any(moved(second).values())
 
 
 def test_no_draw_leaves_the_loss_without_a_cell() -> None:

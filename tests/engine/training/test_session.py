@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from cones2.concepts.fingerprint import from_other_encoder
 from cones2.concepts.residual_file import load_residual, save_residual
 from cones2.errors import ModelError
 from cones2.training import session
+from cones2.training.config import delta_config, recipe_config
 from cones2.training.session import prepare_run, result_residual
 from cones2.training.views import ViewSettings
 from tests.support.tiny_training import photo, quick_config, tiny_model, trainer
@@ -37,3 +40,11 @@ def test_the_residual_says_how_it_was_made(tmp_path):
     assert loaded.subject == "hot dog" and loaded.token_num == 2
     facts = {name: loaded.metadata[name] for name in ("method", "steps", "photos", "base_model", "stopped")}
     assert facts == {"method": "paper", "steps": "3", "photos": "5", "base_model": "tiny", "stopped": "finished"}
+
+
+def test_fields_of_other_methods_do_not_rename_a_run():
+    """The digest is recorded: the runs of earlier versions are found by it."""
+    numbers = recipe_config("scenes", "dog").own_numbers()
+    assert hashlib.blake2b(repr(sorted(numbers.items())).encode(), digest_size=8).hexdigest() == "b6d3d2cbac53d1c6"
+    own = delta_config("dog").own_numbers()
+    assert "augment" in own and "drop" not in own and "drop" in delta_config("dog", drop=0.1).own_numbers()

@@ -155,3 +155,13 @@ def refused(name: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def moved_once() -> bool:
+    """Whether two parts of the picture share a concept's projections in the prompt's number format."""
+    regional = scenes.module("cones2.guidance.regional")
+    own = {"layer": regional.OwnProjections(torch.ones(2, 2))}
+    concept = regional.RegionalProjections(torch.ones(4, 4, dtype=torch.bool), own)
+    run, text = scenes.module("nodes.host.attention.regions")._Run(), torch.zeros(1, dtype=torch.float64)
+    parts = [run.concepts_in([concept], area, text)[0] for area in ((0, 0, 0.5, 1), (0.5, 0, 0.5, 1), None)]
+    return len({id(part.layers["layer"].keys) for part in parts}) == 1

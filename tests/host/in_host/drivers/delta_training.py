@@ -106,6 +106,49 @@ def sees_what_applying_gives() -> dict:
     }
 
 
+def loaded_after_the_unet() -> list[str]:
+    """What the host loads once training without a word has taken the UNet."""
+    management, loaded = comfy.model_management, []
+    original = management.load_models_gpu
+
+    def load(models: Any, *args: Any, **options: Any) -> Any:
+        loaded.extend(type(patcher.model).__name__ for patcher in models)
+        return original(models, *args, **options)
+
+    with mock.patch.object(management, "load_models_gpu", load):
+        train_anew(token="", class_pictures=0)
+    return loaded[loaded.index("BaseModel") + 1 :]
+
+
+def long_caption() -> list[float]:
+    """The losses beside a class picture whose caption fills several chunks."""
+    folder = Path(folder_paths.get_input_directory()) / "long captions"
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (80, 64), "red").save(folder / "one.png")
+    (folder / "one.txt").write_text("a red dog on grass " * 30)
+    return train_anew(class_folder="long captions")[2]["loss"]
+
+
+def class_pictures_made() -> list[int]:
+    """How many the model made for each of a sequence of runs."""
+    shutil.rmtree(runs_folder(), ignore_errors=True)
+    module, made = scenes.module("cones2.training.class_photos"), []
+    original = module._made
+    parts, counts = demo(), []
+    with mock.patch.object(module, "_made", lambda *args: made.append(args) or original(*args)):
+        for changes in ({}, {"learning_rate": 2e-3}, {"class_word": "mug"}, {"seed": 1}):
+            before = len(made)
+            train(parts, steps=1, **changes)
+            counts.append(len(made) - before)
+    return counts
+
+
+def refused_before_pictures(**changes: Any) -> dict:
+    """The message for inputs that cannot be trained with, and what was made before it came."""
+    shutil.rmtree(runs_folder(), ignore_errors=True)
+    return {"said": refusal(**changes), "made": sorted(path.name for path in runs_folder().rglob("*.png"))}
+
+
 def interrupted() -> dict:
     """An interrupt after the second step: the checkpoint waits, and the same inputs continue from it."""
     some = {"steps": 3, "class_pictures": 0}
