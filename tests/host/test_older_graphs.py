@@ -34,6 +34,7 @@ def test_links_values_and_the_names_of_shipped_files_stay(frontend: Browser) -> 
         "seed": 1, "steps": 30, "cfg": 6, "sampler_name": "euler", "scheduler": "simple", "denoise": 0.9,
         "guidance_weight": 0.1, "guided_steps": 5, "recurrence": False, "negative_mode": "others", "outside_weight": -3,
         "photo_start": 8, "preset": "as set", "show_attention": False,
+        "also_closed": "nothing",
     }  # fmt: skip
     assert found["inSight"] == [True, True]  # rarely needed, but set
     assert frontend.take_problems() == []

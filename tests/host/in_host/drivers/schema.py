@@ -34,7 +34,7 @@ def details(name: str, options: dict[str, Any]) -> list[Any]:
     """The default, or how an input grows, and the choices of a combo that are the pack's own."""
     if "template" in options:
         return [{part: options["template"][part] for part in ("prefix", "min", "max")}]
-    from_host = name in ("file", "config", "folder", "sampler_name", "scheduler")
+    from_host = name in ("file", "config", "folder", "class_folder", "sampler_name", "scheduler")
     return [options.get("default"), *([] if from_host or "options" not in options else [options["options"]])]
 
 

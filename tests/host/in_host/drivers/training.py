@@ -120,7 +120,7 @@ def prediction(name: str) -> dict:
     conditioning_type = scenes.module("cones2.prompt.conditioning").Conditioning
     model, clip, vae = hostkit.checkpoint(name)
     with torch.inference_mode(False), trainable.trainable_model(model, clip, vae, "direct", False) as seen:
-        rows, pooled = seen.encode_text(["a dog"])
+        rows, pooled, _ = seen.encode_text(["a dog"])
         timestep, latents = torch.tensor([400]), scenes.noise(seed=4).clone()
         sampling = model.get_model_object("model_sampling")
         sigma = sampling.sigmas[timestep].clone()
